@@ -1,0 +1,129 @@
+"""Convolutional features at stride 16 (paper 3.2, "Convolutional Network"; VGG-16 there, a ResNet-50 by default)."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from fcln.errors import CheckpointError
+
+STRIDE = 16
+# torchvision's ImageNet statistics, for RGB in [0, 1]. (The released code feeds Caffe's BGR 0-255 less a mean.)
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def make_backbone(name: str) -> tuple[nn.Module, int]:
+    """A backbone without trained weights and its number of channels.
+
+    name: "vgg16", "resnet50" or "resnet18". Takes (B, 3, H, W) normalised RGB, gives (B, channels, H/16, W/16).
+    """
+    if name == "vgg16":
+        return _vgg16(), 512
+    if name == "resnet50":
+        return _resnet(name), 1024
+    if name == "resnet18":
+        return _resnet(name), 256
+    raise ValueError(f"unknown backbone {name!r}: vgg16, resnet50 or resnet18")
+
+
+def normalize(images: Tensor) -> Tensor:
+    """(B, 3, H, W) uint8 RGB -> float32 with ImageNet's mean 0 and deviation 1 per channel."""
+    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1)
+    return (images.float() / 255 - mean) / std
+
+
+def freeze_first_layers(backbone: nn.Module, name: str) -> None:
+    """The layers that are never trained: the paper's first four convolutions of VGG-16; a ResNet's stem."""
+    frozen = backbone[:10] if name == "vgg16" else backbone[0]  # type: ignore[index]
+    for parameter in frozen.parameters():
+        parameter.requires_grad_(False)
+
+
+def load_imagenet(backbone: nn.Module, name: str, path: Path | None) -> None:
+    """Fill a backbone with ImageNet weights.
+
+    path: a safetensors file with torchvision's layer names up to layer3; its metadata `stride_placement` says whether
+    the stride of layer2.0 and layer3.0 is on conv1 (Caffe). None: torchvision's own weights, downloaded by torchvision
+    to its cache (needs the network once).
+    """
+    if name == "vgg16":
+        from torchvision.models import VGG16_Weights
+
+        state = _read(path)[0] if path else VGG16_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True)
+        features = {k.removeprefix("features."): v.float() for k, v in state.items() if k.startswith("features.")}
+        backbone.load_state_dict({k: v for k, v in features.items() if int(k.split(".")[0]) < len(backbone)})  # type: ignore[arg-type]
+        return
+    if path:
+        state, metadata = _read(path)
+    else:
+        from torchvision.models import ResNet18_Weights, ResNet50_Weights
+
+        weights = {"resnet18": ResNet18_Weights.IMAGENET1K_V1, "resnet50": ResNet50_Weights.IMAGENET1K_V1}[name]
+        state, metadata = weights.get_state_dict(check_hash=True), {}
+    raw = _raw_resnet(name)
+    missing, _ = raw.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+    missing = [k for k in missing if not k.startswith(("layer4", "fc"))]
+    if missing:
+        raise CheckpointError(f"{path} does not fit {name}: it lacks {missing[0]} and {len(missing) - 1} other tensors.")
+    # Only the first block of layer2 and layer3 knows where the stride is; torchvision's own is on conv2.
+    on_conv1 = "conv1" in metadata.get("stride_placement", "")
+    folded = _fold(raw.eval(), stride_on_conv1=on_conv1)
+    backbone.load_state_dict(folded.state_dict())
+    _place_strides(backbone, on_conv1)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file ({error}).") from error
+
+
+def _vgg16() -> nn.Sequential:
+    from torchvision.models import vgg16
+
+    return vgg16(weights=None).features[:30]  # conv1_1 to relu5_3; the last pooling is dropped (paper 3.2)
+
+
+def _raw_resnet(name: str) -> nn.Module:
+    from torchvision import models
+
+    return getattr(models, name)(weights=None)
+
+
+def _resnet(name: str) -> nn.Sequential:
+    return _fold(_raw_resnet(name).eval(), stride_on_conv1=name == "resnet50")
+
+
+def _fold(resnet: nn.Module, *, stride_on_conv1: bool) -> nn.Sequential:
+    """conv1 to layer3 with every batch norm folded into its convolution.
+
+    Batches of photographs are too small to estimate statistics anew, so the norms would be frozen anyway; folded, they
+    cost nothing at test time and the convolutions' biases stay trainable.
+    """
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    for module in resnet.modules():
+        for number in (1, 2, 3):
+            conv, norm = getattr(module, f"conv{number}", None), getattr(module, f"bn{number}", None)
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, f"conv{number}", fuse_conv_bn_eval(conv, norm))
+                setattr(module, f"bn{number}", nn.Identity())
+        downsample = getattr(module, "downsample", None)
+        if downsample is not None and len(downsample) == 2:
+            module.downsample = nn.Sequential(fuse_conv_bn_eval(downsample[0], downsample[1]))
+    stem = nn.Sequential(resnet.conv1, resnet.relu, resnet.maxpool)  # type: ignore[arg-type]
+    folded = nn.Sequential(stem, resnet.layer1, resnet.layer2, resnet.layer3)  # type: ignore[arg-type]
+    _place_strides(folded, stride_on_conv1)
+    return folded
+
+
+def _place_strides(backbone: nn.Module, on_conv1: bool) -> None:
+    for layer in (backbone[2], backbone[3]):  # type: ignore[index]
+        block = layer[0]
+        if hasattr(block, "conv3"):  # bottleneck blocks only: a basic block's stride is always on conv1
+            block.conv1.stride, block.conv2.stride = ((2, 2), (1, 1)) if on_conv1 else ((1, 1), (2, 2))

@@ -1,0 +1,108 @@
+"""Weights files: one safetensors file holds the weights and, in its metadata, everything needed to use them.
+
+No pickle: a weights file from a stranger cannot run code.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from fcln.errors import CheckpointError
+from fcln.model import FCLN, FCLNConfig
+from fcln.noun_phrases import NounPhrases, WordUse
+from fcln.phrases import WordPieces
+from fcln.vocabulary import Vocabulary
+
+DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default.safetensors"
+_FORMAT = "densecap-search 1"
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Which score ranks best on validation data, and the weight of the likelihood in the fused one."""
+
+    default: str = "embedding"  # likelihood, embedding or fused
+    fused_weight: float = 0.05
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network with all that its words mean."""
+
+    model: FCLN
+    vocabulary: Vocabulary
+    pieces: WordPieces
+    noun_phrases: NounPhrases
+    scoring: Scoring
+
+
+def new_model(config: FCLNConfig, vocabulary: Vocabulary, pieces: WordPieces) -> FCLN:
+    """A network with fresh weights."""
+    return FCLN(config, vocabulary=len(vocabulary), pieces=len(pieces))
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a weights file, whole or not at all; weights as float16."""
+    metadata = {
+        "format": _FORMAT,
+        "config": json.dumps(checkpoint.model.config.to_json()),
+        "vocabulary": json.dumps(checkpoint.vocabulary.words, ensure_ascii=False),
+        "pieces": json.dumps(checkpoint.pieces.pieces, ensure_ascii=False),
+        "noun_phrases": json.dumps(
+            {w: [u.inside, u.opens, u.opener] for w, u in checkpoint.noun_phrases.words.items()}, ensure_ascii=False
+        ),
+        "scoring": json.dumps(asdict(checkpoint.scoring)),
+    }
+    weights = {name: tensor.detach().half().contiguous() for name, tensor in checkpoint.model.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(weights, temporary, metadata=metadata)
+    os.replace(temporary, path)
+
+
+def load_checkpoint(path: Path | None = None) -> Checkpoint:
+    """Read a weights file (None: the embedded default), weights as float32 on the CPU.
+
+    Raises CheckpointError if it is missing, damaged, or not one of this version's.
+    """
+    path = path or DEFAULT_WEIGHTS
+    if not path.is_file():
+        raise CheckpointError(f"The weights file {path} does not exist.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"The weights file {path} is damaged ({error}); fetch it again.") from error
+    if metadata.get("format") != _FORMAT:
+        raise CheckpointError(f"{path} is not a weights file of densecap-search, or of another version.")
+    try:
+        config = FCLNConfig.from_json(json.loads(metadata["config"]))
+        vocabulary = Vocabulary(json.loads(metadata["vocabulary"]))
+        pieces = WordPieces(json.loads(metadata["pieces"]))
+        noun_phrases = NounPhrases({w: WordUse(*use) for w, use in json.loads(metadata["noun_phrases"]).items()})
+        scoring = Scoring(**json.loads(metadata["scoring"]))
+        with torch.device("meta"):  # no time is spent on weights that are replaced at once
+            model = new_model(config, vocabulary, pieces)
+        model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"The weights file {path} does not fit this version ({reason}).") from error
+    model.localization.shapes = torch.tensor(config.anchors)  # not saved: the config has it
+    return Checkpoint(model.eval(), vocabulary, pieces, noun_phrases, scoring)
+
+
+def checkpoint_digest(path: Path | None = None) -> str:
+    """sha256 of a weights file, hexadecimal: what a collection remembers of the network that filled it."""
+    path = path or DEFAULT_WEIGHTS
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"The weights file {path} cannot be read ({error.strerror}).") from error

@@ -1,0 +1,319 @@
+"""Photographs with region phrases, in Visual Genome's published format, and batches of them.
+
+`image_data.json`: `[{"image_id" (or "id"), "width", "height", ...}]`; `region_descriptions.json`: `[{"id" (or
+"image_id"), "regions": [{"x", "y", "width", "height", "phrase", ...}]}]`. Beside them, where they exist,
+`captions.json` (`[{"image_id", "captions": [...]}]`) and `objects.json` (weak labels). Photographs are
+`<image_id>.jpg` in one folder, or in `VG_100K` and `VG_100K_2` below it.
+"""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fcln.backbone import STRIDE
+from fcln.boxes import fit
+from fcln.errors import DatasetError
+from fcln.feature_cache import FeatureCache
+from fcln.losses import Batch
+from fcln.model import FCLNConfig
+from fcln.phrases import WordPieces
+from fcln.vocabulary import Vocabulary, words_of
+
+# Phrases of a photograph that a batch asks for, and how many of them make up its query of several phrases (paper: 4).
+_PHRASES = 7
+_GROUP = 4
+# A weak label whose box overlaps a labelled one by more says nothing new.
+_SAME_THING = 0.5
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """One photograph and its labels."""
+
+    image_id: int
+    path: Path
+    width: int  # pixels of the annotations' frame; the file may be larger or smaller
+    height: int
+    boxes: np.ndarray  # (G, 4) float32 x1 y1 x2 y2 in that frame, distinct
+    phrases: tuple[tuple[str, ...], ...]  # G tuples: the phrases of each box, repeats kept
+    captions: tuple[str, ...]  # of the whole photograph, may be empty
+    weak: tuple[bool, ...]  # G: the box comes from a detector, not from a person
+
+
+def load_photographs(photos: Path, annotations: Path, *, weak_labels: bool = False) -> list[Photograph]:
+    """Every photograph that has a file and at least one usable region, in the order of image_data.json.
+
+    weak_labels: also read objects.json, boxes that overlap a labelled one left out.
+    Raises DatasetError if a file is missing or malformed, or no photograph is found.
+    """
+    regions = {_image_id(entry): entry["regions"] for entry in _read(annotations / "region_descriptions.json")}
+    captions = {e["image_id"]: e["captions"] for e in _read(annotations / "captions.json", optional=True)}
+    objects = {}
+    if weak_labels:
+        objects = {e["image_id"]: e["objects"] for e in _read(annotations / "objects.json")}
+    found = []
+    for entry in _read(annotations / "image_data.json"):
+        image_id = _image_id(entry)
+        path = _photo_path(photos, image_id)
+        if path is None:
+            continue
+        try:
+            boxes, phrases = _distinct_boxes(regions.get(image_id, ()), entry["width"], entry["height"])
+        except (KeyError, TypeError) as error:
+            raise DatasetError(f"{annotations}: image {image_id} has a region without {error}.") from error
+        weak = [False] * len(boxes)
+        for box, name in _weak_boxes(objects.get(image_id, ()), boxes, entry["width"], entry["height"]):
+            boxes.append(box)
+            phrases.append([name])
+            weak.append(True)
+        if boxes:
+            found.append(
+                Photograph(
+                    image_id,
+                    path,
+                    entry["width"],
+                    entry["height"],
+                    np.array(boxes, np.float32),
+                    tuple(map(tuple, phrases)),
+                    tuple(captions.get(image_id, ())),
+                    tuple(weak),
+                )
+            )
+    if not found:
+        raise DatasetError(f"{photos} holds none of the photographs that {annotations} describes.")
+    return found
+
+
+def _read(path: Path, *, optional: bool = False) -> list[dict]:
+    if optional and not path.exists():
+        return []
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} is missing.") from error
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} is not readable JSON ({error}).") from error
+
+
+def _image_id(entry: dict) -> int:
+    """Visual Genome has called it both names, by file and by version."""
+    return entry["image_id"] if "image_id" in entry else entry["id"]
+
+
+def _photo_path(photos: Path, image_id: int) -> Path | None:
+    for folder in ("", "VG_100K", "VG_100K_2"):
+        path = photos / folder / f"{image_id}.jpg"
+        if path.exists():
+            return path
+    return None
+
+
+def _distinct_boxes(regions: Sequence[dict], width: int, height: int) -> tuple[list[list[float]], list[list[str]]]:
+    """Boxes cut at the photograph's border, equal ones merged with the phrases of all; empty ones dropped."""
+    phrases: dict[tuple[float, ...], list[str]] = {}
+    for region in regions:
+        box = _corners(region, width, height)
+        if box is not None:
+            phrases.setdefault(box, []).append(region["phrase"])
+    return [list(box) for box in phrases], list(phrases.values())
+
+
+def _corners(region: dict, width: int, height: int) -> tuple[float, ...] | None:
+    x1, y1 = max(0.0, region["x"]), max(0.0, region["y"])
+    x2, y2 = min(float(width), region["x"] + region["width"]), min(float(height), region["y"] + region["height"])
+    return (x1, y1, x2, y2) if x2 - x1 >= 1 and y2 - y1 >= 1 else None
+
+
+def _weak_boxes(
+    objects: Sequence[dict], boxes: Sequence[Sequence[float]], width: int, height: int
+) -> Iterator[tuple[list[float], str]]:
+    for thing in objects:
+        box = _corners(thing, width, height)
+        if box is not None and all(_iou(box, other) < _SAME_THING for other in boxes):
+            yield list(box), thing["name"]
+
+
+def _iou(a: Sequence[float], b: Sequence[float]) -> float:
+    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if w <= 0 or h <= 0:
+        return 0.0
+    return w * h / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - w * h)
+
+
+def read_photo(path: Path, longest: int) -> np.ndarray:
+    """One photograph as the network sees it: (H, W, 3) uint8 RGB, sides multiples of 16 (see boxes.fit)."""
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (2 * longest, 2 * longest))  # a JPEG far too large is decoded at a half, a quarter, ...
+            size = fit(*image.size, longest, STRIDE)
+            return np.array(image.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+    except (OSError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{path} cannot be decoded ({error}).") from error
+
+
+class BatchLoader:
+    """Batches of photographs in an order that seed and epoch fix, the next one prepared while one is used."""
+
+    def __init__(
+        self,
+        photographs: Sequence[Photograph],
+        vocabulary: Vocabulary,
+        pieces: WordPieces,
+        config: FCLNConfig,
+        *,
+        batch_size: int,
+        seed: int,
+        cache: FeatureCache | None = None,
+        flip: bool = True,
+    ):
+        """cache: use a frozen backbone's features of the photographs instead of their pixels."""
+        self.photographs = photographs
+        self.vocabulary = vocabulary
+        self.pieces = pieces
+        self.config = config
+        self.batch_size = batch_size
+        self.seed = seed
+        self.cache = cache
+        self.flip = flip
+        self._sets = [{" ".join(words_of(p)) for ps in photo.phrases for p in ps} for photo in photographs]
+
+    def __len__(self) -> int:
+        """Batches an epoch; the last, smaller one is left out."""
+        return max(1, len(self.photographs) // self.batch_size)
+
+    def epoch(self, number: int, *, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from the start-th on."""
+        order = self._order(number)[start:]
+        with ThreadPoolExecutor(1) as ahead:
+            waiting = [ahead.submit(self.batch, indices, (self.seed, number, start + i)) for i, indices in
+                       enumerate(order[:2])]  # fmt: skip
+            for i in range(len(order)):
+                batch = waiting.pop(0).result()
+                if i + 2 < len(order):
+                    waiting.append(ahead.submit(self.batch, order[i + 2], (self.seed, number, start + i + 2)))
+                yield batch
+
+    def _order(self, epoch: int) -> list[list[int]]:
+        """Batches of mostly one shape, so that little of a batch is padding; shuffled every epoch."""
+        rng = random.Random(f"{self.seed}/{epoch}")
+        indices = list(range(len(self.photographs)))
+        rng.shuffle(indices)
+        size = self.batch_size
+        batches = []
+        for i in range(0, len(indices), 40 * size):
+            block = sorted(indices[i : i + 40 * size], key=lambda n: self._shape(self.photographs[n]))
+            batches += [block[j : j + size] for j in range(0, len(block), size)]
+        batches = [b for b in batches if len(b) == size] or batches[:1]
+        rng.shuffle(batches)
+        return batches
+
+    def _shape(self, photo: Photograph) -> tuple[int, int]:
+        return fit(photo.width, photo.height, self.config.image_size, STRIDE)
+
+    def batch(self, indices: Sequence[int], key: tuple[int, ...]) -> Batch:
+        """The batch of these photographs; key fixes everything that is drawn by chance."""
+        rng = random.Random("/".join(map(str, key)))
+        flips = [self.flip and rng.random() < 0.5 for _ in indices]
+        boxes, captions, texts, photo_of, box_of, group, sizes = [], [], [], [], [], [], []
+        for n, (index, flipped) in enumerate(zip(indices, flips, strict=True)):
+            photo = self.photographs[index]
+            width, height = self._shape(photo)
+            sizes.append([width, height])
+            scaled = torch.from_numpy(photo.boxes) * torch.tensor(
+                [width / photo.width, height / photo.height] * 2, dtype=torch.float32
+            )
+            if flipped:
+                scaled = torch.stack([width - scaled[:, 2], scaled[:, 1], width - scaled[:, 0], scaled[:, 3]], 1)
+            boxes.append(scaled)
+            captions.append(self._captions(photo, rng, flipped))
+            for text, box, in_group in self._phrases(photo, rng):
+                texts.append(mirror(text) if flipped else text)
+                photo_of.append(n)
+                box_of.append(box)
+                group.append(in_group)
+        also = torch.zeros(len(texts), len(indices), dtype=torch.bool)
+        sets = [self._sets[i] for i in indices]
+        for q, (text, owner) in enumerate(zip(texts, photo_of, strict=True)):
+            plain = " ".join(words_of(text))
+            for n, known in enumerate(sets):
+                also[q, n] = n != owner and plain in known
+        pictures, features = self._pixels_or_features(indices, flips)
+        return Batch(
+            images=pictures,
+            features=features,
+            sizes=torch.tensor(sizes, dtype=torch.float32),
+            boxes=boxes,
+            captions=captions,
+            phrases=self.pieces.encode(texts),
+            phrase_photo=torch.tensor(photo_of),
+            phrase_box=torch.tensor(box_of),
+            phrase_group=torch.tensor(group),
+            also_true=also,
+            names=[str(self.photographs[i].path) for i in indices],
+        )
+
+    def _captions(self, photo: Photograph, rng: random.Random, flipped: bool) -> Tensor:
+        """(G, T): ids of one phrase of each box, none (all PAD) where every phrase is too long (paper 4: over 10)."""
+        rows = []
+        for phrases in photo.phrases:
+            text = rng.choice(phrases)
+            ids = self.vocabulary.encode(mirror(text) if flipped else text)
+            rows.append(ids if len(ids) <= self.config.max_words else [])
+        tokens = torch.zeros(len(rows), max(1, *map(len, rows), 1), dtype=torch.int64)
+        for n, row in enumerate(rows):
+            tokens[n, : len(row)] = torch.tensor(row, dtype=torch.int64)
+        return tokens
+
+    @staticmethod
+    def _phrases(photo: Photograph, rng: random.Random) -> list[tuple[str, int, bool]]:
+        """(phrase, its box or -1, part of the photograph's query): distinct phrases, longer ones likelier."""
+        pool = {p.lower(): (p, box) for box, ps in enumerate(photo.phrases) if not photo.weak[box] for p in ps}
+        entries = list(pool.values())
+        weights = [min(3, len(words_of(p))) + 1e-3 for p, _ in entries]
+        # Weighted draw without replacement: the largest of u^(1/w).
+        entries = [e for _, e in sorted(zip((rng.random() ** (1 / w) for w in weights), entries, strict=True), reverse=True)]
+        chosen = [(p, box, n < _GROUP) for n, (p, box) in enumerate(entries[:_PHRASES])]
+        weak = [box for box, is_weak in enumerate(photo.weak) if is_weak]
+        if weak and len(chosen) < _PHRASES:
+            box = rng.choice(weak)
+            chosen.append((photo.phrases[box][0], box, False))
+        if photo.captions:
+            chosen.append((rng.choice(photo.captions), -1, False))
+        return chosen
+
+    def _pixels_or_features(self, indices: Sequence[int], flips: Sequence[bool]) -> tuple[Tensor | None, Tensor | None]:
+        photos = [self.photographs[i] for i in indices]
+        if self.cache is not None:
+            maps = [torch.from_numpy(self.cache.read(p.image_id)) for p in photos]
+        else:
+            maps = [torch.from_numpy(read_photo(p.path, self.config.image_size)).permute(2, 0, 1) for p in photos]
+        # Features are mirrored as a picture is: exact but for the convolutions' own asymmetry.
+        maps = [m.flip(2) if flip else m for m, flip in zip(maps, flips, strict=True)]
+        stacked = pad_stack(maps)
+        return (None, stacked) if self.cache is not None else (stacked, None)
+
+
+def pad_stack(maps: Sequence[Tensor]) -> Tensor:
+    """(C, H, W) each -> (B, C, max H, max W), zeros to the right and below."""
+    height, width = max(m.shape[1] for m in maps), max(m.shape[2] for m in maps)
+    result = maps[0].new_zeros(len(maps), maps[0].shape[0], height, width)
+    for n, m in enumerate(maps):
+        result[n, :, : m.shape[1], : m.shape[2]] = m
+    return result
+
+
+_MIRRORED = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+
+
+def mirror(text: str) -> str:
+    """What is left in a photograph is right in its mirror image."""
+    return " ".join(_MIRRORED.get(word, word) for word in text.split())

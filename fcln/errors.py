@@ -1,0 +1,30 @@
+"""Errors of the package.
+
+The tree::
+
+    FclnError
+    ├── CheckpointError    a weights file is missing, damaged or not ours
+    ├── DatasetError       annotations or photographs to train on are missing or malformed
+    ├── TrainingError      a training run cannot go on (a loss that is not finite, a run folder of another recipe)
+    └── QueryError         a phrase that cannot be scored
+"""
+
+
+class FclnError(Exception):
+    """Anything this package refuses; the message is one sentence for the person at the keyboard."""
+
+
+class CheckpointError(FclnError):
+    """A weights file is missing, damaged or not one of ours."""
+
+
+class DatasetError(FclnError):
+    """Annotations or photographs to train on are missing or malformed."""
+
+
+class TrainingError(FclnError):
+    """A training run cannot go on."""
+
+
+class QueryError(FclnError):
+    """A phrase that cannot be scored."""

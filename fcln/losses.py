@@ -1,0 +1,173 @@
+"""What training minimises: the paper's five losses, and three that teach photographs and phrases one vector space."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fcln.boxes import find_offsets, iou
+from fcln.localization import inside, move_anchors
+from fcln.model import FCLN
+from fcln.sampling import Sample, sample_proposals
+
+# Paper 3.5: the four of the localization layer and the recognition network 0.1 each, the captions 1.
+PAPER_WEIGHTS = {
+    "proposal_score": 0.1,
+    "proposal_box": 0.1,
+    "final_score": 0.1,
+    "final_box": 0.1,
+    "caption": 1.0,
+}
+# The phrase encoder's, ours: see ContrastiveLoss.
+CONTRASTIVE_WEIGHTS = {"photographs": 1.0, "phrases": 1.0, "grounding": 1.0}
+
+# Offsets beyond this are those of degenerate boxes; the released code leaves them out too.
+_MAX_OFFSET = 10.0
+# A region answers a phrase if it overlaps the phrase's box by this much.
+_ANSWERS = 0.5
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B photographs and what is known of them. Boxes in pixels of the network's input."""
+
+    images: Tensor | None  # (B, 3, H, W) uint8 RGB, padded right and below; None if features are given
+    features: Tensor | None  # (B, C, H/16, W/16) of a frozen backbone
+    sizes: Tensor  # (B, 2) float32 width, height without padding
+    boxes: list[Tensor]  # B of (G, 4) float32, G >= 1
+    captions: list[Tensor]  # B of (G, T) int64: one phrase of each box, padded with 0
+    phrases: Tensor  # (Q, T) int64 word pieces of the batch's phrases, padded with 0
+    phrase_photo: Tensor  # (Q,) int64, photograph of each phrase, 0..B-1
+    phrase_box: Tensor  # (Q,) int64, box of each phrase in its photograph; -1: the whole photograph
+    phrase_group: Tensor  # (Q,) bool, phrases that make up their photograph's query of several phrases
+    also_true: Tensor  # (Q, B) bool, other photographs that are known to have the same phrase
+    names: list[str]  # B photographs' names, for messages
+
+
+class ContrastiveLoss(nn.Module):
+    """Agreement of region and phrase embeddings; holds the two temperatures, trained too.
+
+    photographs: the score that retrieval ranks by (mean over a photograph's phrases of the best region's similarity),
+    cross-entropy both ways against the batch's other photographs: the thing that is measured.
+    phrases: the same for each single phrase, caption or not, against the other photographs.
+    grounding: of its photograph's regions, the phrase must pick those that overlap its box.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor([3.0, 2.7]))  # of a query of several phrases, of a phrase
+
+    def forward(self, regions: Tensor, boxes: Tensor, phrases: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """regions (B, R, E) unit length, the last the whole photograph; boxes (B, R, 4); phrases (Q, E) unit length."""
+        group_scale, scale = self.log_scale.clamp(max=4.0).exp()
+        similarity = torch.einsum("qe,bre->qbr", phrases, regions)  # (Q, B, R)
+        best = similarity.amax(2)  # (Q, B)
+        logits = (best * scale).masked_fill(batch.also_true, -torch.inf)
+        return {
+            "photographs": self._query(best, batch, group_scale),
+            "phrases": F.cross_entropy(logits, batch.phrase_photo),
+            "grounding": self._grounding(similarity * scale, boxes, batch),
+        }
+
+    @staticmethod
+    def _query(best: Tensor, batch: Batch, scale: Tensor) -> Tensor:
+        """The retrieval of the paper as a loss, phrases -> photograph and photograph -> phrases."""
+        count = best.shape[1]
+        member = F.one_hot(batch.phrase_photo, count).T.to(best.dtype) * batch.phrase_group  # (B, Q)
+        sizes = member.sum(1)
+        asked = sizes > 0  # photographs with at least one phrase in the group
+        scores = (member @ best)[asked] / sizes[asked, None] * scale  # (B', B): query x photograph
+        target = asked.nonzero()[:, 0]
+        forward = F.cross_entropy(scores, target)
+        backward = F.cross_entropy(scores[:, asked].T, torch.arange(len(target), device=best.device))
+        return (forward + backward) / 2
+
+    @staticmethod
+    def _grounding(logits: Tensor, boxes: Tensor, batch: Batch) -> Tensor:
+        terms = []
+        for photo, truth in enumerate(batch.boxes):
+            mine = (batch.phrase_photo == photo).nonzero()[:, 0]
+            box = batch.phrase_box[mine]
+            whole = torch.cat([boxes.new_zeros(2), batch.sizes[photo]])[None]
+            wanted = torch.cat([truth, whole])[box]  # -1 takes the last: the whole photograph
+            overlap = iou(wanted, boxes[photo].detach())  # (q, R)
+            right = overlap * (overlap >= torch.minimum(overlap.amax(1, keepdim=True), overlap.new_tensor(_ANSWERS)))
+            right = right / right.sum(1, keepdim=True).clamp(min=1e-6)
+            terms.append(-(right * F.log_softmax(logits[mine, photo], dim=1)).sum(1))
+        return torch.cat(terms).mean()
+
+
+def training_losses(
+    model: FCLN, contrastive: ContrastiveLoss, batch: Batch, features: Tensor, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """All losses of a batch, unweighted, by the names of PAPER_WEIGHTS and CONTRASTIVE_WEIGHTS.
+
+    features: (B, C, h, w) of the backbone.
+    """
+    config = model.config
+    neck = model.neck(features)
+    scores, offsets, anchors = model.localization(neck)
+    losses: dict[str, list[Tensor]] = {name: [] for name in PAPER_WEIGHTS}
+    chosen, samples = [], []
+    for photo, truth in enumerate(batch.boxes):
+        width, height = batch.sizes[photo].tolist()
+        proposals = move_anchors(anchors, offsets[photo], width, height)
+        sample = sample_proposals(
+            proposals.detach(),
+            truth,
+            inside(anchors, width, height),
+            count=config.samples,
+            positive_iou=config.positive_iou,
+            negative_iou=config.negative_iou,
+            generator=generator,
+        )
+        positive = sample.indices[: sample.positives]
+        losses["proposal_score"].append(_objectness(scores[photo, sample.indices], sample.positives))
+        losses["proposal_box"].append(_box_loss(offsets[photo, positive], anchors[positive], truth[sample.matched]))
+        # The recognition network trains on the head of the positives and of the negatives (the paper: on all of them).
+        sample = _reduce(sample, config.rois)
+        samples.append(sample)
+        whole = proposals.new_tensor([[0, 0, width, height]])
+        roi = proposals[sample.indices]
+        chosen.append(torch.cat([roi, whole.expand(config.rois + 1 - len(roi), -1)]))
+
+    boxes = torch.stack(chosen)  # (B, rois + 1, 4): gradients reach the offsets through them (paper 3.2)
+    codes = model.codes(neck, batch.sizes, boxes)
+    logits, refine = model.recognition.score_and_offset(codes)
+    caption_codes, captions = [], []
+    for photo, (sample, truth) in enumerate(zip(samples, batch.boxes, strict=True)):
+        count = sample.positives
+        losses["final_score"].append(_objectness(logits[photo, : len(sample.indices)], count))
+        losses["final_box"].append(_box_loss(refine[photo, :count], boxes[photo, :count], truth[sample.matched]))
+        caption_codes.append(codes[photo, :count])
+        captions.append(batch.captions[photo][sample.matched])
+    width = max(c.shape[1] for c in captions)
+    tokens = torch.cat([F.pad(c, (0, width - c.shape[1])) for c in captions])
+    log_probability = model.language(torch.cat(caption_codes), tokens)
+    known = ((tokens != 0).any(1)).float()  # boxes without a phrase short enough train no caption
+    spoken = ((tokens != 0).sum(1) + 1) * known
+    losses["caption"].append(-(log_probability.sum(1) * known).sum() / spoken.sum().clamp(min=1))
+
+    result = {name: torch.stack(terms).mean() for name, terms in losses.items()}
+    return result | contrastive(model.embed(codes), boxes, model.phrases(batch.phrases), batch)
+
+
+def _reduce(sample: Sample, count: int) -> Sample:
+    positives = min(sample.positives, count // 2)
+    negatives = sample.indices[sample.positives :][: count - positives]
+    return Sample(torch.cat([sample.indices[:positives], negatives]), sample.matched[:positives], positives)
+
+
+def _objectness(logits: Tensor, positives: int) -> Tensor:
+    """Binary logistic loss (paper 3.5), mean over the samples; the first `positives` are positive."""
+    target = torch.zeros_like(logits)
+    target[:positives] = 1
+    return F.binary_cross_entropy_with_logits(logits, target)
+
+
+def _box_loss(offsets: Tensor, start: Tensor, truth: Tensor) -> Tensor:
+    """Smooth L1 in transform coordinates (paper 3.5), mean over positives; gradients reach `start` too."""
+    target = find_offsets(start, truth)
+    sane = (target.abs() < _MAX_OFFSET).all(1, keepdim=True)
+    return F.smooth_l1_loss(offsets * sane, target * sane)

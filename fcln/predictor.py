@@ -1,0 +1,149 @@
+"""Predictor and Regions: PIL images in, numpy out. Owns the device, resizing and batching; the network stays behind it."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fcln.backbone import STRIDE, normalize
+from fcln.boxes import fit
+from fcln.checkpoint import Checkpoint, checkpoint_digest, load_checkpoint
+from fcln.errors import QueryError
+from fcln.vocabulary import words_of
+
+# Log-likelihoods are computed for this many regions at a time: bounds memory at any number of regions.
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of one photograph, N >= 1 of them, best score first. The whole photograph is always one."""
+
+    boxes: np.ndarray  # (N, 4) float32, x1 y1 x2 y2, pixels of the image given, 0 <= x1 < x2 <= width
+    scores: np.ndarray  # (N,) float32, final objectness in [0, 1]
+    codes: np.ndarray  # (N, code_size) float16, region codes: what log_likelihood takes
+    embeddings: np.ndarray  # (N, embedding_size) float32, unit length
+    phrases: list[str]  # N generated phrases, may be ""
+
+
+class Predictor:
+    """A trained network, ready to describe photographs and to score phrases. Safe to share between threads."""
+
+    # Longer phrases are refused: the longest that the network was trained on are captions of about 30 words.
+    max_phrase_words = 50
+
+    def __init__(self, checkpoint: Checkpoint, digest: str, *, device: str = "auto"):
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        self.digest = digest
+        self.config = checkpoint.model.config
+        self.embedding_size = self.config.embedding_size
+        self.code_size = self.config.code_size
+        self.default_scoring = checkpoint.scoring.default
+        self.fused_weight = checkpoint.scoring.fused_weight
+        self._vocabulary = checkpoint.vocabulary
+        self._pieces = checkpoint.pieces
+        self._noun_phrases = checkpoint.noun_phrases
+        self._model = checkpoint.model.eval().to(self.device)
+        self._model.backbone.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def load(cls, path: Path | None = None, *, device: str = "auto") -> "Predictor":
+        """The network of a weights file; None: the embedded default. device: "auto", "cpu" or "cuda".
+
+        Raises CheckpointError, one sentence, if the file is missing, damaged or of another version.
+        """
+        return cls(load_checkpoint(path), checkpoint_digest(path), device=device)
+
+    @torch.inference_mode()
+    def describe(self, images: Sequence[Image.Image], *, max_regions: int = 50) -> list[Regions]:
+        """The regions of upright RGB images of any sizes, at most max_regions each, in the order given.
+
+        Photographs that the network sees at one size go through it together, in one call.
+        """
+        if max_regions < 1:
+            raise ValueError("max_regions must be at least 1")
+        by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for number, image in enumerate(images):
+            by_size[fit(*image.size, self.config.image_size, STRIDE)].append(number)
+        result: dict[int, Regions] = {}
+        for size, numbers in by_size.items():
+            for number, regions in zip(numbers, self._describe([images[n] for n in numbers], size, max_regions)):
+                result[number] = regions
+        return [result[number] for number in range(len(images))]
+
+    def _describe(self, images: Sequence[Image.Image], size: tuple[int, int], max_regions: int) -> list[Regions]:
+        pixels = np.stack([
+            np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)) for image in images
+        ])  # fmt: skip
+        sizes = torch.tensor([size] * len(images), dtype=torch.float32, device=self.device)
+        batch = normalize(torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2))
+        # bfloat16 halves the time of the convolutions; boxes and likelihoods stay in float32 (see model.detect).
+        with torch.autocast(self.device.type, torch.bfloat16):
+            features = self._model.features(batch.contiguous(memory_format=torch.channels_last))
+            detections = self._model.detect(features, sizes, max_regions=max_regions)
+        codes = torch.cat([d.codes for d in detections])
+        embeddings = self._model.embed(codes).cpu().numpy()
+        tokens = self._model.language.generate(codes, length=self.config.max_words).cpu()
+        phrases = [self._vocabulary.decode(row) for row in tokens.tolist()]
+        found, start = [], 0
+        for image, detection in zip(images, detections, strict=True):
+            stop = start + len(detection.boxes)
+            scale = np.array([image.width / size[0], image.height / size[1]] * 2, np.float32)
+            found.append(
+                Regions(
+                    boxes=detection.boxes.cpu().numpy() * scale,
+                    scores=detection.scores.cpu().numpy(),
+                    codes=detection.codes.cpu().numpy().astype(np.float16),
+                    embeddings=embeddings[start:stop],
+                    phrases=phrases[start:stop],
+                )
+            )
+            start = stop
+        return found
+
+    @torch.inference_mode()
+    def encode_phrases(self, phrases: Sequence[str]) -> np.ndarray:
+        """Phrases in the space of region embeddings: (Q, embedding_size) float32, unit length."""
+        if not phrases:
+            return np.zeros((0, self.embedding_size), np.float32)
+        return self._model.phrases(self._pieces.encode(phrases).to(self.device)).cpu().numpy()
+
+    @torch.inference_mode()
+    def log_likelihood(self, phrases: Sequence[str], codes: np.ndarray) -> np.ndarray:
+        """log P(phrase | region), END included, words outside the vocabulary as UNK (paper, retrieval section).
+
+        codes: (N, code_size) float16 or float32. Returns (Q, N) float32, natural logarithms.
+        """
+        scores = np.empty((len(phrases), len(codes)), np.float32)
+        for row, phrase in enumerate(phrases):
+            tokens = torch.tensor(self._tokens(phrase), device=self.device)
+            for start in range(0, len(codes), _CHUNK):
+                chunk = torch.from_numpy(codes[start : start + _CHUNK].astype(np.float32)).to(self.device)
+                scores[row, start : start + _CHUNK] = self._model.language.log_likelihood(chunk, tokens).cpu().numpy()
+        return scores
+
+    def _tokens(self, phrase: str) -> list[int]:
+        tokens = self._vocabulary.encode(phrase)
+        if not tokens:
+            raise QueryError(f"{phrase!r} holds no word.")
+        if len(tokens) > self.max_phrase_words:
+            raise QueryError(f"A phrase of {len(tokens)} words is too long; at most {self.max_phrase_words} are scored.")
+        return tokens
+
+    def token_count(self, phrase: str) -> int:
+        """Factors of a phrase's likelihood: its words and END."""
+        return len(words_of(phrase)) + 1
+
+    def unknown_words(self, phrase: str) -> list[str]:
+        """The words that the network has never met: not in its vocabulary, nor a whole word piece."""
+        return [w for w in words_of(phrase) if w not in self._vocabulary and w not in self._pieces]
+
+    def noun_phrases(self, question: str) -> list[str]:
+        """The things a question names: "dog on couch" -> ["a dog", "a couch"]."""
+        return self._noun_phrases(question)

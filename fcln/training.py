@@ -1,0 +1,224 @@
+"""End-to-end training (paper 3.5), resumable after a kill to the same result."""
+
+import json
+import math
+import os
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fcln.backbone import freeze_first_layers, normalize
+from fcln.dataset import BatchLoader, Photograph, read_photo
+from fcln.errors import TrainingError
+from fcln.feature_cache import FeatureCache
+from fcln.losses import CONTRASTIVE_WEIGHTS, PAPER_WEIGHTS, Batch, ContrastiveLoss, training_losses
+from fcln.model import FCLN
+
+LOSS_WEIGHTS = PAPER_WEIGHTS | CONTRASTIVE_WEIGHTS
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a run trains; a resumed run must have the same one."""
+
+    epochs: int = 6
+    batch_size: int = 16
+    learning_rate: float = 1e-3  # of everything above the backbone, at its height
+    backbone_learning_rate: float = 1e-4  # 0: the backbone stays as it is, and its features are cached
+    warmup: int = 100  # steps
+    weight_decay: float = 0.01
+    clip_norm: float = 5.0
+    seed: int = 1
+    bfloat16: bool = True
+    flip: bool = True
+
+    def rate(self, step: int, steps: int) -> float:
+        """Share of the learning rate at a step: linear warm-up, then half a cosine down to nothing."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / max(1, steps - self.warmup)))
+
+
+class Trainer:
+    """Owns a run's folder: `state.safetensors` (weights, optimiser, step) and `log.jsonl`."""
+
+    def __init__(self, model: FCLN, loader: BatchLoader, recipe: Recipe, folder: Path, *, device: str = "cpu"):
+        """Continues from the folder's state if it has one; TrainingError if that was made by another recipe."""
+        self.model = model.to(device)
+        self.loader = loader
+        self.recipe = recipe
+        self.folder = folder
+        self.device = torch.device(device)
+        self.contrastive = ContrastiveLoss().to(device)
+        self.steps = recipe.epochs * len(loader)
+        self.step = 0
+        freeze_first_layers(model.backbone, model.config.backbone)
+        if not recipe.backbone_learning_rate:
+            model.backbone.requires_grad_(False)
+        self.parameters = {
+            f"{prefix}.{name}": parameter
+            for prefix, module in (("model", model), ("contrastive", self.contrastive))
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
+        self.optimizer = torch.optim.AdamW(_groups(self.parameters, recipe), betas=(0.9, 0.99))
+        folder.mkdir(parents=True, exist_ok=True)
+        self._state = folder / "state.safetensors"
+        if self._state.exists():
+            self._resume()
+
+    def run(
+        self,
+        *,
+        window: int = 20,
+        save_every: int = 200,
+        report: Callable[[dict], None] = lambda line: None,
+        until: int | None = None,
+    ) -> None:
+        """Train to the end (or to step `until`), saving every save_every steps and when done.
+
+        report: called with the JSON line of each window of steps (mean losses, gradient norm, photographs/s), which is
+        also appended to log.jsonl. Raises TrainingError, naming the photographs, when a loss is not finite.
+        """
+        until = self.steps if until is None else until
+        sums: dict[str, float] = defaultdict(float)
+        began, count = time.perf_counter(), 0
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
+            while self.step < until:
+                epoch, start = divmod(self.step, len(self.loader))
+                for batch in self.loader.epoch(epoch, start=start):
+                    for name, value in self._train_step(batch).items():
+                        sums[name] += value
+                    self.step += 1
+                    count += 1
+                    if self.step % window == 0 or self.step == self.steps:
+                        seconds = time.perf_counter() - began
+                        line = {"step": self.step, "steps": self.steps, "epoch": round(self.step / len(self.loader), 3)}
+                        line |= {name: round(total / count, 5) for name, total in sums.items()}
+                        line["photographs_per_second"] = round(count * self.recipe.batch_size / seconds, 2)
+                        log.write(json.dumps(line) + "\n")
+                        log.flush()
+                        report(line)
+                        sums.clear()
+                        began, count = time.perf_counter(), 0
+                    if self.step % save_every == 0 or self.step >= until:
+                        self.save()
+                    if self.step >= until:
+                        return
+
+    def _train_step(self, batch: Batch) -> dict[str, float]:
+        # Everything drawn by chance in a step depends on the seed and the step alone, so a resumed run draws the same.
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
+        self.model.train()
+        rate = self.recipe.rate(self.step, self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base"] * rate
+        batch = _to(batch, self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
+            features = batch.features
+            if batch.images is not None:
+                pixels = normalize(batch.images).to(memory_format=torch.channels_last)
+                features = self.model.features(pixels)
+            assert features is not None
+            losses = training_losses(self.model, self.contrastive, batch, features, generator)
+        total = torch.stack([LOSS_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
+        if not torch.isfinite(total):
+            worst = ", ".join(name for name, loss in losses.items() if not torch.isfinite(loss))
+            raise TrainingError(f"Step {self.step}: loss not finite ({worst}) on {', '.join(batch.names)}.")
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.clip_norm)
+        if not torch.isfinite(norm):
+            raise TrainingError(f"Step {self.step}: gradient not finite on {', '.join(batch.names)}.")
+        self.optimizer.step()
+        return {name: loss.item() for name, loss in losses.items()} | {"loss": total.item(), "gradient_norm": norm.item()}
+
+    def save(self) -> None:
+        """Write the state, whole or not at all. Tensors and JSON only, no pickle."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"contrastive.{name}": value for name, value in self.contrastive.state_dict().items()}
+        for name, parameter in self.parameters.items():
+            state = self.optimizer.state.get(parameter, {})
+            for key in ("exp_avg", "exp_avg_sq", "step"):
+                if key in state:
+                    tensors[f"optimizer.{key}.{name}"] = state[key]
+        metadata = {"recipe": json.dumps(asdict(self.recipe)), "step": str(self.step)}
+        temporary = self._state.with_suffix(".tmp")
+        save_file({name: t.detach().contiguous() for name, t in tensors.items()}, temporary, metadata=metadata)
+        os.replace(temporary, self._state)
+
+    def _resume(self) -> None:
+        try:
+            with safe_open(self._state, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise TrainingError(f"{self._state} is damaged ({error}); delete it to start again.") from error
+        if json.loads(metadata.get("recipe", "null")) != asdict(self.recipe):
+            raise TrainingError(f"{self.folder} holds a run of another recipe: name another --out, or delete it.")
+        for prefix, module in (("model", self.model), ("contrastive", self.contrastive)):
+            own = {n.removeprefix(prefix + "."): t for n, t in tensors.items() if n.startswith(prefix + ".")}
+            module.load_state_dict(own)
+        for name, parameter in self.parameters.items():
+            state = {k: tensors.get(f"optimizer.{k}.{name}") for k in ("exp_avg", "exp_avg_sq", "step")}
+            if state["step"] is not None:
+                self.optimizer.state[parameter] = {
+                    k: (v if k == "step" else v.to(self.device)) for k, v in state.items() if v is not None
+                }
+        self.step = int(metadata["step"])
+
+
+def _groups(parameters: dict[str, nn.Parameter], recipe: Recipe) -> list[dict]:
+    """Backbone and the rest at their own rates; biases and temperatures without weight decay."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in parameters.items():
+        rate = recipe.backbone_learning_rate if name.startswith("model.backbone.") else recipe.learning_rate
+        decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+        groups[rate, decay].append(parameter)
+    return [{"params": p, "lr": rate, "base": rate, "weight_decay": d} for (rate, d), p in groups.items()]
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    if device.type == "cpu":
+        return batch
+    values = {}
+    for name, value in vars(batch).items():
+        if isinstance(value, Tensor):
+            value = value.to(device, non_blocking=True)
+        elif isinstance(value, list) and value and isinstance(value[0], Tensor):
+            value = [tensor.to(device, non_blocking=True) for tensor in value]
+        values[name] = value
+    return Batch(**values)
+
+
+@torch.no_grad()
+def fill_cache(
+    model: FCLN, photographs: Sequence[Photograph], cache: FeatureCache, *, progress: Callable[[Iterable], Iterable] = iter
+) -> None:
+    """Compute the backbone's features of every photograph that the cache lacks."""
+    device = next(model.parameters()).device
+    model.backbone.eval().to(memory_format=torch.channels_last)
+    missing = set(cache.missing(p.image_id for p in photographs))
+    for photo in progress([p for p in photographs if p.image_id in missing]):
+        pixels = torch.from_numpy(read_photo(photo.path, model.config.image_size).copy()).permute(2, 0, 1)[None]
+        with torch.autocast(device.type, torch.bfloat16):
+            features = model.features(normalize(pixels.to(device)).to(memory_format=torch.channels_last))
+        cache.write(photo.image_id, features[0].float().cpu().numpy())
+    cache.flush()
+
+
+def seed_everything(seed: int) -> None:
+    """Fresh weights that depend on the seed alone."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)

