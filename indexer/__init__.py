@@ -1,0 +1,1 @@
+"""Folders of photographs into a collection: walk, decode, describe, commit (`indexer build photos/`)."""

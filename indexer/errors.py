@@ -1,0 +1,23 @@
+"""Errors of this package.
+
+IndexerError
+├── FolderError     a folder given to `indexer build` that cannot be used
+├── PhotoError      one file that holds no usable photograph
+└── DescribeError   the network fails on whole batches: no fault of one photograph
+"""
+
+
+class IndexerError(Exception):
+    """Base of everything that this package raises on purpose. The message is one sentence for the user."""
+
+
+class FolderError(IndexerError):
+    """A folder does not exist, is not a directory, cannot be read or holds no photographs."""
+
+
+class PhotoError(IndexerError):
+    """A file that cannot be indexed. The message is the reason, without the file's name."""
+
+
+class DescribeError(IndexerError):
+    """The network failed on every photograph of a batch."""

@@ -1,0 +1,341 @@
+"""Photographs on disk: find them under a folder, and decode them to small upright RGB images.
+
+Files come from strangers. Nothing here trusts them: the size is checked before any pixel is decoded, only the named
+formats are opened, and whatever is wrong with one file ends as a `PhotoError` with the reason.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from indexer.errors import PhotoError
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"},
+)
+HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+FORMAT_NAMES = "JPEG, PNG, WebP, TIFF, GIF or BMP"
+
+# What photo servers, NAS boxes and systems put between the photographs: thumbnails, waste bins, indexes. Lower case.
+SYSTEM_FOLDERS = frozenset(
+    {
+        "@eadir",
+        "#recycle",
+        "$recycle.bin",
+        "__macosx",
+        "lost+found",
+        "node_modules",
+        "system volume information",
+    }
+)
+
+# Pillow's names of the formats. JPEG opens as MPO where a camera wrote a second picture behind the first.
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
+
+# Memory that all photographs being decoded at one moment may take together. It sets the pixel limit too: at 8 bytes a
+# pixel 200 megapixels (measured at 14142x14142: baseline JPEG 0.1, PNG 4, progressive JPEG 6, PNG with alpha 8 bytes a
+# pixel), for WebP and HEIC, whose libraries keep several copies of the whole picture, 94 (WebP measured: 17).
+DECODE_MEMORY = 1_600_000_000
+_BYTES_PER_PIXEL = {"WEBP": 17, "HEIF": 17}
+_DEFAULT_BYTES_PER_PIXEL = 8
+
+# Below this, a side has less than one cell of the network's feature map (stride 16).
+MIN_SIDE = 16
+
+# The longest side that any configuration of the network looks at (the paper's 720). Larger photographs are reduced by
+# a whole factor while they are decoded, never below it: a 24-megapixel JPEG then costs a sixth of the time, and what
+# waits for the network is at most 1439x1439 pixels whatever the camera.
+DECODE_SIDE = 720
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# The orientations whose upright x (y) axis runs against the stored axis that it comes from.
+_X_REVERSED = frozenset({2, 3, 6, 7})
+_Y_REVERSED = frozenset({3, 4, 7, 8})
+
+# Pillow warns at 89 megapixels and refuses at 179, whatever the format and the memory. `Decoder` checks every file
+# before it is decoded, so its limit is the one that counts.
+Image.MAX_IMAGE_PIXELS = None
+
+
+class PhotoFile(NamedTuple):
+    """A file that by its name holds a photograph."""
+
+    path: str  # relative to the root, "/" between the parts, undecodable bytes as lone surrogates (os.fsdecode)
+    size: int  # bytes
+    mtime_ns: int
+
+
+@cache
+def heic_supported() -> bool:
+    """Whether HEIC files can be decoded: the extra `heic` is installed. The first call registers its decoder."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+class Walk:
+    """Iterating finds the photographs below a folder, in a stable order, each real directory once.
+
+    Hidden files and folders and `SYSTEM_FOLDERS` are left out. Links to directories are followed unless they lead
+    into a root (what lies there is indexed where it lies) or back up to a folder above, so loops end.
+
+    Args:
+        root: the directory that paths are relative to.
+        below: walk only this folder of the root, relative with "/"; "" is the whole root.
+        other_roots: directories with photographs of their own, left out wherever they are met.
+
+    Attributes, complete once the iteration is:
+        unreadable: (relative path, reason) of directories and links that could not be looked into; "" is the root.
+        without_decoder: relative paths of HEIC files, when there is no decoder for them.
+    """
+
+    def __init__(self, root: Path, below: str = "", *, other_roots: Collection[Path] = ()):
+        self.root = root
+        self.below = below
+        self.other_roots = other_roots
+        self.unreadable: list[tuple[str, str]] = []
+        self.without_decoder: list[str] = []
+
+    def __iter__(self) -> Iterator[PhotoFile]:
+        seen = {_identity(folder) for folder in (*self.root.parents, *self.other_roots)}
+        pending = [self.below]
+        while pending:
+            folder = pending.pop()
+            path = os.path.join(self.root, folder)
+            try:
+                identity = _identity(path)
+                if identity in seen:
+                    continue
+                seen.add(identity)
+                with os.scandir(path) as entries:
+                    listing = sorted(entries, key=lambda entry: entry.name)
+            except OSError as error:
+                self.unreadable.append((folder, error.strerror or str(error)))
+                continue
+            subfolders = []
+            for entry in listing:
+                if entry.name.startswith(".") or entry.name.lower() in SYSTEM_FOLDERS:
+                    continue
+                relative = f"{folder}/{entry.name}" if folder else entry.name
+                try:
+                    if entry.is_dir():
+                        if not (entry.is_symlink() and self._leads_into_a_root(entry.path)):
+                            subfolders.append(relative)
+                    elif entry.is_file():
+                        if self._is_photo(relative):
+                            stat = entry.stat()
+                            yield PhotoFile(relative, stat.st_size, stat.st_mtime_ns)
+                    elif entry.is_symlink() and not os.path.exists(entry.path):
+                        self.unreadable.append((relative, "broken link"))
+                except OSError as error:
+                    self.unreadable.append((relative, error.strerror or str(error)))
+            pending.extend(reversed(subfolders))
+
+    def _is_photo(self, relative: str) -> bool:
+        suffix = os.path.splitext(relative)[1].lower()
+        if suffix in HEIC_SUFFIXES and not heic_supported():
+            self.without_decoder.append(relative)
+            return False
+        return suffix in SUFFIXES or suffix in HEIC_SUFFIXES
+
+    def _leads_into_a_root(self, link: str) -> bool:
+        target = Path(os.path.realpath(link))
+        return any(target.is_relative_to(root) for root in (self.root, *self.other_roots))
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """(device, inode) of a directory; None if it does not exist."""
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def content_digest(file: BinaryIO) -> str:
+    """SHA-256 (hex) of everything in an open file, which is left at its start."""
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    file.seek(0)
+    return digest
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A decoded photograph, reduced by a whole factor where it is large."""
+
+    image: Image.Image  # RGB, upright; pixel (i, j) stands for scale x scale pixels of the photograph
+    width: int  # upright pixels of the whole photograph
+    height: int
+    scale: int = 1
+    origin: tuple[int, int] = (0, 0)  # where the image's corner (0, 0) lies in the photograph: 0, or a part of a
+    # pixel of the image outside it, because a side need not be a multiple of the scale
+
+    def full_boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes of the image as boxes of the whole photograph.
+
+        Args:
+            boxes: (N, 4) float, x1 y1 x2 y2, pixels of `image`.
+
+        Returns:
+            (N, 4) float32, x1 y1 x2 y2, pixels of the upright photograph, 0 <= x1 < x2 <= width.
+        """
+        full = np.asarray(boxes, np.float64) * self.scale + np.array([*self.origin, *self.origin])
+        size = np.array([self.width, self.height])
+        # The image's border pixels may reach beyond the photograph; a box out there keeps one pixel inside.
+        full[:, :2] = np.clip(full[:, :2], 0, size - 1)
+        full[:, 2:] = np.clip(full[:, 2:], 1, size)
+        return full.astype(np.float32)
+
+
+class Decoder:
+    """Decodes photographs from any number of threads within one bound of memory."""
+
+    def __init__(self, memory: int = DECODE_MEMORY):
+        """memory: bytes that all photographs being decoded at one moment may take; larger ones are refused."""
+        self._memory = _Memory(memory)
+        self._formats = (*_FORMATS, "HEIF") if heic_supported() else _FORMATS
+
+    def decode(self, file: BinaryIO) -> Photograph:
+        """The photograph in an open file. Raises PhotoError with the reason if it holds none that can be used."""
+        try:
+            image = Image.open(file, formats=self._formats)
+        except UnidentifiedImageError:
+            empty = file.seek(0, os.SEEK_END) == 0
+            raise PhotoError("the file is empty" if empty else f"not a {FORMAT_NAMES} file") from None
+        except Exception as error:  # the header parsers raise whatever broken bytes lead to
+            raise PhotoError(f"cannot be decoded ({_reason(error)})") from error
+        width, height = image.size
+        if min(width, height) < MIN_SIDE:
+            raise PhotoError(f"{width}x{height} pixels: too small, both sides need {MIN_SIDE}")
+        bytes_per_pixel = _BYTES_PER_PIXEL.get(image.format or "", _DEFAULT_BYTES_PER_PIXEL)
+        cost = width * height * bytes_per_pixel
+        if cost > self._memory.total:
+            limit = self._memory.total // bytes_per_pixel
+            raise PhotoError(
+                f"{width}x{height} pixels: too large, the limit for {image.format} is {limit / 1e6:.0f} megapixels"
+            )
+        with self._memory.take(cost):
+            try:
+                return _decode(image)
+            except Exception as error:  # as above: OSError, SyntaxError, struct.error, zlib.error, MemoryError, ...
+                raise PhotoError(f"cannot be decoded ({_reason(error)})") from error
+
+
+class _Memory:
+    """A semaphore over bytes."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self._free = total
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, count: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= count)
+            self._free -= count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += count
+                self._changed.notify_all()
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _decode(image: Image.Image) -> Photograph:
+    width, height = image.size
+    scale = _draft(image)
+    image.load()
+    # Only now: Pillow turns TIFF upright while loading it, and PNG may carry its EXIF block after the pixels.
+    orientation = _orientation(image)
+    factor = max(1, max(image.size) // DECODE_SIDE)
+    image = _rgb(image, factor)
+    scale *= factor
+    # Both reductions round sizes up: the last column and row stand for a few pixels beyond the photograph. Upright,
+    # they may come first.
+    beyond_x, beyond_y = image.width * scale - width, image.height * scale - height
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+        if orientation >= 5:
+            width, height, beyond_x, beyond_y = height, width, beyond_y, beyond_x
+    origin = (-beyond_x if orientation in _X_REVERSED else 0, -beyond_y if orientation in _Y_REVERSED else 0)
+    return Photograph(image, width, height, scale, origin)
+
+
+def _draft(image: Image.Image) -> int:
+    """Has the JPEG decoder reduce a large photograph by 2, 4 or 8, and returns the factor; 1 for other formats."""
+    width, height = image.size
+    factor = next(factor for factor in (8, 4, 2, 1) if factor == 1 or max(width, height) // factor >= DECODE_SIDE)
+    drafted = image.draft("RGB", (max(1, width // factor), max(1, height // factor)))
+    if drafted is None:
+        return 1
+    _, (_, _, drafted_width, _) = drafted
+    return round(width / drafted_width)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 (upright) where there is none or where the EXIF block is broken."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a photograph whose EXIF block is garbage is still a photograph
+        return 1
+    return orientation if orientation in _UPRIGHT else 1
+
+
+def _rgb(image: Image.Image, factor: int) -> Image.Image:
+    """An image of any mode, reduced by a whole factor, as RGB; transparent parts over white."""
+    if image.mode.startswith("I;16"):
+        image = image.convert("I")
+    elif image.mode == "1":
+        image = image.convert("L")
+    elif image.has_transparency_data and image.mode not in ("RGBA", "LA"):
+        image = image.convert("RGBA")
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    if factor > 1:
+        image = image.reduce(factor)
+    if image.mode in ("I", "F"):
+        image = Image.fromarray(_eight_bit(np.asarray(image)))
+    if image.mode in ("RGBA", "LA"):
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image.convert("RGB"), mask=image.getchannel("A"))
+        return white
+    return image.convert("RGB")
+
+
+def _eight_bit(grey: np.ndarray) -> np.ndarray:
+    """Grey values of 16, 32 or float bits as (H, W) uint8.
+
+    The files do not say what white is. Integers: 65535, or their largest value. Floats: 1, 255 or 65535, whichever
+    is the first to hold all values, or their largest value.
+    """
+    whites = (1.0, 255.0, 65535.0) if grey.dtype.kind == "f" else (65535.0,)
+    grey = np.nan_to_num(grey.astype(np.float32), posinf=0.0, neginf=0.0)
+    largest = float(grey.max())
+    white = next((white for white in whites if largest <= white), largest)
+    return np.clip(grey * (255.0 / white), 0, 255).round().astype(np.uint8)

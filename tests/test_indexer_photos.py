@@ -1,0 +1,462 @@
+"""Finding photographs and decoding them: every mode, orientation and kind of bad file, with values worked out by hand."""
+
+import io
+import os
+import random
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from indexer import photos
+from indexer.errors import PhotoError
+from indexer.photos import DECODE_SIDE, Decoder, Photograph, Walk, content_digest
+
+ORANGE = (255, 128, 0)
+
+
+def encoded(image: Image.Image, format: str, **options) -> io.BytesIO:
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    file.seek(0)
+    return file
+
+
+def decoded_pixel(image: Image.Image, format: str, **options) -> tuple[int, ...]:
+    """The middle pixel of what comes back after saving and decoding."""
+    decoded = Decoder().decode(encoded(image, format, **options)).image
+    assert decoded.mode == "RGB"
+    assert decoded.size == image.size
+    return decoded.getpixel((decoded.width // 2, decoded.height // 2))
+
+
+def orientation(value: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif
+
+
+# -- formats and modes
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "MPO"])
+def test_every_format_comes_back_as_rgb(format):
+    pixel = decoded_pixel(Image.new("RGB", (40, 30), ORANGE), format)
+    assert np.abs(np.subtract(pixel, ORANGE)).max() <= 6  # lossy formats
+
+
+def test_the_first_frame_of_an_animation_is_taken():
+    frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
+    decoded = Decoder().decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert decoded.image.getpixel((5, 5)) == (255, 0, 0)
+
+
+def test_sixteen_bit_grey_is_scaled_and_not_clipped():
+    for dtype in ("<u2", ">u2"):
+        image = Image.fromarray(np.full((20, 20), 33000, dtype))
+        assert decoded_pixel(image, "TIFF") == (128, 128, 128)  # 33000 / 65535 * 255 = 128.4
+    assert decoded_pixel(Image.fromarray(np.full((20, 20), 33000, np.uint16)), "PNG") == (128, 128, 128)
+
+
+def test_a_large_sixteen_bit_picture_is_reduced_too():
+    photograph = Decoder().decode(encoded(Image.fromarray(np.full((20, 1500), 33000, np.uint16)), "PNG"))
+    assert (photograph.image.size, photograph.scale) == ((750, 10), 2)
+    assert photograph.image.getpixel((3, 3)) == (128, 128, 128)
+
+
+def test_float_and_32_bit_tiff():
+    assert decoded_pixel(Image.fromarray(np.full((20, 20), 0.2, np.float32)), "TIFF") == (51, 51, 51)
+    assert decoded_pixel(Image.fromarray(np.full((20, 20), 51.0, np.float32)), "TIFF") == (51, 51, 51)
+    assert decoded_pixel(Image.fromarray(np.full((20, 20), 13107, np.int32)), "TIFF") == (51, 51, 51)
+    ramp = np.full((20, 20), 1_000_000, np.int32)
+    ramp[10, 10] = 200_000  # white is the largest value where that is beyond 16 bits
+    assert decoded_pixel(Image.fromarray(ramp), "TIFF") == (51, 51, 51)
+
+
+def test_cmyk_jpeg():
+    pixel = decoded_pixel(Image.new("CMYK", (40, 40), (0, 255, 255, 0)), "JPEG")  # magenta + yellow ink: red
+    assert np.abs(np.subtract(pixel, (255, 0, 0))).max() <= 6
+
+
+def test_grey_and_bilevel():
+    assert decoded_pixel(Image.new("L", (20, 20), 77), "PNG") == (77, 77, 77)
+    assert decoded_pixel(Image.new("1", (20, 20), 1), "PNG") == (255, 255, 255)
+
+
+def test_palette_with_and_without_transparency():
+    image = Image.new("P", (20, 20), 1)
+    image.putpalette([0, 0, 0, *ORANGE])
+    assert decoded_pixel(image, "PNG") == ORANGE
+    assert decoded_pixel(image, "PNG", transparency=0) == ORANGE
+    assert decoded_pixel(image, "PNG", transparency=1) == (255, 255, 255)
+
+
+def test_alpha_goes_over_white():
+    # a quarter of (0, 100, 200) over white: 255 * 0.75 + 0.25 * c, with alpha 64 / 255
+    assert decoded_pixel(Image.new("RGBA", (20, 20), (0, 100, 200, 64)), "PNG") == (191, 216, 241)
+    assert decoded_pixel(Image.new("LA", (20, 20), (0, 0)), "PNG") == (255, 255, 255)
+    assert decoded_pixel(Image.new("RGB", (20, 20), ORANGE), "PNG", transparency=ORANGE) == (255, 255, 255)
+
+
+# -- upright, reduced, and back to full pixels
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+@pytest.mark.parametrize("value", range(1, 9))
+def test_every_exif_orientation_comes_out_upright(format, value):
+    """The picture as it should be seen has its red corner at the top left and its green one at the top right."""
+    upright = Image.new("RGB", (60, 40))
+    upright.paste("red", (0, 0, 10, 10))
+    upright.paste("lime", (50, 0, 60, 10))
+    # How a camera held in each of the eight ways stores it (EXIF 2.32, tag 274: where row 0 and column 0 lie).
+    pixels = np.asarray(upright)
+    stored = {
+        1: pixels,
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.transpose(1, 0, 2),
+        6: pixels.transpose(1, 0, 2)[::-1],
+        7: pixels.transpose(1, 0, 2)[::-1, ::-1],
+        8: pixels.transpose(1, 0, 2)[:, ::-1],
+    }[value]
+    photograph = Decoder().decode(encoded(Image.fromarray(stored.copy()), format, exif=orientation(value)))
+    assert (photograph.width, photograph.height, photograph.scale) == (60, 40, 1)
+    np.testing.assert_array_equal(np.asarray(photograph.image), pixels)
+
+
+def test_a_broken_exif_block_does_not_lose_the_photograph():
+    photograph = Decoder().decode(encoded(Image.new("RGB", (40, 30), ORANGE), "PNG", exif=b"Exif\0\0II*\0\xff\xff"))
+    assert photograph.image.size == (40, 30)
+
+
+def test_an_orientation_out_of_range_is_upright():
+    photograph = Decoder().decode(encoded(Image.new("RGB", (40, 30)), "JPEG", exif=orientation(9)))
+    assert photograph.image.size == (40, 30)
+
+
+def test_large_photographs_are_reduced_by_a_whole_factor_and_never_below_what_the_network_sees():
+    def reduced(width: int, height: int, format: str) -> tuple[tuple[int, int], int]:
+        photograph = Decoder().decode(encoded(Image.new("RGB", (width, height)), format))
+        assert (photograph.width, photograph.height) == (width, height)
+        return photograph.image.size, photograph.scale
+
+    assert DECODE_SIDE == 720
+    assert reduced(1439, 500, "JPEG") == ((1439, 500), 1)
+    assert reduced(1440, 501, "JPEG") == ((720, 251), 2)
+    assert reduced(300, 2881, "JPEG") == ((75, 721), 4)
+    assert reduced(1439, 500, "PNG") == ((1439, 500), 1)
+    assert reduced(2161, 30, "PNG") == ((721, 10), 3)
+    # the JPEG decoder stops at 8; what it leaves is reduced further
+    assert reduced(11520, 16, "JPEG") == ((720, 1), 16)
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+@pytest.mark.parametrize(("format", "scale"), [("PNG", 2), ("JPEG", 4)])
+def test_boxes_of_the_reduced_image_are_exact_in_the_full_upright_photograph(format, scale, value):
+    """A white block on the reduction's grid: found in the reduced upright image, scaled back, compared with the truth.
+
+    Neither side is a multiple of the factor, so in some orientations the image starts outside the photograph.
+    """
+    width, height = 721 * scale - 1, 301 * scale - scale + 1  # the last pixel lacks one, or has only one, of the scale
+    left, top, right, bottom = 40 * scale, 24 * scale, 200 * scale, 120 * scale
+    stored = Image.new("RGB", (width, height))
+    stored.paste("white", (left, top, right, bottom))
+    photograph = Decoder().decode(encoded(stored, format, exif=orientation(value)))
+
+    rows, columns = np.nonzero(np.asarray(photograph.image)[:, :, 0] > 127)
+    box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    expected = {
+        1: (left, top, right, bottom),
+        2: (width - right, top, width - left, bottom),
+        3: (width - right, height - bottom, width - left, height - top),
+        4: (left, height - bottom, right, height - top),
+        5: (top, left, bottom, right),
+        6: (height - bottom, left, height - top, right),
+        7: (height - bottom, width - right, height - top, width - left),
+        8: (top, width - right, bottom, width - left),
+    }[value]
+    assert photograph.scale == scale
+    assert (photograph.width, photograph.height) == ((width, height) if value < 5 else (height, width))
+    np.testing.assert_array_equal(photograph.full_boxes(np.array([box], np.float32)), [expected])
+
+
+def test_full_boxes_worked_out_by_hand():
+    photograph = Photograph(Image.new("RGB", (4, 3)), width=15, height=10, scale=4, origin=(-1, 0))
+    boxes = np.array(
+        [
+            [1, 0.5, 2.5, 2],
+            [0, 0, 4, 3],  # the whole image: the whole photograph
+            [0, 2.75, 0.125, 3],  # wholly in what lies beyond two borders: one pixel inside
+        ],
+        np.float32,
+    )
+    full = photograph.full_boxes(boxes)
+    assert full.dtype == np.float32
+    np.testing.assert_array_equal(full, [[3, 2, 9, 8], [0, 0, 15, 10], [0, 9, 1, 10]])
+
+
+# -- bad files
+
+
+def refusal(content: bytes, decoder: Decoder | None = None) -> str:
+    with pytest.raises(PhotoError) as caught:
+        (decoder or Decoder()).decode(io.BytesIO(content))
+    return str(caught.value)
+
+
+def noisy(size: tuple[int, int] = (64, 48)) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+
+
+def test_a_text_file_and_an_empty_file():
+    assert refusal(b"Dear diary, today I took no photographs.\n") == "not a JPEG, PNG, WebP, TIFF, GIF or BMP file"
+    assert refusal(b"") == "the file is empty"
+
+
+def test_formats_that_are_not_named_are_not_opened():
+    # PostScript would start Ghostscript
+    assert refusal(encoded(noisy(), "EPS").getvalue()) == "not a JPEG, PNG, WebP, TIFF, GIF or BMP file"
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+def test_a_truncated_file(format):
+    content = encoded(noisy(), format).getvalue()
+    assert refusal(content[: len(content) * 2 // 3]).startswith("cannot be decoded (")
+
+
+def test_a_truncated_large_jpeg_is_noticed_while_it_is_reduced():
+    content = encoded(noisy((1600, 1200)), "JPEG").getvalue()
+    assert "truncated" in refusal(content[: len(content) // 2])
+
+
+def test_one_pixel():
+    assert refusal(encoded(Image.new("RGB", (1, 1)), "PNG").getvalue()) == (
+        "1x1 pixels: too small, both sides need 16"
+    )
+    assert refusal(encoded(Image.new("RGB", (500, 15)), "PNG").getvalue()).startswith("500x15 pixels: too small")
+    assert Decoder().decode(encoded(Image.new("RGB", (16, 16)), "PNG")).image.size == (16, 16)
+
+
+def test_a_bomb_is_refused_before_anything_is_decoded(monkeypatch):
+    bomb = encoded(Image.new("1", (20_000, 20_000)), "PNG", compress_level=1).getvalue()
+    assert len(bomb) < 1_000_000
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    assert refusal(bomb) == "20000x20000 pixels: too large, the limit for PNG is 200 megapixels"
+
+
+def test_the_pixel_limit_follows_from_the_memory_that_a_format_takes():
+    png = encoded(Image.new("RGB", (100, 100)), "PNG").getvalue()
+    webp = encoded(Image.new("RGB", (100, 100)), "WEBP").getvalue()
+    exactly = Decoder(memory=100 * 100 * 8)
+    assert exactly.decode(io.BytesIO(png)).image.size == (100, 100)
+    assert "too large" in refusal(png, Decoder(memory=100 * 100 * 8 - 1))
+    assert "the limit for WEBP" in refusal(webp, exactly)
+
+
+def test_photographs_being_decoded_at_once_stay_within_the_memory(monkeypatch):
+    """Four threads, room for two: never three at once, and everyone gets through."""
+    png = encoded(Image.new("RGB", (100, 100)), "PNG").getvalue()
+    running, most, lock = 0, 0, threading.Lock()
+    real_decode = photos._decode
+
+    def slow_decode(image):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        threading.Event().wait(0.02)
+        with lock:
+            running -= 1
+        return real_decode(image)
+
+    monkeypatch.setattr(photos, "_decode", slow_decode)
+    decoder = Decoder(memory=2 * 100 * 100 * 8)
+    results = []
+    threads = [
+        threading.Thread(target=lambda: results.append(decoder.decode(io.BytesIO(png)).width)) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [100] * 4
+    assert most == 2
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow on broken metadata
+def test_no_damage_leads_to_anything_but_a_photograph_or_a_reason():
+    rng = random.Random(1)
+    outcomes = set()
+    for format in ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP"):
+        content = encoded(noisy(), format, exif=orientation(6)).getvalue()
+        for _ in range(40):
+            damaged = bytearray(content)
+            for _ in range(rng.randint(1, 8)):
+                # headers and metadata first: that is where parsers go wrong
+                damaged[rng.randrange(min(len(damaged), rng.choice((64, 400, 10_000))))] = rng.randrange(256)
+            try:
+                outcomes.add(type(Decoder().decode(io.BytesIO(damaged))))
+            except PhotoError:
+                outcomes.add(PhotoError)
+    assert outcomes == {Photograph, PhotoError}
+
+
+def test_content_digest_leaves_the_file_at_its_start(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    with open(tmp_path / "a", "rb") as file:
+        assert content_digest(file) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        assert file.read() == b"abc"
+
+
+# -- walking
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+def found(walk: Walk) -> list[str]:
+    return [file.path for file in walk]
+
+
+def test_photographs_are_found_by_suffix_in_a_stable_order(tmp_path):
+    touch(tmp_path, "b.JPG", "a.jpeg", "notes.txt", "z/1.png", "z/2.webp", "m/k/3.tiff", "m/4.gif", "5.bmp", "jpg")
+    assert found(Walk(tmp_path)) == ["5.bmp", "a.jpeg", "b.JPG", "m/4.gif", "m/k/3.tiff", "z/1.png", "z/2.webp"]
+
+
+def test_size_and_time_are_those_of_the_file(tmp_path):
+    touch(tmp_path, "a.jpg")
+    os.utime(tmp_path / "a.jpg", ns=(1, 1_234_567_890_123_456_789))
+    assert list(Walk(tmp_path)) == [("a.jpg", 1, 1_234_567_890_123_456_789)]
+
+
+def test_hidden_and_system_folders_are_left_out(tmp_path):
+    touch(
+        tmp_path,
+        "a.jpg",
+        "._a.jpg",
+        ".trash/b.jpg",
+        "@eaDir/c.jpg",
+        "x/System Volume Information/d.jpg",
+        "$RECYCLE.BIN/e.jpg",
+        "node_modules/f.jpg",
+    )
+    assert found(Walk(tmp_path)) == ["a.jpg"]
+
+
+def test_a_hidden_folder_that_is_asked_for_by_name_is_walked(tmp_path):
+    touch(tmp_path, ".photos/a.jpg")
+    assert found(Walk(tmp_path / ".photos")) == ["a.jpg"]
+
+
+def test_only_a_part_of_a_root(tmp_path):
+    touch(tmp_path, "a.jpg", "2019/b.jpg", "2019/06/c.jpg")
+    assert found(Walk(tmp_path, "2019")) == ["2019/b.jpg", "2019/06/c.jpg"]
+
+
+def test_link_loops_end(tmp_path):
+    root = tmp_path / "root"
+    outside = tmp_path / "outside"
+    touch(root, "a.jpg", "sub/b.jpg")
+    touch(outside, "c.jpg")
+    (root / "sub" / "loop").symlink_to(root)
+    (root / "up").symlink_to(tmp_path)  # a folder above: would find the root again, and everything beside it
+    (root / "self").symlink_to(root / "self")
+    (root / "disk").symlink_to(outside)
+    (root / "disk2").symlink_to(outside)
+    (outside / "back").symlink_to(root / "sub")
+    walk = Walk(root)
+    assert found(walk) == ["a.jpg", "disk/c.jpg", "sub/b.jpg"]
+    assert [path for path, _ in walk.unreadable] == ["self"]
+
+
+def test_a_broken_link_is_reported(tmp_path):
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    walk = Walk(tmp_path)
+    assert found(walk) == ["a.jpg"]
+    assert walk.unreadable == [("b.jpg", "broken link")]
+
+
+def test_a_link_to_a_photograph_is_a_photograph(tmp_path):
+    touch(tmp_path, "root/a.jpg", "other/b.jpg")
+    (tmp_path / "root" / "c.jpg").symlink_to(tmp_path / "other" / "b.jpg")
+    assert found(Walk(tmp_path / "root")) == ["a.jpg", "c.jpg"]
+
+
+def test_other_roots_are_left_out_however_they_are_reached(tmp_path):
+    touch(tmp_path, "root/a.jpg", "root/inner/b.jpg", "other/deep/c.jpg")
+    root, inner, other = tmp_path / "root", tmp_path / "root" / "inner", tmp_path / "other"
+    (root / "link").symlink_to(other / "deep")
+    assert found(Walk(root, other_roots=[inner, other])) == ["a.jpg"]
+    assert found(Walk(root)) == ["a.jpg", "inner/b.jpg", "link/c.jpg"]
+
+
+def test_things_that_are_no_files_are_left_out(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    touch(tmp_path, "a.jpg")
+    assert found(Walk(tmp_path)) == ["a.jpg"]
+
+
+def test_names_that_are_no_text_survive(tmp_path):
+    (tmp_path / os.fsdecode(b"\xff\xfe.jpg")).write_bytes(b"x")
+    (path,) = found(Walk(tmp_path))
+    assert os.fsencode(path) == b"\xff\xfe.jpg"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every directory")
+def test_a_directory_without_read_permission(tmp_path):
+    touch(tmp_path, "a.jpg", "locked/b.jpg", "open/c.jpg")
+    (tmp_path / "locked").chmod(0)
+    try:
+        walk = Walk(tmp_path)
+        assert found(walk) == ["a.jpg", "open/c.jpg"]
+        assert walk.unreadable == [("locked", "Permission denied")]
+    finally:
+        (tmp_path / "locked").chmod(0o755)
+
+
+def test_a_directory_that_cannot_be_listed_is_reported_and_the_others_are_walked(tmp_path, monkeypatch):
+    touch(tmp_path, "a.jpg", "locked/b.jpg", "open/c.jpg")
+    real_scandir = os.scandir
+
+    def scandir(path):
+        if os.path.basename(path) == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return real_scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    walk = Walk(tmp_path)
+    assert found(walk) == ["a.jpg", "open/c.jpg"]
+    assert walk.unreadable == [("locked", "Permission denied")]
+
+
+def test_an_unreadable_root_is_reported_as_itself(tmp_path):
+    walk = Walk(tmp_path / "missing")
+    assert found(walk) == []
+    assert walk.unreadable == [("", "No such file or directory")]
+
+
+def test_heic_needs_its_extra(tmp_path, monkeypatch):
+    touch(tmp_path, "a.jpg", "b.HEIC")
+    monkeypatch.setattr(photos, "heic_supported", lambda: False)
+    walk = Walk(tmp_path)
+    assert found(walk) == ["a.jpg"]
+    assert walk.without_decoder == ["b.HEIC"]
+    monkeypatch.setattr(photos, "heic_supported", lambda: True)
+    walk = Walk(tmp_path)
+    assert found(walk) == ["a.jpg", "b.HEIC"]
+    assert walk.without_decoder == []
+
+
+def test_heic_is_decoded_where_the_extra_is_installed():
+    heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    heif.register_heif_opener()
+    pixel = decoded_pixel(Image.new("RGB", (64, 64), ORANGE), "HEIF")
+    assert np.abs(np.subtract(pixel, ORANGE)).max() <= 8
