@@ -1,0 +1,108 @@
+"""An answer as bytes for stdout: a table for people; JSON, JSON lines, CSV and paths for programs."""
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from search.searcher import Answer, Hit
+
+_CSV_COLUMNS = "rank path score width height scoring region_id x y region_width region_height region_score phrase for"
+
+
+def as_table(answer: "Answer", *, color: bool, encoding: str = "utf-8") -> bytes:
+    """Rank, score and path of each hit, and below it the regions that answer."""
+    asked = ", ".join(f'"{phrase}"' for phrase in answer.query)
+    count = f"{len(answer.hits)} photograph{'s' if len(answer.hits) != 1 else ''}"
+    lines = [click.style(f"{asked}: {count}, {answer.scoring} scoring", dim=True)]
+    regions = [region for hit in answer.hits for region in hit.regions]
+    asks = max((len(region.for_phrase) for region in regions), default=0)
+    phrases = max((len(region.phrase) for region in regions), default=0)
+    for hit in answer.hits:
+        score = click.style(f"{hit.score:8.3f}", fg="green")
+        lines.append(f"{hit.rank:4} {score}  {click.style(_shown(hit.path), bold=True)}")
+        for region in hit.regions:
+            x, y, width, height = (round(side) for side in region.box)
+            ask = click.style(f"{region.for_phrase:{asks}}", fg="cyan")
+            where = f"{f'{width}x{height}':>9} at {x},{y}"
+            lines.append(f"     {region.score:8.3f}  {ask}  {region.phrase:{phrases}}  {where}")
+    text = "\n".join(lines) + "\n"
+    return (text if color else click.unstyle(text)).encode(encoding, "backslashreplace")
+
+
+def as_json(answer: "Answer") -> bytes:
+    """One document: {"query", "scoring", "hits": [...]}; boxes are [x, y, width, height] in upright pixels."""
+    return _json({"query": answer.query, "scoring": answer.scoring, "hits": [_hit(hit) for hit in answer.hits]})
+
+
+def as_json_lines(answer: "Answer") -> bytes:
+    """One hit a line, each as in `as_json` and with the scoring."""
+    return b"".join(_json({**_hit(hit), "scoring": answer.scoring}) for hit in answer.hits)
+
+
+def as_csv(answer: "Answer") -> bytes:
+    """One region a line, with its photograph's columns, below a line of column names."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_CSV_COLUMNS.split())
+    for hit in answer.hits:
+        photo = [hit.rank, hit.path, hit.score, hit.width, hit.height, answer.scoring]
+        for region in hit.regions:
+            writer.writerow([*photo, region.region_id, *region.box, region.score, region.phrase, region.for_phrase])
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def as_paths(answer: "Answer") -> bytes:
+    """One path a line, in the file system's bytes.
+
+    A line is always one hit: line breaks inside a path are escaped, or `| xargs rm` would meet a file that is no hit.
+    """
+    return b"".join(os.fsencode(hit.path).replace(b"\n", b"\\n").replace(b"\r", b"\\r") + b"\n" for hit in answer.hits)
+
+
+def as_paths0(answer: "Answer") -> bytes:
+    """The paths, each ended by a zero byte: any file name comes through, for `xargs -0`."""
+    return b"".join(os.fsencode(hit.path) + b"\0" for hit in answer.hits)
+
+
+def printable(text: str) -> str:
+    r"""Text that is safe in a terminal: line breaks, control characters and undecodable bytes as \n, \x1b, \xff."""
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    if "\udc80" <= letter <= "\udcff":  # a byte that did not decode (os.fsdecode)
+        return f"\\x{ord(letter) - 0xDC00:02x}"
+    return letter.encode("unicode_escape").decode()
+
+
+def _shown(path: Path) -> str:
+    """A path as a person would type it from here."""
+    here = Path.cwd()
+    return printable(str(path.relative_to(here) if path.is_relative_to(here) else path))
+
+
+def _hit(hit: "Hit") -> dict[str, Any]:
+    regions = [
+        {
+            "region_id": region.region_id,
+            "box": list(region.box),
+            "score": region.score,
+            "phrase": region.phrase,
+            "for": region.for_phrase,
+        }
+        for region in hit.regions
+    ]
+    photo = {"rank": hit.rank, "path": str(hit.path), "score": hit.score, "width": hit.width, "height": hit.height}
+    return {**photo, "regions": regions}
+
+
+def _json(value: Any) -> bytes:
+    # A byte of a path that is no text is a lone surrogate in Python and leaves as \udcXX, which JSON can say; reading
+    # it back and os.fsencode give the same byte.
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

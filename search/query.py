@@ -1,0 +1,67 @@
+"""What was asked: phrases checked, and the ways in which a question is read."""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from search.errors import QueryError
+
+if TYPE_CHECKING:
+    from fcln.predictor import Predictor
+
+# Every phrase is a scan of all vectors (about 15 ms over 350,000 regions), and nobody means that many at once: more
+# are nearly always one question that lost its quotation marks.
+MAX_PHRASES = 16
+
+
+@dataclass(frozen=True)
+class Query:
+    """Phrases to score, and how they combine."""
+
+    given: list[str]  # as asked, white space and Unicode forms made uniform
+    phrases: list[str]  # Q phrases to score: the given ones first, then the noun phrases of a question
+    readings: list[list[int]]  # ways to read the query, each as columns of `phrases`; they compete
+    unknown_words: list[str]  # words of the query that the model has never met
+
+
+def read_query(phrases: Sequence[str], predictor: "Predictor") -> Query:
+    """Check phrases and read them.
+
+    One phrase is a question, read twice: as it stands, and as its noun phrases ("dog on couch": "a dog", "a couch"),
+    since no training phrase says what an everyday question says. Several phrases are read as given (paper, image
+    retrieval with several captions).
+
+    Raises QueryError if there is no phrase, or too many, or one is empty, too long, or holds unknown words only.
+    """
+    given = [" ".join(unicodedata.normalize("NFKC", phrase).split()) for phrase in phrases]
+    if not given:
+        raise QueryError('There is nothing to search for: give a question, such as "dog on couch".')
+    if len(given) > MAX_PHRASES:
+        raise QueryError(
+            f"These are {len(given)} phrases, and a query may have at most {MAX_PHRASES}: "
+            "put quotation marks around a question of several words."
+        )
+    for phrase in given:
+        _check_phrase(phrase, predictor)
+    unknown = dict.fromkeys(word for phrase in given for word in predictor.unknown_words(phrase))
+    if len(given) > 1:
+        return Query(given, given, [list(range(len(given)))], list(unknown))
+    nouns = list(dict.fromkeys(predictor.noun_phrases(given[0])))
+    if not nouns or nouns == given:
+        return Query(given, given, [[0]], list(unknown))
+    phrases_to_score = list(dict.fromkeys([*given, *nouns]))
+    return Query(given, phrases_to_score, [[0], [phrases_to_score.index(noun) for noun in nouns]], list(unknown))
+
+
+def _check_phrase(phrase: str, predictor: "Predictor") -> None:
+    words = [word for word in phrase.split() if any(letter.isalnum() for letter in word)]
+    if not words:
+        raise QueryError(f'There is no word in "{phrase}": give a question, such as "dog on couch".')
+    if len(words) > predictor.max_phrase_words:
+        raise QueryError(
+            f"A phrase may have at most {predictor.max_phrase_words} words, "
+            f'and the one that begins "{" ".join(words[:4])}" has {len(words)}.'
+        )
+    if all(predictor.unknown_words(word) for word in words):
+        raise QueryError(f"The model knows none of these words: {', '.join(dict.fromkeys(words))}.")

@@ -1,0 +1,187 @@
+"""`Searcher`: a collection and a predictor in, ranked photographs with the regions that answer out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from db.errors import CheckpointMismatch
+from db.records import Features
+from search.errors import QueryError
+from search.likelihood import (
+    CLOSENESS,
+    JUDGED_REGIONS,
+    SCORINGS,
+    closest_regions,
+    fuse,
+    judged_photos,
+    log_likelihoods,
+)
+from search.query import Query, read_query
+from search.ranking import Ranking, RegionScores, answering_regions, rank_photographs
+from search.shortlist import SHORTLIST_PHOTOS, shortlist
+
+if TYPE_CHECKING:
+    from db.collection import Collection
+    from fcln.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class HitRegion:
+    """A region that answers a phrase of the query."""
+
+    region_id: int
+    box: tuple[float, float, float, float]  # x y width height, pixels of the upright photograph
+    score: float  # in the answer's scoring
+    phrase: str  # what the model wrote about the region; may be ""
+    for_phrase: str  # the phrase of the query that it answers
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A photograph that answers."""
+
+    rank: int  # from 1
+    photo_id: int
+    path: Path  # absolute; the file may have moved away since it was indexed
+    score: float  # never rises with the rank
+    width: int  # upright pixels, when it was indexed
+    height: int
+    regions: list[HitRegion]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a search found."""
+
+    query: list[str]  # the phrases as asked
+    scoring: str  # which of SCORINGS made the scores
+    hits: list[Hit]  # best first
+    unknown_words: list[str] = field(default_factory=list)  # words that the model has never met
+
+
+class Searcher:
+    """Asks one collection. Not for concurrent use from several threads."""
+
+    def __init__(self, collection: "Collection", predictor: "Predictor"):
+        """Raises CheckpointMismatch if another checkpoint described the collection."""
+        if collection.model.digest != predictor.digest:
+            raise CheckpointMismatch(
+                f"The collection {collection.path} was described by the checkpoint {collection.model.digest[:12]}, "
+                f"this one is {predictor.digest[:12]}: search it with the weights that it was built with, or build "
+                "another collection with these."
+            )
+        self._collection = collection
+        self._predictor = predictor
+        self._features: Features | None = None
+
+    def search(self, phrases: Sequence[str], *, k: int = 10, scoring: str | None = None, exact: bool = False) -> Answer:
+        """The k best photographs, or all if there are fewer; no hits in an empty collection.
+
+        phrases: one question, or several phrases as given. scoring: one of SCORINGS, None for the one that measured
+        best when the weights were trained. exact: score every region of every photograph; else FAISS proposes
+        photographs and, of those, the cosine proposes regions for the language model to judge. Up to
+        SHORTLIST_PHOTOS hits (`judged_photos` of them where the language model judges) do not depend on k: a shorter
+        answer is the start of a longer one.
+
+        Raises QueryError for a question that cannot be asked.
+        """
+        if k < 1:
+            raise QueryError(f"The number of hits must be at least 1, not {k}.")
+        scoring = self._checked(scoring)
+        query = read_query(phrases, self._predictor)
+        if not self._collection.region_count():
+            return Answer(query.given, scoring, [], query.unknown_words)
+        vectors = self._predictor.encode_phrases(query.phrases)
+        if exact:
+            regions = self._score(query, vectors, self._everything(), scoring)
+        else:
+            regions = self._score(query, vectors, self._candidates(query, vectors, scoring, k), scoring, JUDGED_REGIONS)
+        ranking = rank_photographs(regions, query.phrases, query.readings)
+        return Answer(query.given, scoring, self._hits(query, scoring, regions, ranking, k), query.unknown_words)
+
+    def rank(self, phrases: Sequence[str], *, scoring: str | None = None, judged_regions: int | None = None) -> Ranking:
+        """Every photograph of the collection, best first, every region of it scored.
+
+        judged_regions: how many regions of each photograph and phrase the language model judges (the closest ones by
+        cosine), None for all. Keeps the features of the whole collection in memory for the next call (about 2 KB a
+        region). Raises QueryError for a question that cannot be asked.
+        """
+        scoring = self._checked(scoring)
+        query = read_query(phrases, self._predictor)
+        vectors = self._predictor.encode_phrases(query.phrases)
+        regions = self._score(query, vectors, self._everything(), scoring, judged_regions)
+        return rank_photographs(regions, query.phrases, query.readings)
+
+    def _checked(self, scoring: str | None) -> str:
+        if scoring is None:
+            return self._predictor.default_scoring
+        if scoring not in SCORINGS:
+            raise QueryError(f'There is no scoring "{scoring}": choose one of {", ".join(SCORINGS)}.')
+        return scoring
+
+    def _everything(self) -> Features:
+        if self._features is None:
+            self._features = self._collection.features()
+        return self._features
+
+    def _candidates(self, query: Query, vectors: np.ndarray, scoring: str, k: int) -> Features:
+        """The features of the photographs worth scoring."""
+        photo_ids = shortlist(self._collection, vectors, query.readings, max(SHORTLIST_PHOTOS, k))
+        features = self._collection.features(photo_ids.tolist())
+        if scoring == "embedding":
+            return features
+        closest = rank_photographs(_cosines(vectors, features), query.phrases, query.readings)
+        kept = np.isin(features.photo_ids, closest.photo_ids[: judged_photos(len(query.phrases), k)])
+        return Features(
+            features.region_ids[kept], features.photo_ids[kept], features.codes[kept], features.embeddings[kept]
+        )
+
+    def _score(
+        self, query: Query, vectors: np.ndarray, features: Features, scoring: str, judged_regions: int | None = None
+    ) -> RegionScores:
+        cosines = _cosines(vectors, features)
+        if scoring == "embedding":
+            return cosines
+        judged = None if judged_regions is None else closest_regions(cosines, judged_regions)
+        scores = log_likelihoods(self._predictor, query.phrases, features.codes, judged)
+        if scoring == "fused":
+            tokens = [self._predictor.token_count(phrase) for phrase in query.phrases]
+            scores = fuse(cosines.scores, scores, tokens, self._predictor.fused_weight)
+        return replace(cosines, scores=scores)
+
+    def _hits(self, query: Query, scoring: str, regions: RegionScores, ranking: Ranking, k: int) -> list[Hit]:
+        photos = self._collection.photos(ranking.photo_ids[:k].tolist())
+        answers = [
+            answering_regions(regions, photo.photo_id, query.readings[reading], CLOSENESS[scoring])
+            for photo, reading in zip(photos, ranking.readings)
+        ]
+        rows = {row for answer in answers for row, _ in answer}
+        stored = {r.region_id: r for r in self._collection.regions([int(regions.region_ids[row]) for row in rows])}
+
+        def hit_region(row: int, column: int) -> HitRegion:
+            region = stored[int(regions.region_ids[row])]
+            x1, y1, x2, y2 = (round(float(side), 2) for side in region.box)
+            box = (x1, y1, round(x2 - x1, 2), round(y2 - y1, 2))
+            score = round(float(regions.scores[column, row]), 6)
+            return HitRegion(region.region_id, box, score, region.phrase, query.phrases[column])
+
+        return [
+            Hit(
+                rank,
+                photo.photo_id,
+                photo.path,
+                float(ranking.scores[rank - 1]),
+                photo.width,
+                photo.height,
+                # A phrase given twice is answered once.
+                list(dict.fromkeys(hit_region(row, column) for row, column in answer)),
+            )
+            for rank, (photo, answer) in enumerate(zip(photos, answers), 1)
+        ]
+
+
+def _cosines(vectors: np.ndarray, features: Features) -> RegionScores:
+    return RegionScores(features.region_ids, features.photo_ids, vectors @ features.embeddings.T)

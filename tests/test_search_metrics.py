@@ -1,0 +1,54 @@
+import math
+
+import numpy as np
+import pytest
+
+from search.metrics import (
+    average_precision,
+    iou,
+    localization_recall,
+    median_iou,
+    median_rank,
+    precision_at,
+    recall_at,
+    standard_error,
+)
+
+
+def test_recall_and_median_rank():
+    ranks = [1, 5, 6, 40]
+    assert [recall_at(ranks, k) for k in (1, 5, 10)] == [0.25, 0.5, 0.75]
+    assert median_rank(ranks) == 5.5
+
+
+def test_iou():
+    # Two 2 x 2 boxes that share a 1 x 1 corner: 1 / (4 + 4 - 1); a box inside another: 4 / 16.
+    a = [[0, 0, 2, 2], [0, 0, 4, 4]]
+    b = [[1, 1, 3, 3], [0, 0, 2, 2], [2, 0, 4, 2]]
+    assert iou(a, b) == pytest.approx(np.array([[1 / 7, 1, 0], [4 / 16, 4 / 16, 4 / 16]]))
+
+
+def test_localization():
+    ious = [0.0, 0.1, 0.3, 0.49999, 0.5, 1.0]
+    assert localization_recall(ious, 0.1) == pytest.approx(5 / 6)
+    assert localization_recall(ious, 0.3) == pytest.approx(4 / 6)
+    assert localization_recall(ious, 0.5) == pytest.approx(2 / 6)
+    assert median_iou(ious) == pytest.approx((0.3 + 0.49999) / 2)
+
+
+def test_average_precision():
+    assert average_precision([1, 0, 1, 0, 0]) == pytest.approx((1 / 1 + 2 / 3) / 2)
+    assert average_precision([0, 0, 0, 1]) == 0.25
+    assert average_precision([1, 1, 0]) == 1.0
+    assert average_precision([0, 0]) == 0.0
+
+
+def test_precision():
+    assert precision_at([1, 0, 1, 1, 0, 1], 5) == pytest.approx(3 / 5)
+    assert precision_at([1, 1], 5) == pytest.approx(2 / 5)
+
+
+def test_standard_error():
+    # Deviations from the mean 2: -1, 0, 1; sample variance 1; over sqrt(3).
+    assert standard_error([1, 2, 3]) == pytest.approx(1 / math.sqrt(3))
+    assert math.isnan(standard_error([0.4]))

@@ -1,0 +1,59 @@
+import pytest
+from word_predictor import WordPredictor
+
+from search.errors import QueryError
+from search.query import MAX_PHRASES, Query, read_query
+
+PREDICTOR = WordPredictor()
+
+
+def test_a_question_is_read_as_it_stands_and_as_its_noun_phrases():
+    query = read_query(["dog on couch"], PREDICTOR)
+    assert query == Query(["dog on couch"], ["dog on couch", "a dog", "a couch"], [[0], [1, 2]], [])
+
+
+def test_a_question_that_is_its_own_noun_phrase_is_read_once():
+    assert read_query(["a dog"], PREDICTOR) == Query(["a dog"], ["a dog"], [[0]], [])
+
+
+def test_a_thing_named_twice_counts_once():
+    query = read_query(["dog on dog on couch"], PREDICTOR)
+    assert query.phrases == ["dog on dog on couch", "a dog", "a couch"]
+    assert query.readings == [[0], [1, 2]]
+
+
+def test_several_phrases_are_read_as_given():
+    assert read_query(["red lamp", "dog on couch"], PREDICTOR) == Query(
+        ["red lamp", "dog on couch"], ["red lamp", "dog on couch"], [[0, 1]], []
+    )
+
+
+def test_white_space_and_unicode_forms_do_not_matter():
+    assert read_query(["  red\n\tlamp ", "ｄｏｇ"], PREDICTOR).given == ["red lamp", "dog"]
+
+
+def test_unknown_words_among_known_ones_are_named_once():
+    query = read_query(["zorblax dog", "a zorblax lamp"], PREDICTOR)
+    assert query.unknown_words == ["zorblax"]
+
+
+@pytest.mark.parametrize(
+    ("phrases", "message"),
+    [
+        ([], "nothing to search for"),
+        ([""], "no word"),
+        (["dog", " \t"], "no word"),
+        (["?! - ..."], "no word"),
+        (["zorblax qwertz zorblax"], r"none of these words: zorblax, qwertz\.$"),
+        (["dog", "zorblax"], r"none of these words: zorblax\.$"),
+        (["dog " * 500], r"at most 30 words, and the one that begins \"dog dog dog dog\" has 500"),
+        (["dog"] * (MAX_PHRASES + 1), f"{MAX_PHRASES + 1} phrases, and a query may have at most {MAX_PHRASES}"),
+    ],
+)
+def test_what_cannot_be_asked(phrases, message):
+    with pytest.raises(QueryError, match=message):
+        read_query(phrases, PREDICTOR)
+
+
+def test_the_longest_phrase_is_allowed():
+    assert read_query(["dog " * 30], PREDICTOR).given == [" ".join(["dog"] * 30)]

@@ -1,0 +1,55 @@
+"""A predictor that knows six words, for tests of `search`: numpy only, every score computable by hand.
+
+A region is a set of words. Its embedding is their unit-length sum, its code their counts; the language model gives each
+word of the region the probability 0.8 / (words of the region), each other known word 0.2 / (other words), and ends for
+certain.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from db.records import ModelIdentity
+
+WORDS = ("a", "dog", "couch", "red", "lamp", "tree")
+
+
+class WordPredictor:
+    digest = "d" * 64
+    embedding_size = code_size = len(WORDS)
+    default_scoring = "embedding"
+    fused_weight = 0.5
+    max_phrase_words = 30
+    identity = ModelIdentity(digest, embedding_size, code_size)
+
+    def __init__(self) -> None:
+        self.judged = 0  # pairs of region and phrase that the language model scored
+
+    def encode_phrases(self, phrases: Sequence[str]) -> np.ndarray:
+        return np.stack([embedding_of(phrase) for phrase in phrases])
+
+    def log_likelihood(self, phrases: Sequence[str], codes: np.ndarray) -> np.ndarray:
+        self.judged += len(phrases) * len(codes)
+        inside = codes.astype(np.float32) > 0  # (N, words)
+        size = inside.sum(axis=1, keepdims=True)
+        probability = np.where(inside, 0.8 / np.maximum(size, 1), 0.2 / np.maximum(len(WORDS) - size, 1))
+        ids = [[WORDS.index(word) for word in phrase.split() if word in WORDS] for phrase in phrases]
+        return np.stack([np.log(probability[:, i]).sum(axis=1) for i in ids]).astype(np.float32)
+
+    def token_count(self, phrase: str) -> int:
+        return len(phrase.split()) + 1
+
+    def unknown_words(self, phrase: str) -> list[str]:
+        return [word for word in phrase.split() if word not in WORDS and word != "on"]
+
+    def noun_phrases(self, question: str) -> list[str]:
+        return [f"a {part}" for part in question.removeprefix("a ").split(" on ")] if question else []
+
+
+def code_of(phrase: str) -> np.ndarray:
+    return np.array([phrase.split().count(word) for word in WORDS], dtype=np.float16)
+
+
+def embedding_of(phrase: str) -> np.ndarray:
+    counts = code_of(phrase).astype(np.float32)
+    return counts / max(float(np.linalg.norm(counts)), 1e-6)
