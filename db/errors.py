@@ -1,0 +1,38 @@
+"""What can go wrong with a collection. Every message is one sentence: what, where, and the way out.
+
+DbError
+└── CollectionError             anything below, and what the disk refuses (full, read-only, not permitted)
+    ├── CollectionMissing       there is no collection in that folder
+    ├── CollectionLocked        another process is writing it
+    ├── CheckpointMismatch      it was described by another checkpoint
+    ├── SchemaTooNew            a newer version of the program wrote it
+    └── CollectionDamaged       a file of it is missing or altered
+"""
+
+
+class DbError(Exception):
+    """Base of everything that this package raises on purpose."""
+
+
+class CollectionError(DbError):
+    """The collection cannot be used as asked."""
+
+
+class CollectionMissing(CollectionError):
+    """There is no collection in that folder."""
+
+
+class CollectionLocked(CollectionError):
+    """Another process is writing the collection; names its process id and start time."""
+
+
+class CheckpointMismatch(CollectionError):
+    """The collection was described by another checkpoint: its vectors mean nothing to this one."""
+
+
+class SchemaTooNew(CollectionError):
+    """A newer version of the program wrote the collection."""
+
+
+class CollectionDamaged(CollectionError):
+    """A file of the collection is missing or was altered."""

@@ -1,0 +1,221 @@
+"""Region codes and embeddings on disk: immutable HDF5 segments, one a commit.
+
+A segment `features/<id>-<sha256, first 8>.h5` holds three arrays of one row a region, little-endian, neither
+chunked nor compressed:
+
+    region_ids   (N,) int64
+    codes        (N, code_size) float16
+    embeddings   (N, embedding_size) float32's unit vectors as float16
+
+Any HDF5 library reads it. This one reads it without: an array that is not chunked is one run of bytes, whose place
+in the file the segment's row remembers. 200 photographs out of 7,000 in 220 segments take 4 ms that way; opening
+each file with h5py takes 60 ms, keeping 220 of them open eats a process's file descriptors, and importing h5py alone
+costs a query 0.25 s (2 cores, warm).
+"""
+
+import hashlib
+import io
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from db.errors import CollectionDamaged
+from db.files import file_sha256, published
+
+Array = Literal["codes", "embeddings"]
+
+
+@dataclass(frozen=True)
+class SegmentFile:
+    """What photos.db knows about one segment."""
+
+    id: int
+    rows: int
+    size: int  # bytes
+    sha256: str
+    codes_offset: int  # bytes from the start of the file
+    embeddings_offset: int
+
+    @property
+    def name(self) -> str:
+        # The checksum is part of the name, so a name never stands for two contents, not even when an id comes
+        # again after a commit that failed.
+        return f"{self.id:08d}-{self.sha256[:8]}.h5"
+
+
+@dataclass(frozen=True)
+class Extents:
+    """Where the rows of P photographs are, ascending by first region id. All fields (P,) int64."""
+
+    photo_ids: np.ndarray
+    first_region_ids: np.ndarray
+    counts: np.ndarray  # regions
+    segment_ids: np.ndarray
+    first_rows: np.ndarray  # in the segment
+
+    @property
+    def region_count(self) -> int:
+        return int(self.counts.sum())
+
+    def region_ids(self) -> np.ndarray:
+        """(N,) int64, ascending: the ids of all regions, photograph by photograph."""
+        before = np.cumsum(self.counts) - self.counts  # regions of the photographs that come first
+        return np.repeat(self.first_region_ids - before, self.counts) + np.arange(self.region_count)
+
+    def take(self, positions: np.ndarray | slice) -> "Extents":
+        """The photographs at these positions (ascending)."""
+        return Extents(
+            self.photo_ids[positions],
+            self.first_region_ids[positions],
+            self.counts[positions],
+            self.segment_ids[positions],
+            self.first_rows[positions],
+        )
+
+    def of_photos(self, photo_ids: np.ndarray) -> "Extents":
+        """The photographs with these ids, each once.
+
+        Raises:
+            KeyError: there is no described photograph of that id.
+        """
+        known = np.isin(photo_ids, self.photo_ids)
+        if not known.all():
+            raise KeyError(f"no described photograph has id {photo_ids[~known][0]}")
+        return self.take(np.flatnonzero(np.isin(self.photo_ids, photo_ids)))
+
+    def of_regions(self, region_ids: np.ndarray) -> "Extents":
+        """The photographs that these regions are of, each once."""
+        return self.take(np.unique(np.searchsorted(self.first_region_ids, region_ids, side="right") - 1))
+
+    def parts(self, rows: int) -> Iterator["Extents"]:
+        """The same photographs in pieces of about `rows` regions, at least one photograph each."""
+        start = 0
+        ends = np.cumsum(self.counts)
+        while start < len(ends):
+            before = ends[start - 1] if start else 0
+            stop = max(start + 1, int(np.searchsorted(ends, before + rows, side="right")))
+            yield self.take(slice(start, stop))
+            start = stop
+
+
+class SegmentFolder:
+    """The folder of the segments of one collection."""
+
+    def __init__(self, path: Path, *, code_size: int, embedding_size: int):
+        self.path = path
+        self._sizes: dict[Array, int] = {"codes": code_size, "embeddings": embedding_size}
+
+    def write(self, segment_id: int, region_ids: np.ndarray, codes: np.ndarray, embeddings: np.ndarray) -> SegmentFile:
+        """Put a new segment on the disk. It belongs to the collection once its row in photos.db is committed.
+
+        Args:
+            region_ids: (N,) int64. codes: (N, code_size) float16. embeddings: (N, embedding_size) float32.
+
+        Raises:
+            OSError: the disk refuses; no file of that name exists then.
+        """
+        import h5py  # 0.25 s that readers of a collection need not pay
+
+        image = io.BytesIO()
+        with h5py.File(image, "w") as file:
+            file["region_ids"] = np.asarray(region_ids, "<i8")
+            file["codes"] = np.asarray(codes, "<f2")
+            file["embeddings"] = np.asarray(embeddings, "<f2")
+            codes_offset = file["codes"].id.get_offset()
+            embeddings_offset = file["embeddings"].id.get_offset()
+        data = image.getvalue()
+        segment = SegmentFile(
+            segment_id,
+            len(region_ids),
+            len(data),
+            hashlib.sha256(data).hexdigest(),
+            codes_offset,
+            embeddings_offset,
+        )
+        self.path.mkdir(exist_ok=True)
+        with published(self.path / segment.name) as stream:
+            stream.write(data)
+        return segment
+
+    def read(self, array: Array, extents: Extents, segments: Mapping[int, SegmentFile]) -> np.ndarray:
+        """The rows of these photographs, in their order: (N, size) float16.
+
+        Only the wanted bytes are read, neighbours together. The file's size is checked, its checksum is not.
+
+        Raises:
+            CollectionDamaged: a segment is missing or altered.
+        """
+        row_size = 2 * self._sizes[array]
+        rows = np.empty((extents.region_count, self._sizes[array]), "<f2")
+        target = rows.reshape(-1).view(np.uint8).data
+        filled = 0
+        for segment_id, slices in _slices(extents):
+            segment = segments[segment_id]
+            start = segment.codes_offset if array == "codes" else segment.embeddings_offset
+            try:
+                with open(self.path / segment.name, "rb") as stream:
+                    if os.fstat(stream.fileno()).st_size != segment.size:
+                        raise self._damage(segment)
+                    for first_row, count in slices:
+                        stream.seek(start + first_row * row_size)
+                        size = count * row_size
+                        stream.readinto(target[filled : filled + size])
+                        filled += size
+            except FileNotFoundError:
+                raise self._damage(segment) from None
+        return rows
+
+    def check(self, segment: SegmentFile) -> None:
+        """Compare the whole file with its checksum.
+
+        Raises:
+            CollectionDamaged: the segment is missing or altered.
+        """
+        path = self.path / segment.name
+        if not path.exists() or file_sha256(path) != segment.sha256:
+            raise self._damage(segment)
+
+    def sweep(self, segments: Mapping[int, SegmentFile]) -> None:
+        """Delete what no commit names: files of commits that did not happen, and of photographs that are gone."""
+        kept = {segment.name for segment in segments.values()}
+        for path in [*self.path.glob("*.h5"), *self.path.glob("*.h5.tmp")]:
+            if path.name not in kept:
+                path.unlink()
+
+    def _damage(self, segment: SegmentFile) -> CollectionDamaged:
+        """What is wrong with a segment that could not be read, as one sentence."""
+        path = self.path / segment.name
+        if not path.exists():
+            fault = "is missing"
+        elif (size := path.stat().st_size) != segment.size:
+            fault = f"is damaged ({size} bytes instead of {segment.size})"
+        else:
+            fault = "is damaged (its content does not match its checksum)"
+        return CollectionDamaged(
+            f"{path}, the features of {segment.rows} regions, {fault}: restore it from a copy, or delete the "
+            "collection's folder and build it again"
+        )
+
+
+def _slices(extents: Extents) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """Segment by segment the (first row, number of rows) to read, neighbouring photographs joined."""
+    if len(extents.photo_ids) == 0:
+        return
+    same_segment = extents.segment_ids[1:] == extents.segment_ids[:-1]
+    joined = same_segment & (extents.first_rows[1:] == extents.first_rows[:-1] + extents.counts[:-1])
+    starts = np.flatnonzero(np.concatenate([[True], ~joined]))
+    counts = np.add.reduceat(extents.counts, starts)
+    current = int(extents.segment_ids[0])
+    slices: list[tuple[int, int]] = []
+    for segment_id, first_row, count in zip(
+        extents.segment_ids[starts].tolist(), extents.first_rows[starts].tolist(), counts.tolist()
+    ):
+        if segment_id != current:
+            yield current, slices
+            current, slices = segment_id, []
+        slices.append((first_row, count))
+    yield current, slices

@@ -1,0 +1,126 @@
+"""The schema of photos.db, as numbered steps forwards. A step that was released is never edited.
+
+The number of the last step taken is SQLite's `user_version`, so it commits together with what the step did.
+"""
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from db.errors import CollectionError, SchemaTooNew
+
+
+def m001_tables(connection: Connection) -> None:
+    """Roots, photographs, regions, segments, builds, and the row about the collection itself.
+
+    AUTOINCREMENT: SQLite otherwise gives the highest deleted id to the next row, and a region id that once meant
+    another region is the one thing FAISS cannot notice.
+    """
+    for statement in (
+        """
+        CREATE TABLE meta (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            model_digest TEXT NOT NULL,
+            embedding_size INTEGER NOT NULL,
+            code_size INTEGER NOT NULL,
+            revision INTEGER NOT NULL,
+            index_generation INTEGER NOT NULL,
+            index_revision INTEGER NOT NULL,
+            index_lists INTEGER NOT NULL,
+            index_size INTEGER NOT NULL,
+            index_sha256 TEXT NOT NULL
+        )""",
+        """
+        CREATE TABLE root (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            path BLOB NOT NULL UNIQUE
+        )""",
+        """
+        CREATE TABLE segment (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            rows INTEGER NOT NULL,
+            size INTEGER NOT NULL,
+            sha256 TEXT NOT NULL,
+            codes_offset INTEGER NOT NULL,
+            embeddings_offset INTEGER NOT NULL
+        )""",
+        """
+        CREATE TABLE photo (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            root_id INTEGER NOT NULL REFERENCES root (id),
+            path BLOB NOT NULL,
+            size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL,
+            digest TEXT,
+            reason TEXT,
+            width INTEGER,
+            height INTEGER,
+            first_region_id INTEGER,
+            region_count INTEGER,
+            segment_id INTEGER REFERENCES segment (id),
+            first_row INTEGER,
+            UNIQUE (root_id, path),
+            CHECK ((reason IS NULL) = (segment_id IS NOT NULL))
+        )""",
+        "CREATE INDEX ix_photo_digest ON photo (digest)",
+        "CREATE INDEX ix_photo_segment_id ON photo (segment_id)",
+        """
+        CREATE TABLE region (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            photo_id INTEGER NOT NULL REFERENCES photo (id) ON DELETE CASCADE,
+            x1 REAL NOT NULL,
+            y1 REAL NOT NULL,
+            x2 REAL NOT NULL,
+            y2 REAL NOT NULL,
+            score REAL NOT NULL,
+            phrase TEXT NOT NULL
+        )""",
+        "CREATE INDEX ix_region_photo_id ON region (photo_id)",
+        """
+        CREATE TABLE build (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            finished_at TEXT NOT NULL,
+            seconds REAL NOT NULL,
+            counts JSON NOT NULL
+        )""",
+    ):
+        connection.exec_driver_sql(statement)
+
+
+Migration = Callable[[Connection], None]
+MIGRATIONS: tuple[Migration, ...] = (m001_tables,)
+
+
+def schema_version(connection: Connection) -> int:
+    """The number of the last step that the database has taken; 0: nothing is in it."""
+    return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+
+
+def check_version(version: int) -> None:
+    """Refuse a database that this program cannot read as it is.
+
+    Raises:
+        SchemaTooNew: a newer program wrote it.
+        CollectionError: an older one did, and it was not migrated yet.
+    """
+    if version > len(MIGRATIONS):
+        raise SchemaTooNew(
+            f"the collection has schema {version}, this program knows schemas up to {len(MIGRATIONS)}: "
+            "use the newer version of densecap-search that wrote it"
+        )
+    if version < len(MIGRATIONS):
+        raise CollectionError(
+            f"the collection has the older schema {version}: run `indexer build` once to bring it to {len(MIGRATIONS)}"
+        )
+
+
+def migrate(connection: Connection) -> None:
+    """Take the steps that are missing, within the caller's transaction: all of them or none.
+
+    Raises:
+        SchemaTooNew: a newer program wrote the database.
+    """
+    for number, step in enumerate(MIGRATIONS[schema_version(connection) :], start=schema_version(connection) + 1):
+        step(connection)
+        connection.exec_driver_sql(f"PRAGMA user_version = {number}")
+    check_version(schema_version(connection))

@@ -1,0 +1,114 @@
+"""What goes into a collection and what comes out of it, as plain values."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which checkpoint a collection belongs to."""
+
+    digest: str  # sha256 of the weights file, hexadecimal
+    embedding_size: int
+    code_size: int
+
+
+# -- in
+
+
+@dataclass(frozen=True)
+class NewPhoto:
+    """A photograph to add, with its N >= 1 regions, or to put in the place of what is known under its path."""
+
+    root_id: int
+    path: str  # relative to the root, '/' between folders, as os.fsdecode gives it
+    size: int  # bytes
+    mtime_ns: int
+    digest: str  # sha256 of the file's content, hexadecimal
+    width: int  # pixels of the upright photograph
+    height: int
+    boxes: np.ndarray  # (N, 4) float32, x1 y1 x2 y2, pixels of the upright photograph
+    scores: np.ndarray  # (N,) float32 in [0, 1]
+    phrases: list[str]  # N
+    codes: np.ndarray  # (N, code_size) float16
+    embeddings: np.ndarray  # (N, embedding_size) float32, unit length; kept as float16
+
+
+@dataclass(frozen=True)
+class NewPath:
+    """Where a known photograph is now, and what the file system says about it there."""
+
+    root_id: int
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class FailedFile:
+    """A file that could not be described: remembered, so that it is not tried again until it changes."""
+
+    root_id: int
+    path: str
+    size: int
+    mtime_ns: int
+    digest: str | None  # None: not even its bytes could be read
+    reason: str
+
+
+# -- out
+
+
+@dataclass(frozen=True)
+class PhotoStat:
+    """What is remembered of a file, to tell whether it changed."""
+
+    photo_id: int
+    path: str
+    size: int
+    mtime_ns: int
+    digest: str | None
+    reason: str | None  # why it failed; None: it was described
+
+    @property
+    def failed(self) -> bool:
+        return self.reason is not None
+
+
+@dataclass(frozen=True)
+class PhotoRow:
+    photo_id: int
+    path: Path  # absolute
+    width: int  # pixels of the upright photograph
+    height: int
+
+
+@dataclass(frozen=True)
+class RegionRow:
+    region_id: int
+    photo_id: int
+    box: tuple[float, float, float, float]  # x1 y1 x2 y2, pixels of the upright photograph
+    score: float  # objectness in [0, 1]
+    phrase: str
+
+
+@dataclass(frozen=True)
+class Features:
+    """N regions of some photographs, ascending by region id; the rows of one photograph are neighbours."""
+
+    region_ids: np.ndarray  # (N,) int64
+    photo_ids: np.ndarray  # (N,) int64
+    codes: np.ndarray  # (N, code_size) float16
+    embeddings: np.ndarray  # (N, embedding_size) float32, unit length up to float16's rounding
+
+
+@dataclass(frozen=True)
+class BuildRecord:
+    """A finished run of `indexer build`."""
+
+    finished_at: datetime  # UTC
+    seconds: float
+    counts: dict[str, int]  # as the indexer names them

@@ -1,0 +1,96 @@
+"""photos.db: one SQLite connection, its pragmas and its transactions."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.exc import DatabaseError, IntegrityError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
+
+from db.errors import CollectionDamaged, CollectionError
+
+BUSY_SECONDS = 10.0  # how long SQLite waits for another process's brief lock
+
+
+class Store:
+    """An open photos.db.
+
+    A writer's `session()` is a transaction that commits at its end. A reader's is one snapshot for all of them:
+    it sees the last commit at the time of the first, and nothing newer until `refresh()`; the writer is not held up.
+    """
+
+    def __init__(self, path: Path, *, write: bool):
+        self.path = path
+        self._write = write
+        self._engine = create_engine("sqlite://", creator=self._connect, poolclass=StaticPool)
+        # sqlite3's own handling of transactions starts none before a SELECT, which would leave a reader without
+        # its snapshot, and none at all before DDL: switched off in _connect and done by hand here.
+        begin = "BEGIN IMMEDIATE" if write else "BEGIN"
+        event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        self._session = Session(self._engine)
+
+    def _connect(self) -> sqlite3.Connection:
+        mode = "mode=rwc" if self._write else "mode=rw"
+        if not self._write and not os.access(self.path.parent, os.W_OK) and not Path(f"{self.path}-wal").exists():
+            mode = "mode=ro&immutable=1"  # a write-protected disk: SQLite could not create the files that WAL needs
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?{mode}",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,  # a Collection may change hands; using it from two threads at once is forbidden
+        )
+        if self._write:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
+            connection.execute("PRAGMA foreign_keys = ON")
+        else:
+            connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session to read in or, for a writer, to write in: committed at the end, rolled back on any exception.
+
+        Raises:
+            CollectionDamaged: SQLite finds the file altered.
+            CollectionError: the disk is full, the file cannot be opened, another process keeps it locked.
+        """
+        with plain_errors(self.path):
+            if self._write:
+                with self._session.begin():
+                    yield self._session
+            else:
+                yield self._session
+
+    def refresh(self) -> None:
+        """End a reader's snapshot; the next `session()` begins another, at the last commit."""
+        self._session.rollback()
+
+    def close(self) -> None:
+        self._session.close()
+        self._engine.dispose()
+
+
+@contextmanager
+def plain_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the system say about the disk into one sentence about `path`."""
+    try:
+        yield
+    except IntegrityError:  # a mistake of ours, not of the disk
+        raise
+    except DatabaseError as error:
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind of error
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise CollectionDamaged(
+                f"{path} is damaged ({error.orig}): restore it from a copy, or delete the collection's folder and "
+                "build it again"
+            ) from error
+        raise CollectionError(f"{path}: {error.orig}") from error
+    except OSError as error:
+        where = error.filename or path
+        raise CollectionError(f"{where}: {error.strerror or error}") from error
