@@ -41,6 +41,7 @@ class FCLNConfig:
     rois: int = 48  # how many of those train the recognition network; the paper: all
     positive_iou: float = 0.7
     negative_iou: float = 0.3
+    box_gradient: float = 0.1  # share of the captions' gradient that reaches the boxes they sample; the paper: all
     proposals: int = 200  # kept by non-maximum suppression at test time (paper: 300)
     considered: int = 2000  # best-scored boxes that take part in it
     proposal_iou: float = 0.7
@@ -68,6 +69,7 @@ class FCLNConfig:
             lstm_size=512,
             embedding_size=512,
             rois=256,
+            box_gradient=1.0,
             proposals=300,
             considered=20_000,
             final_iou=0.3,

@@ -1,4 +1,4 @@
-"""Which proposals of a photograph are trained on (paper 3.2, "Box Sampling")."""
+"""Which boxes of a photograph are trained on (paper 3.2, "Box Sampling")."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from fcln.boxes import iou
 
 @dataclass(frozen=True)
 class Sample:
-    """A minibatch of proposals of one photograph, positives first; the best proposal of each true box leads."""
+    """A minibatch of the boxes of one photograph, positives first; the best one of each true box leads."""
 
-    indices: Tensor  # (S,) int64, into the proposals
+    indices: Tensor  # (S,) int64, into the boxes
     matched: Tensor  # (P,) int64, true box of each of the P positives
     positives: int  # P <= S
 
 
-def sample_proposals(
-    proposals: Tensor,
+def sample_boxes(
+    boxes: Tensor,
     truth: Tensor,
     allowed: Tensor,
     *,
@@ -29,16 +29,15 @@ def sample_proposals(
 ) -> Sample:
     """At most count / 2 positives, the rest negatives, drawn without replacement.
 
-    Positive: overlaps some true box by more than positive_iou, or overlaps a true box best of all proposals.
+    Positive: overlaps some true box by more than positive_iou, or overlaps a true box best of all boxes.
     Negative: overlaps every true box by less than negative_iou (all non-positives if there is none such).
-    Overlaps are those of the moved proposals, not of the anchors (released code, BoxSamplerHelper.lua).
 
-    proposals: (A, 4). truth: (G, 4), G >= 1. allowed: (A,) bool, proposals that may be drawn. A photograph with fewer
-    than `count` drawable proposals gives fewer.
+    boxes: (A, 4), anchors or proposals. truth: (G, 4), G >= 1. allowed: (A,) bool, boxes that may be drawn. A
+    photograph with fewer than `count` drawable boxes gives fewer.
     """
-    overlap = iou(proposals, truth).masked_fill(~allowed[:, None], -1.0)  # (A, G)
+    overlap = iou(boxes, truth).masked_fill(~allowed[:, None], -1.0)  # (A, G)
     best, owner = overlap.max(1)
-    forced = overlap.argmax(0)  # (G,) best proposal of each true box
+    forced = overlap.argmax(0)  # (G,) best box for each true box
     positive = best > positive_iou
     negative = (best < negative_iou) & allowed
     positive[forced] = True
