@@ -24,7 +24,7 @@ def anchor_grid(rows: int, columns: int, stride: int, shapes: Tensor) -> Tensor:
     """Every anchor of a feature map, centred on its cells.
 
     shapes: (k, 2) float, width and height in pixels. Returns (rows * columns * k, 4) float32 x1 y1 x2 y2 in pixels of
-    the network's input, cells in reading order, the k shapes of a cell next to each other. Anchors may cross the border.
+    the network's input, cells in reading order, the k shapes of a cell side by side. Anchors may cross the border.
     """
     y, x = torch.meshgrid(
         (torch.arange(rows, device=shapes.device) + 0.5) * stride,

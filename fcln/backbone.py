@@ -67,7 +67,7 @@ def load_imagenet(backbone: nn.Module, name: str, path: Path | None) -> None:
     missing, _ = raw.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     missing = [k for k in missing if not k.startswith(("layer4", "fc"))]
     if missing:
-        raise CheckpointError(f"{path} does not fit {name}: it lacks {missing[0]} and {len(missing) - 1} other tensors.")
+        raise CheckpointError(f"{path} does not fit {name}: it lacks {missing[0]} and {len(missing) - 1} others.")
     # Only the first block of layer2 and layer3 knows where the stride is; torchvision's own is on conv2.
     on_conv1 = "conv1" in metadata.get("stride_placement", "")
     folded = _fold(raw.eval(), stride_on_conv1=on_conv1)

@@ -55,7 +55,7 @@ def find_offsets(anchors: Tensor, boxes: Tensor) -> Tensor:
 
 
 def clip(boxes: Tensor, width: float, height: float) -> Tensor:
-    """Cut boxes (..., 4) at the border of a photograph of width x height pixels; keeps at least a pixel of each side."""
+    """Cut boxes (..., 4) at the border of a photograph of width x height pixels; each side keeps a pixel."""
     x1 = boxes[..., 0].clamp(0, width - 1)
     y1 = boxes[..., 1].clamp(0, height - 1)
     x2 = torch.maximum(boxes[..., 2].clamp(max=width), x1 + 1)

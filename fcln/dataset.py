@@ -280,7 +280,9 @@ class BatchLoader:
         entries = list(pool.values())
         weights = [min(3, len(words_of(p))) + 1e-3 for p, _ in entries]
         # Weighted draw without replacement: the largest of u^(1/w).
-        entries = [e for _, e in sorted(zip((rng.random() ** (1 / w) for w in weights), entries, strict=True), reverse=True)]
+        entries = [
+            e for _, e in sorted(zip((rng.random() ** (1 / w) for w in weights), entries, strict=True), reverse=True)
+        ]
         chosen = [(p, box, n < _GROUP) for n, (p, box) in enumerate(entries[:_PHRASES])]
         weak = [box for box, is_weak in enumerate(photo.weak) if is_weak]
         if weak and len(chosen) < _PHRASES:

@@ -17,8 +17,8 @@ class LanguageModel(nn.Module):
         self.lstm = nn.LSTM(word, hidden, batch_first=True)
         self.output = nn.Linear(hidden, vocabulary)
         with torch.no_grad():  # as the released code's LSTM: forgetting starts switched off
-            self.lstm.bias_ih_l0[hidden : 2 * hidden] = 1.0
-            self.lstm.bias_hh_l0[hidden : 2 * hidden] = 0.0
+            self.lstm.get_parameter("bias_ih_l0")[hidden : 2 * hidden] = 1.0
+            self.lstm.get_parameter("bias_hh_l0")[hidden : 2 * hidden] = 0.0
 
     def forward(self, codes: Tensor, tokens: Tensor) -> Tensor:
         """Log-probabilities of each next word.
@@ -26,7 +26,7 @@ class LanguageModel(nn.Module):
         codes: (N, code). tokens: (N, T) int64 word ids, PAD after the end; START and END are added here.
         Returns (N, T + 1): log p(w_t | w_<t, code) for t = 1..T and END where the phrase ends; 0 after it.
         """
-        count, length = tokens.shape
+        count = len(tokens)
         start = torch.full((count, 1), START, device=tokens.device)
         inputs = torch.cat([F.relu(self.image(codes))[:, None], self.words(torch.cat([start, tokens], 1))], dim=1)
         hidden, _ = self.lstm(inputs)

@@ -14,19 +14,21 @@ class LocalizationLayer(nn.Module):
     The released code predicts 6k (a two-way softmax for the score); we follow the paper.
     """
 
+    shapes: Tensor  # (k, 2) float32, width and height of the anchors in pixels
+
     def __init__(self, channels: int, hidden: int, anchors: tuple[tuple[float, float], ...], stride: int):
         super().__init__()
         self.stride = stride
-        self.register_buffer("shapes", torch.tensor(anchors), persistent=False)  # (k, 2)
+        self.register_buffer("shapes", torch.tensor(anchors), persistent=False)
         k = len(anchors)
         self.conv = nn.Conv2d(channels, hidden, 3, padding=1)
         self.score = nn.Conv2d(hidden, k, 1)
         self.offset = nn.Conv2d(hidden, 4 * k, 1)
-        for layer in (self.conv, self.score):  # paper 3.5: everything outside the backbone starts from N(0, 0.01)
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
-        nn.init.zeros_(self.offset.weight)  # released code: proposals start as the anchors themselves
-        nn.init.zeros_(self.offset.bias)
+        # Paper 3.5: everything outside the backbone starts from N(0, 0.01); the released code starts the offsets from
+        # zero, so that proposals start as the anchors themselves.
+        for layer, deviation in ((self.conv, 0.01), (self.score, 0.01), (self.offset, 0.0)):
+            nn.init.normal_(layer.weight, std=deviation)
+            nn.init.zeros_(layer.get_parameter("bias"))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """features (B, C, H, W) -> objectness logits (B, A), offsets (B, A, 4), anchors (A, 4); A = H W k, float32."""
@@ -55,8 +57,8 @@ def inside(anchors: Tensor, width: float, height: float) -> Tensor:
 def propose(boxes: Tensor, scores: Tensor, *, count: int, iou: float, before: int) -> Tensor:
     """Greedy non-maximum suppression (paper 3.2, test time): indices of at most `count` proposals, best first.
 
-    boxes: (A, 4) pixels. scores: (A,). iou: overlap above which the weaker goes. before: how many of the best take part;
-    the released code lets all take part, which costs 80 of its 240 ms and changes next to nothing.
+    boxes: (A, 4) pixels. scores: (A,). iou: overlap above which the weaker goes. before: how many of the best take
+    part; the released code lets all take part, which costs 80 of its 240 ms and changes next to nothing.
     """
     from torchvision.ops import nms
 

@@ -1,7 +1,7 @@
 """The noun phrases of a question: "dog on couch" -> "a dog", "a couch".
 
-Learned from captions whose noun phrases are known, by counting: how often a word of a caption lies inside a noun phrase,
-how often it opens one, and what opens one before it. There is no list of words here.
+Learned from captions whose noun phrases are known, by counting: how often a word of a caption lies inside a noun
+phrase, how often it opens one, and what opens one before it. There is no list of words here.
 """
 
 from collections import Counter, defaultdict

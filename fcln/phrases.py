@@ -50,6 +50,8 @@ class WordPieces:
 class PhraseEncoder(nn.Module):
     """Piece vectors -> bidirectional GRU -> maximum and mean over pieces -> a unit vector."""
 
+    pieces: Tensor  # (pieces, piece_size), not trained
+
     def __init__(self, pieces: int, piece_size: int, hidden: int, embedding: int):
         super().__init__()
         self.register_buffer("pieces", torch.zeros(pieces, piece_size))

@@ -1,4 +1,4 @@
-"""Predictor and Regions: PIL images in, numpy out. Owns the device, resizing and batching; the network stays behind it."""
+"""Predictor and Regions: PIL images in, numpy out. Owns the device, resizing and batching."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -78,9 +78,8 @@ class Predictor:
         return [result[number] for number in range(len(images))]
 
     def _describe(self, images: Sequence[Image.Image], size: tuple[int, int], max_regions: int) -> list[Regions]:
-        pixels = np.stack([
-            np.asarray(image.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)) for image in images
-        ])  # fmt: skip
+        resized = [image.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0) for image in images]
+        pixels = np.stack([np.asarray(image) for image in resized])
         sizes = torch.tensor([size] * len(images), dtype=torch.float32, device=self.device)
         batch = normalize(torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2))
         # bfloat16 halves the time of the convolutions; boxes and likelihoods stay in float32 (see model.detect).
@@ -133,7 +132,9 @@ class Predictor:
         if not tokens:
             raise QueryError(f"{phrase!r} holds no word.")
         if len(tokens) > self.max_phrase_words:
-            raise QueryError(f"A phrase of {len(tokens)} words is too long; at most {self.max_phrase_words} are scored.")
+            raise QueryError(
+                f"A phrase of {len(tokens)} words is too long; at most {self.max_phrase_words} are scored."
+            )
         return tokens
 
     def token_count(self, phrase: str) -> int:

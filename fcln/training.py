@@ -141,7 +141,10 @@ class Trainer:
         if not torch.isfinite(norm):
             raise TrainingError(f"Step {self.step}: gradient not finite on {', '.join(batch.names)}.")
         self.optimizer.step()
-        return {name: loss.item() for name, loss in losses.items()} | {"loss": total.item(), "gradient_norm": norm.item()}
+        return {name: loss.item() for name, loss in losses.items()} | {
+            "loss": total.item(),
+            "gradient_norm": norm.item(),
+        }
 
     def save(self) -> None:
         """Write the state, whole or not at all. Tensors and JSON only, no pickle."""
@@ -203,7 +206,11 @@ def _to(batch: Batch, device: torch.device) -> Batch:
 
 @torch.no_grad()
 def fill_cache(
-    model: FCLN, photographs: Sequence[Photograph], cache: FeatureCache, *, progress: Callable[[Iterable], Iterable] = iter
+    model: FCLN,
+    photographs: Sequence[Photograph],
+    cache: FeatureCache,
+    *,
+    progress: Callable[[Iterable], Iterable] = iter,
 ) -> None:
     """Compute the backbone's features of every photograph that the cache lacks."""
     device = next(model.parameters()).device

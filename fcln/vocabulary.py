@@ -8,7 +8,18 @@ PAD, START, END, UNK = 0, 1, 2, 3
 SPECIAL = ("<PAD>", "<START>", "<END>", "<UNK>")
 
 # The released preprocess.py's replacements, in its order.
-_REPLACE = {"½": "half", "—": "-", "™": "", "¢": "cent", "ç": "c", "û": "u", "é": "e", "è": "e", "°": " degree", "…": ""}
+_REPLACE = {
+    "½": "half",
+    "—": "-",
+    "™": "",
+    "¢": "cent",
+    "ç": "c",
+    "û": "u",
+    "é": "e",
+    "è": "e",
+    "°": " degree",
+    "…": "",
+}
 _PUNCTUATION = re.compile(r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]")
 
 

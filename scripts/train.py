@@ -37,25 +37,32 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--annotations", type=_FOLDER, required=True, help="Folder of image_data.json, region_descriptions.json.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The run's folder.")
 @click.option("--config", type=click.Choice(["default", "paper"]), default="default", show_default=True)
-@click.option("--backbone-weights", type=_FILE, help="ImageNet weights (safetensors); else torchvision downloads its own.")
+@click.option(
+    "--backbone-weights", type=_FILE, help="ImageNet weights (safetensors); else torchvision downloads its own."
+)
 @click.option("--pieces", type=_FILE, help="From scripts.make_piece_vectors; not needed with --start-from.")
 @click.option("--start-from", type=_FILE, help="Go on from a trained weights file instead of ImageNet's.")
 @click.option("--text", type=_FOLDER, help="Folder of phrases.tsv.gz and captions.txt.gz: more words for noun phrases.")
 @click.option("--weak-labels", is_flag=True, help="Train on the boxes of objects.json too.")
-@click.option("--cache", type=click.Path(dir_okay=False, path_type=Path), help="HDF5 file for a frozen backbone's features.")
+@click.option(
+    "--cache", type=click.Path(dir_okay=False, path_type=Path), help="HDF5 file for a frozen backbone's features."
+)
 @click.option("--epochs", default=6, show_default=True)
 @click.option("--batch-size", default=16, show_default=True)
 @click.option("--lr", default=1e-3, show_default=True, help="Of everything above the backbone.")
-@click.option("--backbone-lr", default=1e-4, show_default=True, help="0 freezes the backbone (with --cache: much faster).")
+@click.option(
+    "--backbone-lr", default=1e-4, show_default=True, help="0 freezes the backbone (with --cache: much faster)."
+)
 @click.option("--min-count", default=3, show_default=True, help="Rarer words become UNK (paper: 15).")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--bfloat16/--float32", default=True, show_default=True)
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--save-every", default=200, show_default=True, help="Steps between saved states.")
-def main(photos: Path, annotations: Path, out: Path, config: str, backbone_weights: Path | None, pieces: Path | None,
-         start_from: Path | None, text: Path | None, weak_labels: bool, cache: Path | None, epochs: int, batch_size: int,
-         lr: float, backbone_lr: float, min_count: int, seed: int, bfloat16: bool, device: str,
-         save_every: int) -> None:  # fmt: skip
+def main(
+    photos: Path, annotations: Path, out: Path, config: str, backbone_weights: Path | None, pieces: Path | None,
+    start_from: Path | None, text: Path | None, weak_labels: bool, cache: Path | None, epochs: int, batch_size: int,
+    lr: float, backbone_lr: float, min_count: int, seed: int, bfloat16: bool, device: str, save_every: int,
+) -> None:  # fmt: skip
     try:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -73,7 +80,9 @@ def main(photos: Path, annotations: Path, out: Path, config: str, backbone_weigh
         loader = BatchLoader(photographs, checkpoint.vocabulary, checkpoint.pieces, checkpoint.model.config,
                              batch_size=batch_size, seed=seed, cache=features, flip=recipe.flip)  # fmt: skip
         trainer = Trainer(checkpoint.model, loader, recipe, out, device=device)
-        click.echo(f"{len(photographs)} photographs, {trainer.steps} steps, from step {trainer.step}, on {device}", err=True)
+        click.echo(
+            f"{len(photographs)} photographs, {trainer.steps} steps, from step {trainer.step}, on {device}", err=True
+        )
         with tqdm(total=trainer.steps, initial=trainer.step, unit="step", mininterval=5) as bar:
 
             def report(line: dict) -> None:
