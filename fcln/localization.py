@@ -86,5 +86,6 @@ def bilinear_sample(features: Tensor, boxes: Tensor, *, stride: int, size: int) 
     x = points[..., 0][:, :, None, :].expand(-1, -1, size, -1)
     y = points[..., 1][:, :, :, None].expand(-1, -1, -1, size)
     grid = torch.stack([x, y], dim=-1).reshape(batch, count * size, size, 2)
-    sampled = F.grid_sample(features, grid.to(features.dtype), padding_mode="border", align_corners=False)
+    # The grid stays in float32: bfloat16 would round the points to a third of a pixel, and their gradients with them.
+    sampled = F.grid_sample(features.to(grid.dtype), grid, padding_mode="border", align_corners=False)
     return sampled.reshape(batch, -1, count, size, size).transpose(1, 2)  # (B, R, C, size, size)

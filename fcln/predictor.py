@@ -82,7 +82,7 @@ class Predictor:
         pixels = np.stack([np.asarray(image) for image in resized])
         sizes = torch.tensor([size] * len(images), dtype=torch.float32, device=self.device)
         batch = normalize(torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2))
-        # bfloat16 halves the time of the convolutions; boxes and likelihoods stay in float32 (see model.detect).
+        # bfloat16 halves the time of the convolutions; box arithmetic and likelihoods stay in float32.
         with torch.autocast(self.device.type, torch.bfloat16):
             features = self._model.features(batch.contiguous(memory_format=torch.channels_last))
             detections = self._model.detect(features, sizes, max_regions=max_regions)
@@ -93,10 +93,12 @@ class Predictor:
         found, start = [], 0
         for image, detection in zip(images, detections, strict=True):
             stop = start + len(detection.boxes)
-            scale = np.array([image.width / size[0], image.height / size[1]] * 2, np.float32)
+            image_size = np.array([image.width, image.height] * 2, np.float32)
+            scale = image_size / np.array([*size, *size], np.float32)
             found.append(
                 Regions(
-                    boxes=detection.boxes.cpu().numpy() * scale,
+                    # float32 rounds some widths up on the way to the network's frame and back
+                    boxes=np.minimum(detection.boxes.cpu().numpy() * scale, image_size),
                     scores=detection.scores.cpu().numpy(),
                     codes=detection.codes.cpu().numpy().astype(np.float16),
                     embeddings=embeddings[start:stop],
