@@ -2,16 +2,16 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 import click
 
-from db.errors import DbError
-from fcln.errors import FclnError
 from search import output
 from search.errors import SearchError
-from search.likelihood import SCORINGS
+from search.query import SCORINGS
 
 _WRITERS = {
     "paths": output.as_paths,
@@ -29,16 +29,29 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except (SearchError, DbError, FclnError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
 
 
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    """What the packages refuse becomes one sentence on stderr."""
+    from db.errors import DbError
+    from fcln.errors import FclnError
+
+    try:
+        yield
+    except (SearchError, DbError, FclnError) as error:
+        raise click.ClickException(str(error)) from error
+
+
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
-        click.echo(f"densecap-search {metadata.version('densecap-search')}")
+        try:
+            version = metadata.version("densecap-search")
+        except metadata.PackageNotFoundError:
+            version = "not installed"  # run from its folder
+        click.echo(f"densecap-search {version}")
         context.exit()
 
 
@@ -113,38 +126,34 @@ def query(
 
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, 130 interrupted.
     """
-    # Imported here: `search --help` must not wait for torch, faiss and SQLAlchemy.
-    from db.collection import Collection
-    from db.location import default_collection
-    from fcln.predictor import Predictor
-    from search import render
-    from search.searcher import Searcher
+    with _told_plainly():
+        # Imported here, and torch last: neither `--help` nor a missing collection has to wait for it.
+        from db.collection import Collection
+        from db.location import default_collection
+        from search import render
 
-    if draw is not None:
-        render.check_target(draw)
-    with Collection.open(collection or default_collection()) as opened:
-        searcher = Searcher(opened, Predictor.load(weights, device=device))
-        answer = searcher.search(phrases, k=top, scoring=scoring, exact=exact)
-        where = opened.path
-    if answer.unknown_words:
-        words = ", ".join(output.printable(word) for word in answer.unknown_words)
-        click.echo(f"Note: the model has never met these words: {words}.", err=True)
+        if draw is not None:
+            render.check_target(draw)
+        with Collection.open(collection or default_collection()) as opened:
+            from fcln.predictor import Predictor
+            from search.searcher import Searcher
 
-    if form is None and sys.stdout.isatty():
-        colored = not os.environ.get("NO_COLOR")
-        click.echo(output.as_table(answer, color=colored, encoding=sys.stdout.encoding), nl=False)
-    else:
-        click.echo(_WRITERS[form or "paths"](answer), nl=False)
-
-    if not answer.hits:
-        click.echo(
-            f"Nothing found: the collection {output.printable(str(where))} holds no photographs; "
-            "add some with `indexer build FOLDER`.",
-            err=True,
-        )
-        return 1
-    if draw is not None:
-        render.write_png(render.draw_hits(answer), draw)
-        drawn = min(len(answer.hits), render.MAX_DRAWN)
-        click.echo(f"Drew the best {drawn} of {len(answer.hits)}: {output.printable(str(draw))}", err=True)
-    return 0
+            searcher = Searcher(opened, Predictor.load(weights, device=device))
+            answer = searcher.search(phrases, k=top, scoring=scoring, exact=exact)
+        if answer.unknown_words:
+            words = ", ".join(map(output.printable, answer.unknown_words))
+            click.echo(f"Note: the model has never met these words: {words}.", err=True)
+        if form is None and sys.stdout.isatty():
+            colored = not os.environ.get("NO_COLOR")
+            click.echo(output.as_table(answer, color=colored, encoding=sys.stdout.encoding), nl=False)
+        else:
+            click.echo(_WRITERS[form or "paths"](answer), nl=False)
+        if not answer.hits:
+            where = output.printable(str(opened.path))
+            click.echo(f"Nothing found: {where} holds no photographs; `indexer build FOLDER` adds them.", err=True)
+            return 1
+        if draw is not None:
+            render.write_png(render.draw_hits(answer), draw)
+            drawn = min(len(answer.hits), render.MAX_DRAWN)
+            click.echo(f"Drew the best {drawn} of {len(answer.hits)}: {output.printable(str(draw))}", err=True)
+        return 0

@@ -16,8 +16,6 @@ from search.ranking import RegionScores
 if TYPE_CHECKING:
     from fcln.predictor import Predictor
 
-SCORINGS = ("embedding", "likelihood", "fused")
-
 # LSTM scores that fit a query: 600 of 0.15 ms are 90 ms of the 150 ms that a query may take.
 JUDGED_PAIRS = 600
 # Of each photograph, the language model judges this many regions a phrase: the closest ones by cosine.
@@ -65,6 +63,9 @@ def log_likelihoods(
 def fuse(cosines: np.ndarray, likelihoods: np.ndarray, tokens: Sequence[int], weight: float) -> np.ndarray:
     """cosine + weight * log-likelihood / number of tokens (words and END): (Q, N) float32.
 
-    cosines, likelihoods: (Q, N) float32. tokens: Q counts, so that long phrases do not drown the cosine.
+    cosines, likelihoods: (Q, N) float32; regions that were not judged stay at -inf. tokens: Q counts, so that long
+    phrases do not drown the cosine.
     """
-    return cosines + np.float32(weight) * likelihoods / np.asarray(tokens, dtype=np.float32)[:, None]
+    judged = likelihoods > -np.inf
+    per_token = np.where(judged, likelihoods, 0) / np.asarray(tokens, dtype=np.float32)[:, None]
+    return np.where(judged, cosines + np.float32(weight) * per_token, np.float32(-np.inf))

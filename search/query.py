@@ -10,6 +10,9 @@ from search.errors import QueryError
 if TYPE_CHECKING:
     from fcln.predictor import Predictor
 
+# How regions can be scored: see `search.likelihood`.
+SCORINGS = ("embedding", "likelihood", "fused")
+
 # Every phrase is a scan of all vectors (about 15 ms over 350,000 regions), and nobody means that many at once: more
 # are nearly always one question that lost its quotation marks.
 MAX_PHRASES = 16

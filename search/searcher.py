@@ -13,13 +13,12 @@ from search.errors import QueryError
 from search.likelihood import (
     CLOSENESS,
     JUDGED_REGIONS,
-    SCORINGS,
     closest_regions,
     fuse,
     judged_photos,
     log_likelihoods,
 )
-from search.query import Query, read_query
+from search.query import SCORINGS, Query, read_query
 from search.ranking import Ranking, RegionScores, answering_regions, rank_photographs
 from search.shortlist import SHORTLIST_PHOTOS, shortlist
 
@@ -75,7 +74,7 @@ class Searcher:
             )
         self._collection = collection
         self._predictor = predictor
-        self._features: Features | None = None
+        self._features: tuple[int, Features] | None = None  # of everything, as of a commit
 
     def search(self, phrases: Sequence[str], *, k: int = 10, scoring: str | None = None, exact: bool = False) -> Answer:
         """The k best photographs, or all if there are fewer; no hits in an empty collection.
@@ -123,9 +122,10 @@ class Searcher:
         return scoring
 
     def _everything(self) -> Features:
-        if self._features is None:
-            self._features = self._collection.features()
-        return self._features
+        revision = self._collection.revision
+        if self._features is None or self._features[0] != revision:
+            self._features = revision, self._collection.features()
+        return self._features[1]
 
     def _candidates(self, query: Query, vectors: np.ndarray, scoring: str, k: int) -> Features:
         """The features of the photographs worth scoring."""

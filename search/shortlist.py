@@ -55,6 +55,5 @@ def best_found(owner: Sequence[np.ndarray], scores: Sequence[np.ndarray], photos
 def _owners(collection: "Collection", region_ids: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
     """The distinct photographs of regions, ascending, and for each list of regions each one's place among them."""
     distinct, place = np.unique(np.concatenate(region_ids), return_inverse=True)
-    photo_of = np.array([row.photo_id for row in collection.regions(distinct.tolist())], dtype=np.int64)
-    photo_ids, owner = np.unique(photo_of, return_inverse=True)
+    photo_ids, owner = np.unique(collection.photo_ids_of(distinct), return_inverse=True)
     return photo_ids, np.split(owner[place], np.cumsum([len(ids) for ids in region_ids])[:-1])

@@ -57,6 +57,7 @@ def test_fused_is_the_cosine_and_the_weighted_likelihood_of_a_word():
     fused = fuse(cosines, likelihoods, [2, 3], 0.25)
     assert fused == pytest.approx(np.array([[0.5 - 0.5, 0.2 - 0.25], [0.1 - 0.5, -np.inf]]))
     assert fused.dtype == np.float32
+    assert fuse(cosines, likelihoods, [2, 3], 0.0).tolist() == [cosines[0].tolist(), [cosines[1, 0], -np.inf]]
 
 
 def test_more_phrases_leave_fewer_photographs_to_judge():

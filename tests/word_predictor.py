@@ -5,11 +5,14 @@ word of the region the probability 0.8 / (words of the region), each other known
 certain.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from db.records import ModelIdentity
+from db.collection import Collection
+from db.records import ModelIdentity, NewPhoto
 
 WORDS = ("a", "dog", "couch", "red", "lamp", "tree")
 
@@ -53,3 +56,29 @@ def code_of(phrase: str) -> np.ndarray:
 def embedding_of(phrase: str) -> np.ndarray:
     counts = code_of(phrase).astype(np.float32)
     return counts / max(float(np.linalg.norm(counts)), 1e-6)
+
+
+def new_photo(root_id: int, path: str, regions: Sequence[str], *, width: int = 200, height: int = 100) -> NewPhoto:
+    """A photograph whose regions are words; region number i is the box i, 2 i, i + 50, 2 i + 25."""
+    i = np.arange(len(regions), dtype=np.float32)
+    return NewPhoto(
+        root_id=root_id,
+        path=path,
+        size=1000,
+        mtime_ns=1,
+        digest=hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest(),
+        width=width,
+        height=height,
+        boxes=np.stack([i, 2 * i, i + 50, 2 * i + 25], axis=1),
+        scores=np.full(len(regions), 0.5, dtype=np.float32),
+        phrases=list(regions),
+        codes=np.stack([code_of(region) for region in regions]),
+        embeddings=np.stack([embedding_of(region) for region in regions]),
+    )
+
+
+def build(path: Path, root: Path, photos: Mapping[str, Sequence[str]]) -> None:
+    """Make a collection, or add to one: photographs by path, each a list of regions."""
+    with Collection.open(path, write=True, create=True, model=WordPredictor.identity) as collection:
+        root_id = collection.add_root(root)
+        collection.commit(new=[new_photo(root_id, name, regions) for name, regions in photos.items()])

@@ -1,0 +1,239 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from word_predictor import WORDS, WordPredictor, build
+
+from db.collection import Collection
+from db.errors import CheckpointMismatch
+from search import searcher as module
+from search.errors import QueryError
+from search.likelihood import JUDGED_PAIRS, JUDGED_REGIONS
+from search.searcher import Searcher
+
+PHOTOS = {
+    "lamp.jpg": ["a red lamp", "red"],
+    "both.jpg": ["a dog", "a couch", "tree"],
+    "dog.jpg": ["a dog", "tree"],
+    "tree.jpg": ["tree"],
+}
+
+
+@pytest.fixture
+def collection(tmp_path):
+    build(tmp_path / "collection", tmp_path / "photos", PHOTOS)
+    with Collection.open(tmp_path / "collection") as opened:
+        yield opened
+
+
+@pytest.fixture
+def searcher(collection):
+    return Searcher(collection, WordPredictor())
+
+
+@pytest.fixture
+def large(tmp_path):
+    """300 photographs of random words, six regions each."""
+    random = np.random.default_rng(0)
+    photos = {
+        f"{i:03}.jpg": [" ".join(random.choice(WORDS, random.integers(1, 4))) for _ in range(6)] for i in range(300)
+    }
+    build(tmp_path / "large", tmp_path / "photos", photos)
+    with Collection.open(tmp_path / "large") as opened:
+        yield Searcher(opened, WordPredictor())
+
+
+def names(answer):
+    return [hit.path.name for hit in answer.hits]
+
+
+def test_a_question_finds_things_in_different_places(searcher, tmp_path):
+    answer = searcher.search(["dog on couch"], k=2)
+    assert (answer.query, answer.scoring, answer.unknown_words) == (["dog on couch"], "embedding", [])
+    assert names(answer) == ["both.jpg", "dog.jpg"]
+    hit = answer.hits[0]
+    assert (hit.rank, hit.path, hit.width, hit.height) == (1, tmp_path / "photos" / "both.jpg", 200, 100)
+    dog, couch = hit.regions
+    assert (dog.phrase, dog.for_phrase, dog.box) == ("a dog", "a dog", (0.0, 0.0, 50.0, 25.0))
+    assert (couch.phrase, couch.for_phrase, couch.box) == ("a couch", "a couch", (1.0, 2.0, 50.0, 25.0))
+    assert dog.score == pytest.approx(1, abs=1e-3)  # embeddings are kept as float16
+
+
+def test_several_phrases_score_the_mean_of_their_best_regions(searcher):
+    answer = searcher.search(["red lamp", "tree"])
+    # Of "a red lamp", cos = 2 / sqrt(2 * 3); of "tree", 1; no word of one is in the other.
+    expected = {"lamp.jpg": 2 / math.sqrt(6) / 2, "both.jpg": 0.5, "dog.jpg": 0.5, "tree.jpg": 0.5}
+    assert {hit.path.name: hit.score for hit in answer.hits} == pytest.approx(expected, abs=1e-3)
+    assert names(answer) == ["both.jpg", "dog.jpg", "tree.jpg", "lamp.jpg"]  # equal ones in the order of their ids
+    assert [region.for_phrase for region in answer.hits[0].regions] == ["red lamp", "tree"]
+
+
+def test_likelihood_is_the_papers(searcher):
+    answer = searcher.search(["red lamp", "a tree"], scoring="likelihood")
+    assert answer.scoring == "likelihood"
+    # "red lamp" of a region of three words: (0.8 / 3)^2; of "tree" alone: (0.2 / 5)^2.
+    # "a tree" of "a red lamp": 0.8 / 3 * 0.2 / 3; of "tree": 0.2 / 5 * 0.8.
+    lamp = math.log((0.8 / 3) ** 2) + math.log(0.8 / 3 * 0.2 / 3)
+    tree = math.log((0.2 / 5) ** 2) + math.log(0.8 * 0.2 / 5)
+    scores = {hit.path.name: hit.score for hit in answer.hits}
+    assert scores["lamp.jpg"] == pytest.approx(lamp / 2, abs=1e-5)
+    assert scores["tree.jpg"] == pytest.approx(tree / 2, abs=1e-5)
+    region = next(hit for hit in answer.hits if hit.path.name == "lamp.jpg").regions[0]
+    assert (region.for_phrase, region.phrase) == ("red lamp", "a red lamp")
+    assert region.score == pytest.approx(math.log((0.8 / 3) ** 2), abs=1e-5)
+
+
+def test_fused_adds_the_weighted_likelihood_of_a_token(searcher):
+    answer = searcher.search(["tree", "tree"], scoring="fused")
+    assert answer.hits[0].path.name == "both.jpg"
+    # cosine 1, weight 0.5, log-likelihood log(0.8) over two tokens: the word and END
+    assert answer.hits[0].score == pytest.approx(1 + 0.5 * math.log(0.8) / 2, abs=1e-3)
+
+
+def test_a_phrase_given_twice_is_answered_once(searcher):
+    assert [region.for_phrase for region in searcher.search(["tree", "tree"]).hits[0].regions] == ["tree"]
+
+
+@pytest.mark.parametrize("scoring", ["embedding", "likelihood", "fused"])
+def test_the_shortlist_finds_what_looking_at_everything_finds(large, scoring):
+    # k beyond the shortlist: all photographs are candidates, and six regions are few enough to judge.
+    module_k = 300
+    exact = large.search(["dog on red couch"], k=module_k, scoring=scoring, exact=True)
+    close = large.search(["dog on red couch"], k=module_k, scoring=scoring)
+    assert names(close)[:5] == names(exact)[:5]
+    assert len(close.hits) == len(exact.hits) == 300
+
+
+@pytest.mark.parametrize("scoring", ["embedding", "likelihood", "fused"])
+@pytest.mark.parametrize("phrases", [["dog on red couch"], ["a dog", "red lamp"]])
+def test_a_short_answer_is_the_start_of_a_long_one(large, scoring, phrases):
+    for exact in (False, True):
+        long = large.search(phrases, k=15, scoring=scoring, exact=exact)
+        assert len(long.hits) == 15
+        assert [hit.rank for hit in long.hits] == list(range(1, 16))
+        assert all(first.score >= second.score for first, second in zip(long.hits, long.hits[1:]))
+        assert large.search(phrases, k=5, scoring=scoring, exact=exact).hits == long.hits[:5]
+
+
+def test_the_language_model_judges_no_more_than_its_budget(large):
+    predictor = large._predictor
+    large.search(["dog on couch"], scoring="likelihood")
+    assert 0 < predictor.judged <= JUDGED_PAIRS
+    predictor.judged = 0
+    large.search(["dog on couch"], scoring="likelihood", exact=True)
+    assert predictor.judged == 3 * 300 * 6
+
+
+def test_embedding_scoring_asks_the_language_model_nothing(large):
+    large.search(["dog on couch"], exact=True)
+    assert large._predictor.judged == 0
+
+
+def test_searching_reads_a_shortlist_only(large, monkeypatch):
+    read = []
+    features = large._collection.features
+
+    def spy(photo_ids=None):
+        read.append(photo_ids)
+        return features(photo_ids)
+
+    monkeypatch.setattr(large._collection, "features", spy)
+    large.search(["dog on couch"])
+    assert len(read) == 1
+    assert read[0] is not None
+    assert len(read[0]) <= 2 * module.SHORTLIST_PHOTOS  # for two readings
+
+
+def test_rank_orders_every_photograph_for_the_phrases_given(searcher, collection):
+    ranking = searcher.rank(["a dog", "a couch"])
+    assert ranking.phrases == ["a dog", "a couch"]
+    assert [row.path.name for row in collection.photos(ranking.photo_ids)] == [
+        "both.jpg", "dog.jpg", "lamp.jpg", "tree.jpg",
+    ]  # fmt: skip
+    assert ranking.scores[0] == pytest.approx(1, abs=1e-3)
+    best = [row.phrase for row in collection.regions(ranking.best_region_ids[0])]
+    assert best == ["a dog", "a couch"]
+    assert ranking.best_region_ids.shape == (4, 2)
+
+
+def test_search_and_rank_agree(large):
+    for scoring in ("embedding", "likelihood", "fused"):
+        ranking = large.rank(["dog on couch"], scoring=scoring)
+        answer = large.search(["dog on couch"], k=300, scoring=scoring, exact=True)
+        assert ranking.phrases == ["dog on couch", "a dog", "a couch"]
+        assert [hit.photo_id for hit in answer.hits] == ranking.photo_ids.tolist()
+        assert [hit.score for hit in answer.hits] == ranking.scores.tolist()
+
+
+def test_rank_judges_as_few_regions_as_asked(large):
+    large.rank(["a dog", "red lamp"], scoring="likelihood", judged_regions=JUDGED_REGIONS)
+    assert large._predictor.judged == 2 * 300 * JUDGED_REGIONS
+    large.rank(["a dog", "red lamp"], scoring="likelihood")
+    assert large._predictor.judged == 2 * 300 * JUDGED_REGIONS + 2 * 300 * 6
+
+
+def test_rank_reads_the_collection_once_for_each_commit(tmp_path, monkeypatch):
+    build(tmp_path / "collection", tmp_path / "photos", PHOTOS)
+    with Collection.open(tmp_path / "collection") as collection:
+        searcher = Searcher(collection, WordPredictor())
+        reads = []
+        features = collection.features
+        monkeypatch.setattr(collection, "features", lambda: reads.append(1) or features())
+        assert len(searcher.rank(["a dog"]).photo_ids) == len(searcher.rank(["tree"]).photo_ids) == 4
+        assert len(reads) == 1
+        build(tmp_path / "collection", tmp_path / "photos", {"new.jpg": ["red"]})
+        assert len(searcher.rank(["a dog"]).photo_ids) == 4  # a reader stays with the commit that it began with
+        collection.refresh()
+        assert len(searcher.rank(["a dog"]).photo_ids) == 5
+        assert len(reads) == 2
+
+
+def test_the_default_scoring_comes_with_the_weights(collection):
+    predictor = WordPredictor()
+    predictor.default_scoring = "likelihood"
+    answer = Searcher(collection, predictor).search(["a dog"])
+    assert answer.scoring == "likelihood"
+    assert answer.hits[0].score == pytest.approx(math.log(0.4 * 0.4), abs=1e-5)
+
+
+def test_an_empty_collection_answers_nothing(tmp_path):
+    build(tmp_path / "empty", tmp_path, {})
+    with Collection.open(tmp_path / "empty") as collection:
+        searcher = Searcher(collection, WordPredictor())
+        for exact in (False, True):
+            assert searcher.search(["dog on couch"], exact=exact).hits == []
+        assert len(searcher.rank(["dog on couch"]).photo_ids) == 0
+
+
+def test_boxes_stay_inside_the_photograph(tmp_path):
+    with Collection.open(tmp_path / "c", write=True, create=True, model=WordPredictor.identity) as collection:
+        from word_predictor import new_photo
+
+        photo = new_photo(collection.add_root(tmp_path), "a.jpg", ["dog"], width=99, height=77)
+        collection.commit(new=[dataclasses.replace(photo, boxes=np.array([[0.333333, 1.005, 99, 77]], np.float32))])
+        x, y, width, height = Searcher(collection, WordPredictor()).search(["dog"]).hits[0].regions[0].box
+    assert (x, y) == (0.33, 1.0)
+    assert (x + width, y + height) == (99, 77)
+
+
+def test_a_collection_of_another_checkpoint_is_refused(collection):
+    predictor = WordPredictor()
+    predictor.digest = "e" * 64
+    with pytest.raises(CheckpointMismatch, match="described by the checkpoint dddddddddddd, this one is eeeeeeeeeeee"):
+        Searcher(collection, predictor)
+
+
+def test_unknown_words_are_reported(searcher):
+    answer = searcher.search(["zorblax dog"])
+    assert answer.unknown_words == ["zorblax"]
+    assert answer.hits
+
+
+def test_what_cannot_be_asked(searcher):
+    with pytest.raises(QueryError, match="nothing to search for"):
+        searcher.search([])
+    with pytest.raises(QueryError, match="at least 1, not 0"):
+        searcher.search(["dog"], k=0)
+    with pytest.raises(QueryError, match='no scoring "best": choose one of embedding, likelihood, fused'):
+        searcher.rank(["dog"], scoring="best")

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from word_predictor import WordPredictor, build, embedding_of
+
+from db.collection import Collection
+from search import shortlist as module
+from search.shortlist import best_found, shortlist
+
+
+def test_best_found_is_what_a_photograph_may_score_at_most():
+    # Phrase 0 met photographs 1, 0, 1; phrase 1 met photograph 2 only.
+    best = best_found(
+        [np.array([1, 0, 1]), np.array([2])],
+        [np.array([0.9, 0.8, 0.7], dtype=np.float32), np.array([0.4], dtype=np.float32)],
+        photos=3,
+    )
+    assert best == pytest.approx(np.array([[0.8, 0.9, 0.7], [0.4, 0.4, 0.4]]))
+
+
+@pytest.fixture
+def collection(tmp_path):
+    photos = {
+        "1.jpg": ["a dog", "tree"],
+        "2.jpg": ["a couch"],
+        "3.jpg": ["a dog", "a couch"],
+        "4.jpg": ["dog couch"],
+        "5.jpg": ["tree", "tree", "tree"],
+        "6.jpg": ["red lamp"],
+    }
+    build(tmp_path / "collection", tmp_path, photos)
+    with Collection.open(tmp_path / "collection") as opened:
+        yield opened
+
+
+def names(collection, photo_ids):
+    return [row.path.name for row in collection.photos(photo_ids)]
+
+
+VECTORS = np.stack([embedding_of(phrase) for phrase in ("dog couch", "a dog", "a couch")])
+
+
+def test_each_reading_proposes_its_photographs(collection):
+    assert names(collection, shortlist(collection, VECTORS, [[0]], 1)) == ["4.jpg"]
+    assert names(collection, shortlist(collection, VECTORS, [[1, 2]], 1)) == ["3.jpg"]
+    assert names(collection, shortlist(collection, VECTORS, [[0], [1, 2]], 1)) == ["3.jpg", "4.jpg"]
+    assert names(collection, shortlist(collection, VECTORS, [[1, 2]], 4)) == ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]
+
+
+def test_a_shortlist_longer_than_the_collection_is_all_of_it(collection):
+    assert shortlist(collection, VECTORS, [[0], [1, 2]], 100).tolist() == collection.photo_ids().tolist()
+
+
+def test_more_regions_are_asked_for_until_they_fill_the_shortlist(collection, monkeypatch):
+    monkeypatch.setattr(module, "SHORTLIST_REGIONS", 1)
+    tree = embedding_of("tree")[None]
+    assert len(shortlist(collection, tree, [[0]], 1)) == 1
+    assert names(collection, shortlist(collection, tree, [[0]], 2)) == ["1.jpg", "5.jpg"]
+    assert len(shortlist(collection, tree, [[0]], 6)) == 6
+
+
+def test_the_predictor_of_these_tests_fits_the_collection(collection):
+    assert collection.model == WordPredictor.identity
