@@ -14,17 +14,19 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-def make_backbone(name: str) -> tuple[nn.Module, int]:
+def make_backbone(name: str, *, caffe_strides: bool = True) -> tuple[nn.Module, int]:
     """A backbone without trained weights and its number of channels.
 
-    name: "vgg16", "resnet50" or "resnet18". Takes (B, 3, H, W) normalised RGB, gives (B, channels, H/16, W/16).
+    name: "vgg16", "resnet50" or "resnet18". caffe_strides: where a ResNet-50 halves its maps in layer2 and layer3, by
+    the first convolution of the first block (Caffe, Keras) or by the second (torchvision). Weights fit only one.
+    Takes (B, 3, H, W) normalised RGB, gives (B, channels, H/16, W/16).
     """
     if name == "vgg16":
         return _vgg16(), 512
     if name == "resnet50":
-        return _resnet(name), 1024
+        return _fold(_raw_resnet(name).eval(), caffe_strides=caffe_strides), 1024
     if name == "resnet18":
-        return _resnet(name), 256
+        return _fold(_raw_resnet(name).eval(), caffe_strides=False), 256
     raise ValueError(f"unknown backbone {name!r}: vgg16, resnet50 or resnet18")
 
 
@@ -45,34 +47,37 @@ def freeze_first_layers(backbone: nn.Module, name: str) -> None:
 def load_imagenet(backbone: nn.Module, name: str, path: Path | None) -> None:
     """Fill a backbone with ImageNet weights.
 
-    path: a safetensors file with torchvision's layer names up to layer3; its metadata `stride_placement` says whether
-    the stride of layer2.0 and layer3.0 is on conv1 (Caffe). None: torchvision's own weights, downloaded by torchvision
-    to its cache (needs the network once).
+    path: a safetensors file with torchvision's layer names up to layer3 (see strides_on_conv1). None: torchvision's own
+    weights, downloaded by torchvision to its cache (needs the network once). CheckpointError if they do not fit.
     """
-    if name == "vgg16":
-        from torchvision.models import VGG16_Weights
-
-        state = _read(path)[0] if path else VGG16_Weights.IMAGENET1K_V1.get_state_dict(check_hash=True)
-        features = {k.removeprefix("features."): v.float() for k, v in state.items() if k.startswith("features.")}
-        backbone.load_state_dict({k: v for k, v in features.items() if int(k.split(".")[0]) < len(backbone)})  # type: ignore[arg-type]
-        return
     if path:
-        state, metadata = _read(path)
+        state = _read(path)[0]
     else:
-        from torchvision.models import ResNet18_Weights, ResNet50_Weights
+        from torchvision.models import get_model_weights
 
-        weights = {"resnet18": ResNet18_Weights.IMAGENET1K_V1, "resnet50": ResNet50_Weights.IMAGENET1K_V1}[name]
-        state, metadata = weights.get_state_dict(check_hash=True), {}
-    raw = _raw_resnet(name)
-    missing, _ = raw.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
-    missing = [k for k in missing if not k.startswith(("layer4", "fc"))]
+        state = get_model_weights(name)["IMAGENET1K_V1"].get_state_dict(check_hash=True)
+    state = {key: tensor.float() for key, tensor in state.items()}
+    raw = backbone if name == "vgg16" else _raw_resnet(name)
+    if name == "vgg16":
+        state = {key.removeprefix("features."): tensor for key, tensor in state.items() if key.startswith("features.")}
+    try:
+        missing, _ = raw.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # tensors of other shapes
+        raise CheckpointError(f"{path} does not fit {name} ({str(error).splitlines()[1].strip()})") from error
+    missing = [key for key in missing if not key.startswith(("layer4", "fc"))]
     if missing:
         raise CheckpointError(f"{path} does not fit {name}: it lacks {missing[0]} and {len(missing) - 1} others.")
-    # Only the first block of layer2 and layer3 knows where the stride is; torchvision's own is on conv2.
-    on_conv1 = "conv1" in metadata.get("stride_placement", "")
-    folded = _fold(raw.eval(), stride_on_conv1=on_conv1)
+    if name == "vgg16":
+        return
+    folded = _fold(raw.eval(), caffe_strides=name == "resnet50" and strides_on_conv1(path))
+    if folded[2][0].conv1.stride != backbone[2][0].conv1.stride:  # type: ignore[index,union-attr]
+        raise CheckpointError(f"{path or name} has its strides elsewhere than this network (caffe_strides).")
     backbone.load_state_dict(folded.state_dict())
-    _place_strides(backbone, on_conv1)
+
+
+def strides_on_conv1(path: Path | None) -> bool:
+    """Whether a ResNet's weights file says, by its metadata `stride_placement`, that its strides are Caffe's."""
+    return path is not None and "conv1" in _read(path)[1].get("stride_placement", "")
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -95,11 +100,7 @@ def _raw_resnet(name: str) -> nn.Module:
     return getattr(models, name)(weights=None)
 
 
-def _resnet(name: str) -> nn.Sequential:
-    return _fold(_raw_resnet(name).eval(), stride_on_conv1=name == "resnet50")
-
-
-def _fold(resnet: nn.Module, *, stride_on_conv1: bool) -> nn.Sequential:
+def _fold(resnet: nn.Module, *, caffe_strides: bool) -> nn.Sequential:
     """conv1 to layer3 with every batch norm folded into its convolution.
 
     Batches of photographs are too small to estimate statistics anew, so the norms would be frozen anyway; folded, they
@@ -117,13 +118,8 @@ def _fold(resnet: nn.Module, *, stride_on_conv1: bool) -> nn.Sequential:
         if downsample is not None and len(downsample) == 2:
             module.downsample = nn.Sequential(fuse_conv_bn_eval(downsample[0], downsample[1]))
     stem = nn.Sequential(resnet.conv1, resnet.relu, resnet.maxpool)  # type: ignore[arg-type]
+    if caffe_strides:
+        for block in (resnet.layer2[0], resnet.layer3[0]):  # type: ignore[index]
+            block.conv1.stride, block.conv2.stride = (2, 2), (1, 1)  # type: ignore[union-attr]
     folded = nn.Sequential(stem, resnet.layer1, resnet.layer2, resnet.layer3)  # type: ignore[arg-type]
-    _place_strides(folded, stride_on_conv1)
-    return folded
-
-
-def _place_strides(backbone: nn.Module, on_conv1: bool) -> None:
-    for layer in (backbone[2], backbone[3]):  # type: ignore[index]
-        block = layer[0]
-        if hasattr(block, "conv3"):  # bottleneck blocks only: a basic block's stride is always on conv1
-            block.conv1.stride, block.conv2.stride = ((2, 2), (1, 1)) if on_conv1 else ((1, 1), (2, 2))
+    return folded.requires_grad_(True)  # fuse_conv_bn_eval gives biases that are not trained

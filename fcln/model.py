@@ -21,6 +21,7 @@ class FCLNConfig:
     """Every number that shapes the network or how it is used at test time; saved with the weights."""
 
     backbone: str = "resnet50"  # vgg16, resnet50 or resnet18, to stride 16
+    caffe_strides: bool = True  # a resnet50's: see backbone.make_backbone
     image_size: int = 320  # longest side at which photographs are seen, pixels
     neck_channels: int = 512  # 1x1 convolution after the backbone; 0: none (paper)
     localization_channels: int = 256
@@ -41,7 +42,7 @@ class FCLNConfig:
     rois: int = 48  # how many of those train the recognition network; the paper: all
     positive_iou: float = 0.7
     negative_iou: float = 0.3
-    box_gradient: float = 0.1  # share of the captions' gradient that reaches the boxes they sample; the paper: all
+    box_gradient: float = 0.01  # share of the captions' gradient that reaches the boxes they sample; the paper: all
     proposals: int = 200  # kept by non-maximum suppression at test time (paper: 300)
     considered: int = 2000  # best-scored boxes that take part in it
     proposal_iou: float = 0.7
@@ -101,7 +102,7 @@ class FCLN(nn.Module):
         """vocabulary: words with the special ones. pieces: word pieces of the phrase encoder."""
         super().__init__()
         self.config = config
-        self.backbone, channels = make_backbone(config.backbone)
+        self.backbone, channels = make_backbone(config.backbone, caffe_strides=config.caffe_strides)
         neck = config.neck_channels
         self.neck = nn.Sequential(nn.Conv2d(channels, neck, 1), nn.ReLU()) if neck else nn.Identity()
         channels = neck or channels

@@ -6,6 +6,7 @@ Killed or stopped, the same command goes on where it was, to the same result. Th
 every 20 steps), `losses.png` and, at the end, `weights.safetensors`.
 """
 
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -17,7 +18,7 @@ import torch
 from safetensors import safe_open
 from tqdm import tqdm
 
-from fcln.backbone import load_imagenet
+from fcln.backbone import load_imagenet, strides_on_conv1
 from fcln.checkpoint import Checkpoint, Scoring, load_checkpoint, new_model, save_checkpoint
 from fcln.dataset import BatchLoader, Photograph, load_photographs
 from fcln.errors import FclnError
@@ -105,6 +106,7 @@ def _fresh(config: FCLNConfig, photographs: list[Photograph], pieces: Path, text
     with safe_open(pieces, framework="pt") as file:
         table, names = file.get_tensor("pieces"), json.loads(file.metadata()["pieces"])
     word_pieces = WordPieces(names)
+    config = dataclasses.replace(config, caffe_strides=strides_on_conv1(backbone_weights))
     model = new_model(config, vocabulary, word_pieces)
     model.phrases.pieces.copy_(table)
     load_imagenet(model.backbone, config.backbone, backbone_weights)

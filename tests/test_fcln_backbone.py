@@ -1,0 +1,168 @@
+"""The backbones: stride 16, batch norms folded without changing what is computed, where the strides are."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from fcln.backbone import freeze_first_layers, load_imagenet, make_backbone, normalize, strides_on_conv1
+from fcln.errors import CheckpointError
+
+
+def unfolded(resnet: nn.Module, images: Tensor) -> Tensor:
+    """conv1 to layer3 of torchvision's own network."""
+    x = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(images))))
+    return resnet.layer3(resnet.layer2(resnet.layer1(x)))
+
+
+def random_resnet(name: str) -> nn.Module:
+    """torchvision's network with batch norms that do something."""
+    torch.manual_seed(3)
+    resnet = getattr(torchvision.models, name)(weights=None)
+    for module in resnet.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.0)
+            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+    return resnet.eval()
+
+
+def save(resnet: nn.Module, path: Path, **metadata: str) -> Path:
+    state = {k: v for k, v in resnet.state_dict().items() if not k.startswith(("layer4", "fc"))}
+    save_file(state, path, metadata=metadata)
+    return path
+
+
+@pytest.fixture(scope="module")
+def resnet50() -> nn.Module:
+    """Made once: a second of work."""
+    return random_resnet("resnet50")
+
+
+@pytest.fixture(scope="module")
+def resnet18() -> nn.Module:
+    return random_resnet("resnet18")
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("name", "channels"), [("vgg16", 512), ("resnet50", 1024), ("resnet18", 256)])
+def test_features_have_stride_16(name, channels):
+    with torch.device("meta"):
+        backbone, promised = make_backbone(name)
+        features = backbone(torch.empty(2, 3, 96, 160))
+    assert promised == channels
+    assert features.shape == (2, channels, 6, 10)
+
+
+def test_an_unknown_backbone_is_refused():
+    with pytest.raises(ValueError, match="alexnet"):
+        make_backbone("alexnet")
+
+
+def test_vgg16_ends_before_the_last_pooling():
+    with torch.device("meta"):
+        backbone, _ = make_backbone("vgg16")
+    assert len(backbone) == 30  # conv1_1 to relu5_3
+    assert sum(isinstance(m, nn.Conv2d) for m in backbone) == 13
+    assert sum(isinstance(m, nn.MaxPool2d) for m in backbone) == 4
+
+
+def test_vgg16_keeps_the_first_four_convolutions_frozen():
+    with torch.device("meta"):
+        backbone, _ = make_backbone("vgg16")
+    freeze_first_layers(backbone, "vgg16")
+    trained = [m.weight.requires_grad and m.bias.requires_grad for m in backbone if isinstance(m, nn.Conv2d)]
+    assert trained == [False] * 4 + [True] * 9
+
+
+def test_a_resnet_keeps_its_stem_frozen():
+    with torch.device("meta"):
+        backbone, _ = make_backbone("resnet18")
+    freeze_first_layers(backbone, "resnet18")
+    frozen = {name for name, parameter in backbone.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"0.0.weight", "0.0.bias"}
+
+
+@torch.no_grad()
+def test_a_folded_resnet18_computes_what_torchvisions_does(resnet18, images, tmp_path):
+    backbone, _ = make_backbone("resnet18")
+    load_imagenet(backbone, "resnet18", save(resnet18, tmp_path / "w.safetensors"))
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in backbone.modules())
+    assert_close(backbone(images), unfolded(resnet18, images), atol=1e-3, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_a_folded_resnet50_computes_what_torchvisions_does(resnet50, images, tmp_path):
+    backbone, _ = make_backbone("resnet50", caffe_strides=False)
+    load_imagenet(backbone, "resnet50", save(resnet50, tmp_path / "w.safetensors"))
+    expected = unfolded(resnet50, images)
+    assert_close(backbone(images), expected, atol=1e-3, rtol=1e-3)
+    assert expected.std() > 0.1  # the comparison is not one of zeros
+
+
+@torch.no_grad()
+def test_caffes_resnet50_has_its_strides_on_conv1(resnet50, images, tmp_path):
+    path = save(resnet50, tmp_path / "w.safetensors", stride_placement="layer2.0 and layer3.0 stride on conv1 (Caffe)")
+    backbone, _ = make_backbone("resnet50", caffe_strides=True)
+    load_imagenet(backbone, "resnet50", path)
+    strides = [(layer[0].conv1.stride, layer[0].conv2.stride) for layer in (backbone[2], backbone[3])]
+    assert strides == [((2, 2), (1, 1))] * 2
+    blocks = [resnet50.layer2[0], resnet50.layer3[0]]
+    try:
+        for block in blocks:
+            block.conv1.stride, block.conv2.stride = (2, 2), (1, 1)
+        expected = unfolded(resnet50, images)
+    finally:
+        for block in blocks:
+            block.conv1.stride, block.conv2.stride = (1, 1), (2, 2)
+    assert_close(backbone(images), expected, atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(expected, unfolded(resnet50, images), atol=0.05)  # it makes a difference
+
+
+def test_weights_for_the_other_strides_are_refused(resnet50, tmp_path):
+    path = save(resnet50, tmp_path / "w.safetensors", stride_placement="on conv1")
+    assert strides_on_conv1(path) and not strides_on_conv1(None)
+    backbone, _ = make_backbone("resnet50", caffe_strides=False)
+    with pytest.raises(CheckpointError, match="strides"):
+        load_imagenet(backbone, "resnet50", path)
+
+
+@pytest.mark.parametrize("drop", ["layer3.1.conv2.weight", "bn1.running_mean"])
+def test_a_file_that_lacks_a_tensor_is_refused(resnet18, tmp_path, drop):
+    state = {k: v for k, v in resnet18.state_dict().items() if k != drop}
+    save_file(state, tmp_path / "w.safetensors")
+    backbone, _ = make_backbone("resnet18")
+    with pytest.raises(CheckpointError, match=drop):
+        load_imagenet(backbone, "resnet18", tmp_path / "w.safetensors")
+
+
+def test_a_file_of_another_network_is_refused(resnet18, tmp_path):
+    path = save(resnet18, tmp_path / "w.safetensors")
+    with torch.device("meta"):
+        vgg, _ = make_backbone("vgg16")
+        resnet50, _ = make_backbone("resnet50")
+    for backbone, name in ((vgg, "vgg16"), (resnet50, "resnet50")):
+        with pytest.raises(CheckpointError, match=f"does not fit {name}"):
+            load_imagenet(backbone, name, path)
+
+
+def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"\x80\x04not tensors")
+    backbone, _ = make_backbone("resnet18")
+    with pytest.raises(CheckpointError, match=r"w\.safetensors"):
+        load_imagenet(backbone, "resnet18", tmp_path / "w.safetensors")
+
+
+def test_normalize_written_out():
+    pixels = torch.tensor([255, 0, 51], dtype=torch.uint8).view(1, 3, 1, 1)
+    expected = [(1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0.2 - 0.406) / 0.225]
+    assert_close(normalize(pixels).flatten(), torch.tensor(expected))
