@@ -70,7 +70,7 @@ def load_imagenet(backbone: nn.Module, name: str, path: Path | None) -> None:
     if name == "vgg16":
         return
     folded = _fold(raw.eval(), caffe_strides=name == "resnet50" and strides_on_conv1(path))
-    if folded[2][0].conv1.stride != backbone[2][0].conv1.stride:  # type: ignore[index,union-attr]
+    if folded[2][0].conv1.stride != backbone[2][0].conv1.stride:  # type: ignore[index]
         raise CheckpointError(f"{path or name} has its strides elsewhere than this network (caffe_strides).")
     backbone.load_state_dict(folded.state_dict())
 

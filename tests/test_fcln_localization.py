@@ -1,0 +1,169 @@
+"""The localization layer: 5k outputs a cell, proposals, and bilinear sampling whose gradient reaches the boxes."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from fcln.localization import LocalizationLayer, bilinear_sample, inside, move_anchors, propose
+
+STRIDE = 16
+
+
+def naive_sample(features: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """Paper 3.2: V[c,i,j] = sum over i',j' of U[c,i',j'] k(i' - x_ij) k(j' - y_ij), k(d) = max(0, 1 - |d|), by loops.
+
+    Cell (i', j') stands at pixel 16 i' + 8; points beyond the outermost cells are moved onto them.
+    """
+    batch, channels, rows, columns = features.shape
+    result = torch.zeros(batch, boxes.shape[1], channels, size, size, dtype=features.dtype)
+    for b in range(batch):
+        for r, (x1, y1, x2, y2) in enumerate(boxes[b].tolist()):
+            for i in range(size):
+                for j in range(size):
+                    y = (y1 + (y2 - y1) * i / (size - 1)) / STRIDE - 0.5
+                    x = (x1 + (x2 - x1) * j / (size - 1)) / STRIDE - 0.5
+                    y, x = min(max(y, 0), rows - 1), min(max(x, 0), columns - 1)
+                    for row in range(rows):
+                        for column in range(columns):
+                            weight = max(0, 1 - abs(row - y)) * max(0, 1 - abs(column - x))
+                            result[b, r, :, i, j] += weight * features[b, :, row, column]
+    return result
+
+
+def test_layer_predicts_5k_numbers_a_cell():
+    k = 12
+    layer = LocalizationLayer(6, 7, tuple((10.0 + i, 20.0) for i in range(k)), STRIDE)
+    assert layer.score.out_channels + layer.offset.out_channels == 5 * k
+    scores, offsets, anchors = layer(torch.randn(2, 6, 3, 4))
+    count = 3 * 4 * k
+    assert scores.shape == (2, count) and offsets.shape == (2, count, 4) and anchors.shape == (count, 4)
+    assert scores.dtype == offsets.dtype == anchors.dtype == torch.float32
+
+
+def test_outputs_stand_in_the_order_of_the_anchors():
+    # One hidden channel passes the feature through; the bias of output n is n, so each output names its place.
+    layer = LocalizationLayer(1, 1, ((10.0, 10.0), (20.0, 10.0)), STRIDE)
+    with torch.no_grad():
+        layer.conv.weight.zero_()
+        layer.conv.weight[0, 0, 1, 1] = 1
+        layer.score.weight.fill_(100)
+        layer.score.bias.copy_(torch.arange(2))
+        layer.offset.weight.fill_(100)
+        layer.offset.bias.copy_(torch.arange(8))
+        scores, offsets, anchors = layer(torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]]))
+    # (cell 0: shape 0, shape 1), (cell 1: ...), cells in reading order
+    assert scores.tolist() == [[0, 1, 100, 101, 200, 201, 300, 301]]
+    assert offsets[0, 2].tolist() == [100, 101, 102, 103]  # cell 1, shape 0
+    assert offsets[0, 7].tolist() == [304, 305, 306, 307]  # cell 3, shape 1
+    assert anchors[7].tolist() == [24 - 10, 24 - 5, 24 + 10, 24 + 5]  # cell 3 at (24, 24), shape 20x10
+
+
+def test_proposals_start_as_the_anchors_themselves():
+    layer = LocalizationLayer(4, 5, ((10.0, 20.0),), STRIDE)
+    _, offsets, _ = layer(torch.randn(1, 4, 3, 3))
+    assert not offsets.any()
+
+
+def test_move_anchors_cuts_at_the_border():
+    anchors = torch.tensor([[10.0, 10.0, 30.0, 30.0]])
+    moved = move_anchors(anchors, torch.tensor([[1.0, 0.0, 0.0, math.log(2)]]), 40, 100)  # to x 30..50, y 0..40
+    assert_close(moved, torch.tensor([[30.0, 0.0, 40.0, 40.0]]))
+
+
+def test_inside_goes_by_the_centre():
+    anchors = torch.tensor([[0.0, 0.0, 100.0, 20.0], [60.0, 0.0, 80.0, 20.0], [0.0, 40.0, 20.0, 60.0]])
+    assert inside(anchors, 60, 50).tolist() == [True, False, False]  # centres (50, 10), (70, 10), (10, 50)
+
+
+def test_propose_by_hand():
+    boxes = torch.tensor(
+        [
+            [0.0, 0.0, 10.0, 10.0],
+            [0.0, 0.0, 10.0, 8.0],  # IoU 0.8 with the first
+            [0.0, 0.0, 10.0, 5.0],  # 0.5 with the first, 0.625 with the second
+            [50.0, 50.0, 60.0, 60.0],
+        ]
+    )
+    scores = torch.tensor([0.9, 0.95, 0.1, 0.5])
+    assert propose(boxes, scores, count=10, iou=0.7, before=10).tolist() == [1, 3, 2]
+    assert propose(boxes, scores, count=10, iou=0.6, before=10).tolist() == [1, 3]
+    assert propose(boxes, scores, count=10, iou=0.85, before=10).tolist() == [1, 0, 3, 2]
+    assert propose(boxes, scores, count=2, iou=0.85, before=10).tolist() == [1, 0]
+    assert propose(boxes, scores, count=10, iou=0.7, before=2).tolist() == [1]  # only the best two take part
+
+
+def test_bilinear_sample_by_hand():
+    # Cells at pixels 8 and 24: values 1 2 / 3 4.
+    features = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    boxes = torch.tensor([[[8.0, 8.0, 24.0, 24.0]]])
+    expected = [[1.0, 1.5, 2.0], [2.0, 2.5, 3.0], [3.0, 3.5, 4.0]]
+    assert_close(bilinear_sample(features, boxes, stride=STRIDE, size=3)[0, 0, 0], torch.tensor(expected))
+
+
+def test_points_beyond_the_border_take_the_nearest_cell():
+    features = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    boxes = torch.tensor([[[-100.0, -100.0, 100.0, 100.0], [0.0, 0.0, 8.0, 16.0]]])
+    found = bilinear_sample(features, boxes, stride=STRIDE, size=2)[0, :, 0]
+    assert_close(found[0], torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    assert_close(found[1], torch.tensor([[1.0, 1.0], [2.0, 2.0]]))  # y = 16 lies between both rows
+
+
+@pytest.mark.parametrize("size", [2, 7])
+def test_bilinear_sample_equals_the_papers_formula(size):
+    generator = torch.Generator().manual_seed(5)
+    features = torch.randn(2, 3, 5, 7, generator=generator, dtype=torch.float64)
+    low = torch.rand(2, 6, 2, generator=generator, dtype=torch.float64) * 80 - 20
+    boxes = torch.cat([low, low + torch.rand(2, 6, 2, generator=generator, dtype=torch.float64) * 90], -1)
+    boxes[0, 0] = boxes[0, 0, [0, 1, 0, 1]]  # one without area
+    found = bilinear_sample(features, boxes, stride=STRIDE, size=size)
+    assert found.shape == (2, 6, 3, size, size)
+    assert_close(found, naive_sample(features, boxes, size))
+
+
+def test_all_boxes_of_an_image_go_through_in_one_call(monkeypatch):
+    calls = []
+    real = torch.nn.functional.grid_sample
+    monkeypatch.setattr("torch.nn.functional.grid_sample", lambda *a, **k: calls.append(1) or real(*a, **k))
+    features, boxes = torch.randn(2, 3, 4, 4), torch.rand(2, 50, 4) * 60
+    together = bilinear_sample(features, boxes, stride=STRIDE, size=3)
+    assert len(calls) == 1
+    single = bilinear_sample(features[1:], boxes[1:, 17:18], stride=STRIDE, size=3)
+    assert_close(together[1, 17], single[0, 0])
+
+
+def test_gradients_reach_features_and_box_coordinates():
+    """Against finite differences: torchvision's RoIAlign, for one, gives the boxes none."""
+    generator = torch.Generator().manual_seed(2)
+    features = torch.randn(2, 2, 4, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    boxes = torch.tensor(
+        [[[9.1, 10.3, 50.7, 40.9], [20.2, 12.6, 33.3, 57.1]], [[11.9, 9.7, 70.3, 55.5], [-9.3, 15.1, 30.2, 90.4]]],
+        dtype=torch.float64,
+        requires_grad=True,
+    )
+
+    def sample(features: Tensor, boxes: Tensor) -> Tensor:
+        return bilinear_sample(features, boxes, stride=STRIDE, size=3)
+
+    assert torch.autograd.gradcheck(sample, (features, boxes))
+    sample(features, boxes).sum().backward()
+    assert (boxes.grad != 0).all()
+    assert features.grad.abs().sum() > 0
+
+
+def test_the_gradient_moves_a_box_towards_what_is_wanted():
+    # A ramp of 1 a cell from left to right: moving the right edge by a pixel changes its points by 1/16.
+    features = torch.arange(6.0, dtype=torch.float64).expand(1, 1, 6, 6)
+    boxes = torch.tensor([[[16.0, 16.0, 64.0, 64.0]]], dtype=torch.float64, requires_grad=True)
+    bilinear_sample(features, boxes, stride=STRIDE, size=2).sum().backward()
+    assert_close(boxes.grad[0, 0], torch.tensor([2 / 16, 0.0, 2 / 16, 0.0], dtype=torch.float64))
+
+
+def test_bfloat16_does_not_round_the_points():
+    features = torch.randn(1, 4, 20, 20, generator=torch.Generator().manual_seed(0)).bfloat16()
+    boxes = torch.tensor([[[13.3, 27.7, 301.2, 288.8]]])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = bilinear_sample(features, boxes, stride=STRIDE, size=7)
+    assert_close(found.float(), bilinear_sample(features.float(), boxes, stride=STRIDE, size=7))
