@@ -41,12 +41,12 @@ SYSTEM_FOLDERS = frozenset(
 # Pillow's names of the formats. JPEG opens as MPO where a camera wrote a second picture behind the first.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
 
-# Memory that all photographs being decoded at one moment may take together. It sets the pixel limit too: at 8 bytes a
-# pixel 200 megapixels (measured at 14142x14142: baseline JPEG 0.1, PNG 4, progressive JPEG 6, PNG with alpha 8 bytes a
-# pixel), for WebP and HEIC, whose libraries keep several copies of the whole picture, 94 (WebP measured: 17).
-DECODE_MEMORY = 1_600_000_000
-_BYTES_PER_PIXEL = {"WEBP": 17, "HEIF": 17}
-_DEFAULT_BYTES_PER_PIXEL = 8
+# Larger photographs are refused, whatever the format: no camera makes them, and "bombs" of a few kilobytes do.
+PIXEL_LIMIT = 200_000_000
+
+# Memory that all photographs being decoded at one moment may take together. With the network and what waits for it
+# that stays below 3 GB. It lowers the pixel limit of formats that take more than 5 bytes a pixel.
+DECODE_MEMORY = 1_000_000_000
 
 # Below this, a side has less than one cell of the network's feature map (stride 16).
 MIN_SIDE = 16
@@ -73,6 +73,10 @@ _Y_REVERSED = frozenset({3, 4, 7, 8})
 # Pillow warns at 89 megapixels and refuses at 179, whatever the format and the memory. `Decoder` checks every file
 # before it is decoded, so its limit is the one that counts.
 Image.MAX_IMAGE_PIXELS = None
+
+# Pillow takes memory in blocks of 16 MiB, and glibc does not give such blocks back when threads free them: after a
+# few photographs of 200 megapixels 800 MB more were in use. Blocks beyond 32 MiB always go back to the system.
+Image.core.set_block_size(64 << 20)
 
 
 class PhotoFile(NamedTuple):
@@ -173,11 +177,10 @@ def _identity(path: str | Path) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
-def content_digest(file: BinaryIO) -> str:
-    """SHA-256 (hex) of everything in an open file, which is left at its start."""
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-    file.seek(0)
-    return digest
+def content_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file's content. Raises OSError where it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,7 @@ class Decoder:
     """Decodes photographs from any number of threads within one bound of memory."""
 
     def __init__(self, memory: int = DECODE_MEMORY):
-        """memory: bytes that all photographs being decoded at one moment may take; larger ones are refused."""
+        """memory: bytes that all photographs being decoded at one moment may take together, or one alone."""
         self._memory = _Memory(memory)
         self._formats = (*_FORMATS, "HEIF") if heic_supported() else _FORMATS
 
@@ -228,14 +231,12 @@ class Decoder:
         width, height = image.size
         if min(width, height) < MIN_SIDE:
             raise PhotoError(f"{width}x{height} pixels: too small, both sides need {MIN_SIDE}")
-        bytes_per_pixel = _BYTES_PER_PIXEL.get(image.format or "", _DEFAULT_BYTES_PER_PIXEL)
-        cost = width * height * bytes_per_pixel
-        if cost > self._memory.total:
-            limit = self._memory.total // bytes_per_pixel
-            raise PhotoError(
-                f"{width}x{height} pixels: too large, the limit for {image.format} is {limit / 1e6:.0f} megapixels"
-            )
-        with self._memory.take(cost):
+        bytes_per_pixel = _bytes_per_pixel(image)
+        limit = min(PIXEL_LIMIT, self._memory.total // bytes_per_pixel)
+        if width * height > limit:
+            most = f"{limit // 1_000_000} megapixels"
+            raise PhotoError(f"{width}x{height} pixels: too large, the limit for such a {image.format} is {most}")
+        with self._memory.take(width * height * bytes_per_pixel):
             try:
                 return _decode(image)
             except Exception as error:  # as above: OSError, SyntaxError, struct.error, zlib.error, MemoryError, ...
@@ -265,6 +266,15 @@ class _Memory:
 
 def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+def _bytes_per_pixel(image: Image.Image) -> int:
+    """The memory that `_decode` needs at most for a pixel of the file (measured at 14142x14142 pixels)."""
+    if image.format in ("WEBP", "HEIF"):
+        return 17  # their libraries keep several copies of the whole picture
+    if image.format in ("JPEG", "MPO"):
+        return 7 if image.info.get("progressive") else 1  # all coefficients, or a few rows at a time
+    return 4 if image.mode in ("1", "L", "RGB", "CMYK") and not image.has_transparency_data else 9
 
 
 def _decode(image: Image.Image) -> Photograph:

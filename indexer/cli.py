@@ -1,0 +1,296 @@
+"""The command `indexer`: parse, call, print. What it needs is imported when it is needed, so that help is instant."""
+
+import functools
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from indexer.pipeline import BuildReport
+    from indexer.progress import Progress
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+_SHOWN_FAILURES = 20
+
+
+class Failure(click.ClickException):
+    """An error in one sentence, for the person at the keyboard."""
+
+    exit_code = EXIT_ERROR
+
+
+def reports_errors(function: Callable[..., None]) -> Callable[..., None]:
+    """Turns the errors of all packages into `Error: one sentence` and exit code 2, Ctrl-C into 130."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        from db.errors import DbError
+        from fcln.errors import FclnError
+        from indexer.errors import IndexerError
+
+        # Warnings of the packages are for the user too; Pillow's remarks on odd metadata are not.
+        logging.basicConfig(format="Warning: %(message)s", level=logging.WARNING)
+        logging.getLogger("PIL").setLevel(logging.CRITICAL)
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        try:
+            function(*args, **kwargs)
+        except (DbError, FclnError, IndexerError) as error:
+            raise Failure(str(error)) from error
+        except KeyboardInterrupt:
+            sys.exit(EXIT_INTERRUPTED)
+
+    return wrapped
+
+
+collection_option = click.option(
+    "--collection",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="PATH",
+    envvar="DENSECAP_SEARCH_COLLECTION",
+    show_envvar=True,
+    help="The folder that holds the collection. Default: in your data folder (`indexer status` prints it).",
+)
+
+
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        try:
+            version = metadata.version("densecap-search")
+        except metadata.PackageNotFoundError:
+            version = "not installed"  # run from its folder
+        click.echo(f"densecap-search {version}")
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show name and version."
+)
+def main() -> None:
+    """Take photographs apart into regions that `search` finds by words.
+
+    \b
+    indexer build photos/          describe what is new or changed below photos/
+    indexer status                 what the collection holds
+
+    Exit codes: 0 done (files that failed are named and counted), 2 an error, 130 interrupted (what is done is kept).
+    """
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@collection_option
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Describe with this checkpoint in place of the one that came along.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Photographs described together. Memory grows with it.",
+)
+@click.option(
+    "--max-regions",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Regions kept of a photograph, best first.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads that decode photographs. Default: one a processor, at most 8.",
+)
+@click.option("--retry", is_flag=True, help="Try files again that failed before; else only once they change.")
+@click.option(
+    "--prune", is_flag=True, help="Remove what is not there even if its whole folder is missing, unreadable or empty."
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress: only warnings, failed files and the counts at the end.")
+@reports_errors
+def build(
+    folders: tuple[Path, ...],
+    collection: Path | None,
+    weights: Path | None,
+    device: str,
+    batch_size: int,
+    max_regions: int,
+    threads: int | None,
+    retry: bool,
+    prune: bool,
+    quiet: bool,
+) -> None:
+    """Describe the photographs below FOLDERS, or bring what is known of them up to date.
+
+    Only files that are new, changed or moved since the last build are looked at; those that are gone are removed.
+    Hidden folders and those of systems and photo servers (@eaDir, $RECYCLE.BIN, ...) are left out. JPEG, PNG, WebP,
+    TIFF, GIF (first frame), BMP; HEIC if the package pillow-heif is installed. Photographs need 16 pixels a side and
+    may have 200 megapixels, less where decoding takes more memory (progressive JPEG 142, transparency 111, WebP and
+    HEIC 58).
+
+    Ctrl-C ends it after the photographs in work; run it again to go on.
+
+    \b
+    indexer build ~/Pictures /media/disk/photos
+    """
+    from db.collection import Collection
+    from db.records import ModelIdentity
+    from indexer import pipeline
+    from indexer.changes import require_photographs
+
+    path = _collection_path(collection)
+    if not path.exists():
+        require_photographs(folders)  # a mistyped folder must not cost an empty collection
+    with _stop_on_signals() as stop:
+        from fcln.predictor import Predictor
+
+        predictor = Predictor.load(weights, device=device)
+        model = ModelIdentity(predictor.digest, predictor.embedding_size, predictor.code_size)
+        with Collection.open(path, write=True, create=True, model=model) as opened:
+            progress = _progress(quiet)
+            try:
+                report = pipeline.build(
+                    opened,
+                    folders,
+                    predictor,
+                    max_regions=max_regions,
+                    batch_size=batch_size,
+                    threads=threads,
+                    retry=retry,
+                    prune=prune,
+                    progress=progress,
+                    stop=stop.is_set,
+                )
+            finally:
+                progress.close()
+            click.echo(_summary(report))
+            click.echo(f"{opened.photo_count():,} photographs, {opened.region_count():,} regions in {_shown(path)}")
+    if report.interrupted:
+        click.echo("Interrupted: what was done is kept, the same command goes on from here.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+@main.command()
+@collection_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, with every failed file.")
+@reports_errors
+def status(collection: Path | None, as_json: bool) -> None:
+    """What the collection holds, where its photographs are, and which files failed."""
+    from db.collection import Collection
+
+    path = _collection_path(collection)
+    with Collection.open(path) as opened:
+        roots = []
+        failures = []
+        for root_id, root in opened.roots().items():
+            known = opened.known(root_id).values()
+            failed = [{"path": str(root / stat.path), "reason": stat.reason} for stat in known if stat.failed]
+            failures.extend(failed)
+            roots.append({"path": str(root), "present": root.is_dir(), "photographs": len(known) - len(failed)})
+        last = opened.last_build()
+        document = {
+            "collection": str(opened.path),
+            "photographs": opened.photo_count(),
+            "regions": opened.region_count(),
+            "failed": len(failures),
+            "roots": roots,
+            "failures": failures,
+            "checkpoint": opened.model.digest,
+            "last_build": last
+            and {"finished_at": last.finished_at.isoformat(), "seconds": round(last.seconds, 1), **last.counts},
+        }
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        _print_status(document)
+
+
+def _print_status(document: dict[str, Any]) -> None:
+    click.echo(f"collection   {_shown(document['collection'])}")
+    click.echo(f"photographs  {document['photographs']:,}")
+    click.echo(f"regions      {document['regions']:,}")
+    click.echo(f"failed       {document['failed']:,} files")
+    click.echo(f"checkpoint   {document['checkpoint']}")
+    last = document["last_build"]
+    click.echo(f"last build   {last['finished_at'] + ', ' + _counts(last) if last else 'none'}")
+    for root in document["roots"]:
+        missing = "" if root["present"] else " (missing)"
+        click.echo(f"root         {_shown(root['path'])}{missing}: {root['photographs']:,} photographs")
+    for failure in document["failures"][:_SHOWN_FAILURES]:
+        click.echo(f"failed       {_shown(failure['path'])}: {failure['reason']}")
+    if len(document["failures"]) > _SHOWN_FAILURES:
+        click.echo(f"             and {len(document['failures']) - _SHOWN_FAILURES:,} more, all of them with --json")
+
+
+def _summary(report: "BuildReport") -> str:
+    text = f"{_counts(report.counts)} in {report.seconds:.1f} s"
+    if report.described:
+        text += f" ({report.described / report.seconds:.1f} photographs described a second)"
+    if report.failed_before:
+        text += f"; {report.failed_before:,} failed before and did not change (--retry)"
+    return text
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{counts[name]:,} {name}" for name in ("new", "changed", "moved", "gone", "unchanged", "failed"))
+
+
+def _collection_path(collection: Path | None) -> Path:
+    from db.location import default_collection
+
+    return collection or default_collection()
+
+
+def _shown(path: str | Path) -> str:
+    from indexer.progress import printable
+
+    return printable(Path(path))
+
+
+def _progress(quiet: bool) -> "Progress":
+    from indexer.progress import BarProgress, LineProgress, Progress
+
+    if quiet:
+        return Progress()
+    return BarProgress() if sys.stderr.isatty() else LineProgress()
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets. The second one ends the process, as elsewhere."""
+    stop = threading.Event()
+    handled = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in handled}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        for each in handled:
+            signal.signal(each, before[each])
+        # Not print: the signal may have come in the middle of one.
+        os.write(sys.stderr.fileno(), b"\nStopping after the photographs in work; once more to stop at once.\n")
+
+    for number in handled:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number in handled:
+            signal.signal(number, before[number])
