@@ -1,8 +1,8 @@
 """Scores of regions for phrases: cosine similarity, the paper's log-likelihood, and the two fused.
 
-A region's log-likelihood costs an LSTM step a word, about 0.15 ms a region and phrase on one core, a cosine a
-thousandth of that. A search therefore lets the language model judge what the cosine proposes (`JUDGED_PAIRS`), and
-`--exact` lets it judge everything.
+A region's log-likelihood costs an LSTM step and a softmax over the vocabulary for every word: about 0.3 ms a region and
+phrase of three words on two cores, a cosine a thousandth of that. A search therefore lets the language model judge what
+the cosine proposes (`JUDGED_PAIRS`), and `--exact` lets it judge everything.
 """
 
 import math
@@ -16,10 +16,11 @@ from search.ranking import RegionScores
 if TYPE_CHECKING:
     from fcln.predictor import Predictor
 
-# LSTM scores that fit a query: 600 of 0.15 ms are 90 ms of the 150 ms that a query may take.
-JUDGED_PAIRS = 600
+# Pairs of region and phrase that the language model may judge: 240 of 0.3 ms are half of the 150 ms that a query may
+# take. A question and its two noun phrases: 40 photographs.
+JUDGED_PAIRS = 240
 # Of each photograph, the language model judges this many regions a phrase: the closest ones by cosine.
-JUDGED_REGIONS = 4
+JUDGED_REGIONS = 2
 # Photographs judged however many phrases there are.
 MIN_JUDGED_PHOTOS = 20
 
