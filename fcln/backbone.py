@@ -38,10 +38,10 @@ def normalize(images: Tensor) -> Tensor:
 
 
 def freeze_first_layers(backbone: nn.Module, name: str) -> None:
-    """The layers that are never trained: the paper's first four convolutions of VGG-16; a ResNet's stem."""
-    frozen = backbone[:10] if name == "vgg16" else backbone[0]  # type: ignore[index]
-    for parameter in frozen.parameters():
-        parameter.requires_grad_(False)
+    """The paper never trains the first four convolutions of VGG-16. Every layer of a ResNet is trained."""
+    if name == "vgg16":
+        for parameter in backbone[:10].parameters():  # type: ignore[index]
+            parameter.requires_grad_(False)
 
 
 def load_imagenet(backbone: nn.Module, name: str, path: Path | None) -> None:
