@@ -121,10 +121,9 @@ def find_candidates(
         spelling: dict[str, str] = {}
         boxes: dict[str, list[np.ndarray]] = {}
         for box, phrases in zip(photo.boxes, photo.labels.phrases, strict=True):
-            for phrase in dict.fromkeys(phrases):
-                words = words_of(phrase)
-                if len(words) >= min_words and can_be_asked(phrase):
-                    same = " ".join(words)
+            of_box = {" ".join(words_of(phrase)): phrase for phrase in reversed(phrases)}
+            for same, phrase in of_box.items():
+                if len(same.split()) >= min_words and can_be_asked(phrase):
                     spelling.setdefault(same, phrase)
                     boxes.setdefault(same, []).append(box)
         if len(boxes) >= PHRASES:

@@ -1,0 +1,102 @@
+"""Everyday questions: which photographs answer, and how a ranking of them is judged."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from labelled_photos import write_labelled_photos
+
+from fcln.dataset import load_photographs
+from fcln.predictor import Predictor
+from scripts.evaluate_questions import Question, judge, main, read_questions, summarize, table
+from scripts.evaluation_collection import EvaluationError, labelled_collection
+from search.searcher import Searcher
+
+DOG_ON_COUCH = Question("dog on couch", (frozenset({"dog", "dogs"}), frozenset({"couch", "sofa"})))
+
+
+@pytest.mark.parametrize(
+    ("captions", "answers"),
+    [
+        (["A dog .", "Something on a Sofa"], True),
+        (["Dogs, on the couch."], True),
+        (["A dog on the grass ."], False),
+        (["A hotdog on a couch ."], False),
+        ([], False),
+    ],
+)
+def test_captions_together_need_a_word_of_each_group(captions: list[str], answers: bool) -> None:
+    assert DOG_ON_COUCH.is_answered(captions) == answers
+
+
+def test_a_ranking_is_judged_by_where_the_answers_are() -> None:
+    # Answers at ranks 1, 3 and 6: (1/1 + 2/3 + 3/6) / 3; two of the first five.
+    assert judge(DOG_ON_COUCH, [4, 8, 2, 9, 1, 3], {2, 3, 4}) == {
+        "question": "dog on couch",
+        "average_precision": pytest.approx((1 + 2 / 3 + 1 / 2) / 3),
+        "precision@5": pytest.approx(0.4),
+        "answers": 3,
+    }
+
+
+def test_means_over_the_questions() -> None:
+    results = [
+        {"question": "a", "average_precision": 1.0, "precision@5": 0.2, "answers": 1},
+        {"question": "b", "average_precision": 0.5, "precision@5": 0.0, "answers": 2},
+    ]
+    summary = summarize(results)
+    assert summary == {"mean_ap": 0.75, "precision@5": 0.1, "questions": results}
+    lines = table(summary).splitlines()
+    assert len(lines) == 4
+    assert lines[1].split() == ["a", "1", "1.000", "0.20"] and lines[3].split() == ["mean", "0.750", "0.10"]
+    with pytest.raises(EvaluationError, match=r"captions\.json"):
+        summarize([])
+
+
+def test_a_question_asked_twice_over_is_read_as_one_phrase(tmp_path: Path, tiny_predictor: Predictor) -> None:
+    """What --as-one-phrase relies on."""
+    photos, annotations = write_labelled_photos(tmp_path, 4)
+    question = "dog on couch"
+    assert tiny_predictor.noun_phrases(question) not in ([], [question])
+    with labelled_collection(load_photographs(photos, annotations), tiny_predictor, max_regions=20) as labelled:
+        ranking = Searcher(labelled.collection, tiny_predictor).rank([question, question], scoring="embedding")
+        features = labelled.collection.features()
+        cosines = features.embeddings @ tiny_predictor.encode_phrases([question])[0]
+        best = {photo_id: cosines[features.photo_ids == photo_id].max() for photo_id in ranking.photo_ids}
+    assert ranking.scores == pytest.approx(np.array(list(best.values())), abs=1e-5)
+
+
+def test_the_command_asks_the_questions_that_have_answers(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    photos, annotations = write_labelled_photos(tmp_path, 4)  # captions of 1 and 3 say "dog" and "couch"
+    questions = [
+        {"question": "dog on couch", "all_of": [["dog"], ["couch", "sofa"]]},
+        {"question": "red lamp", "all_of": [["LAMP"]]},
+        {"question": "two men", "all_of": [["men"]]},
+    ]
+    (annotations / "questions.json").write_text(json.dumps(questions))
+    command = f"--photos {photos} --annotations {annotations} --weights {tiny_checkpoint} --device cpu"
+    result = CliRunner().invoke(main, f"{command} --json")
+    assert result.exit_code == 0, result.output
+    assert "1 of 3 questions are answered by no photograph here" in result.stderr
+    summary = json.loads(result.stdout)
+    assert list(summary) == ["mean_ap", "precision@5", "questions"]
+    assert [(q["question"], q["answers"]) for q in summary["questions"]] == [("dog on couch", 2), ("red lamp", 2)]
+    assert summary["precision@5"] == pytest.approx(2 / 5)  # all four photographs are among the first five
+    assert summary["mean_ap"] == pytest.approx(np.mean([q["average_precision"] for q in summary["questions"]]))
+
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(questions[:1]))
+    result = CliRunner().invoke(main, f"{command} --questions {other} --as-one-phrase")
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["question", "dog", "mean"]
+
+
+def test_a_file_that_is_no_list_of_questions_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "questions.json"
+    with pytest.raises(EvaluationError, match="name a file with --questions"):
+        read_questions(path)
+    path.write_text('[{"question": "dog"}]')
+    with pytest.raises(EvaluationError, match="not a list of questions"):
+        read_questions(path)
