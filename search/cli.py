@@ -1,5 +1,6 @@
 """The command `search`: parse, ask a Searcher, print. Results to stdout, everything else to stderr."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -35,10 +36,12 @@ def main() -> None:
 
 @contextmanager
 def _told_plainly() -> Iterator[None]:
-    """What the packages refuse becomes one sentence on stderr."""
+    """What the packages refuse becomes one sentence on stderr, and so does what they warn of."""
     from db.errors import DbError
     from fcln.errors import FclnError
 
+    logging.basicConfig(format="Warning: %(message)s", level=logging.WARNING)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # its remarks on odd metadata are not for the user
     try:
         yield
     except (SearchError, DbError, FclnError) as error:
@@ -76,8 +79,8 @@ def commands() -> None:
     "fused: their weighted sum. Default: what measured best for the weights.",
 )
 @click.option("--exact", is_flag=True, help="Score every region of every photograph, not only a shortlist (slow).")
-@click.option("--json", "form", flag_value="json", help="One JSON document.")
-@click.option("--jsonl", "form", flag_value="jsonl", help="One JSON document a photograph, each on a line.")
+@click.option("--json", "form", flag_value="json", help="One JSON document: query, scoring, hits with regions.")
+@click.option("--jsonl", "form", flag_value="jsonl", help="The hits, a JSON document on each line.")
 @click.option("--csv", "form", flag_value="csv", help="One line a region, with a header line.")
 @click.option("-0", "--print0", "form", flag_value="paths0", help="Paths ended by zero bytes, for `xargs -0`.")
 @click.option(
@@ -98,7 +101,13 @@ def commands() -> None:
     metavar="PATH",
     help="The weights that described the collection, if not those that come with the program.",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, or auto: cuda where there is one.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the network runs; auto: on the GPU if there is one.",
+)
 def query(
     phrases: tuple[str, ...],
     top: int,

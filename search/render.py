@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from search.errors import DrawError
@@ -27,6 +28,10 @@ _ROW_HEIGHT = 380  # aimed at; each row is then stretched to the sheet's width
 _LARGEST_ROW = 760  # a single photograph
 _CAPTION_HEIGHT = 72
 _HEADER_HEIGHT = 84
+
+# A photograph is decoded only if it has the size that was accepted when it was indexed, so Pillow's limit of 179
+# megapixels protects nobody here.
+Image.MAX_IMAGE_PIXELS = None
 
 _PAPER, _INK, _FAINT, _EMPTY = "#ffffff", "#1c1c1e", "#6e6e73", "#e5e5ea"
 # One colour a phrase of the query, told apart by the colour-blind too (Okabe and Ito), darkened where white text is
@@ -216,20 +221,30 @@ def _open_photo(hit: "Hit") -> Image.Image:
         register_heif_opener()
     try:
         with warnings.catch_warnings():
-            # Its size was accepted when it was indexed, and is compared below before a pixel is decoded.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            photo = Image.open(hit.path)
-        with photo:
-            if sorted(photo.size) != sorted((hit.width, hit.height)):
-                raise _NotShown("changed since it was indexed")
-            photo.draft("RGB", (_WIDTH, _WIDTH))
-            return ImageOps.exif_transpose(photo).convert("RGB")
+            warnings.simplefilter("ignore")  # remarks on odd metadata
+            with Image.open(hit.path) as photo:
+                if sorted(photo.size) != sorted((hit.width, hit.height)):
+                    raise _NotShown("changed since it was indexed")
+                photo.draft("RGB", (_WIDTH, _WIDTH))
+                photo.load()  # a PNG may carry its orientation behind the pixels
+                return _rgb(ImageOps.exif_transpose(photo))
     except FileNotFoundError as error:
         raise _NotShown("not there any more") from error
     except _NotShown:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
         raise _NotShown("cannot be read any more") from error
+
+
+def _rgb(photo: Image.Image) -> Image.Image:
+    """A photograph of any mode as RGB: scans of more than 8 bits by their brightest pixel, transparent parts white."""
+    if photo.mode.startswith(("I", "F")):
+        grey = np.nan_to_num(np.asarray(photo, dtype=np.float32))
+        photo = Image.fromarray(np.clip(grey * (255 / max(float(grey.max()), 1e-6)), 0, 255).astype(np.uint8))
+    elif photo.has_transparency_data:
+        white = Image.new("RGBA", photo.size, "white")
+        photo = Image.alpha_composite(white, photo.convert("RGBA"))
+    return photo.convert("RGB")
 
 
 def _overlap(a: _Box, b: _Box) -> bool:

@@ -71,7 +71,7 @@ def search(place, tiny_checkpoint, monkeypatch, capfdbinary):
 
     def run(*arguments, collection=place.full, weights=tiny_checkpoint):
         options = ["--collection", str(collection), "--weights", str(weights), "--device", "cpu"]
-        monkeypatch.setattr(sys, "argv", ["search", "query", *map(str, arguments), *options])
+        monkeypatch.setattr(sys, "argv", ["search", "query", *options, *map(str, arguments)])
         with pytest.raises(SystemExit) as exit_:
             main()
         out, err = capfdbinary.readouterr()
@@ -215,6 +215,7 @@ def test_a_picture_that_cannot_be_written_loses_no_hits(search, tmp_path):
         (["dog", "-k", "0"], "'-k' / '--top': 0 is not in the range x>=1"),
         (["dog", "-k", "many"], "'many' is not a valid integer"),
         (["dog", "--scoring", "best"], "'best' is not one of 'embedding', 'likelihood', 'fused'"),
+        (["dog", "--device", "abacus"], "'abacus' is not one of 'auto', 'cpu', 'cuda'"),
         (["dog", "--draw", "none/hits.png"], "there is no folder none"),
         (["dog", "--draw", "hits.jpg"], r"a name that ends in \.png, not hits\.jpg"),
         (["dog", "--draw", "tests.png"], "tests.png is a folder"),

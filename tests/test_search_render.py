@@ -104,6 +104,24 @@ def test_a_photograph_is_turned_upright(tmp_path):
     assert max(right) < 10
 
 
+@pytest.mark.parametrize(
+    ("pixels", "shown"),
+    [
+        (np.full((300, 400), 40_000, np.uint16), (255, 255, 255)),
+        (np.dstack([np.full((300, 400, 3), 9, np.uint8), np.zeros((300, 400), np.uint8)]), (255, 255, 255)),
+        (np.full((300, 400), 77, np.uint8), (77, 77, 77)),
+    ],
+    ids=["16 bits", "transparent", "grey"],
+)
+def test_photographs_of_other_modes(tmp_path, pixels, shown):
+    pixels[:150] = pixels[:150] // 2
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    sheet = draw_hits(answer(Hit(1, 1, tmp_path / "a.png", 0.5, 400, 300, [])))
+    assert sheet.getpixel((200, sheet.height - 150)) == shown
+    upper = sheet.getpixel((200, 150))
+    assert upper == ((255, 255, 255) if pixels.ndim == 3 else tuple(side // 2 for side in shown))
+
+
 def test_boxes_and_labels_fit_any_photograph(tmp_path):
     hits = []
     for rank, (width, height) in enumerate([(1, 1), (5000, 20), (20, 5000), (400, 300)], 1):
