@@ -1,10 +1,12 @@
 """Everything on disk: photographs, boxes and phrases in SQLite, features in HDF5 segments, vectors in FAISS.
 
-`Collection` is the three as one unit. Importing this package loads SQLAlchemy; faiss is loaded by the first search or
-saving, h5py by the first commit. Knows no torch.
+`Collection` is the three as one unit. Knows no torch. Each library is loaded when it is first needed, so that
+`search --help` does not wait for it: SQLAlchemy (0.25 s) with `Collection`, faiss with the first search or saving,
+h5py with the first commit.
 """
 
-from db.collection import Collection
+from typing import TYPE_CHECKING, Any
+
 from db.errors import (
     CheckpointMismatch,
     CollectionDamaged,
@@ -27,6 +29,9 @@ from db.records import (
     RegionRow,
 )
 
+if TYPE_CHECKING:
+    from db.collection import Collection
+
 __all__ = [
     "BuildRecord",
     "CheckpointMismatch",
@@ -47,3 +52,11 @@ __all__ = [
     "SchemaTooNew",
     "default_collection",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Collection":
+        from db.collection import Collection
+
+        return Collection
+    raise AttributeError(f"module 'db' has no attribute {name!r}")

@@ -1,7 +1,6 @@
 """The FAISS file as a cache of the segments: loaded, checked, brought up to date, made anew, saved.
 
-Files are `regions.<generation>.faiss`. A generation is written once, becomes the current one when photos.db names it,
-and outlives its successor's publication by one, for readers that are just opening it.
+Files are `regions.<generation>.faiss`. A generation is written once and is the current one once photos.db names it.
 """
 
 import logging
@@ -137,12 +136,10 @@ class VectorCache:
         return SavedIndex(generation, snapshot.revision, index.lists, stream.size, stream.sha256)
 
     def sweep(self, saved: SavedIndex) -> None:
-        """Delete older generations, and newer ones that were never committed."""
+        """Delete older generations, and newer ones that were never committed. Not while anybody reads."""
         for path in self._folder.glob("regions.*.faiss*"):
-            if match := re.fullmatch(r"regions\.(\d+)\.faiss(\.tmp)?", path.name):
-                generation, temporary = int(match[1]), match[2]
-                if temporary or generation not in (saved.generation, saved.generation - 1):
-                    path.unlink()
+            if path.name != saved.name and re.fullmatch(r"regions\.\d+\.faiss(\.tmp)?", path.name):
+                path.unlink()
 
     def _load(self, snapshot: Snapshot, *, mapped: bool = False) -> "VectorIndex":
         from db.vectors import UnreadableIndex, VectorIndex
@@ -189,7 +186,7 @@ class VectorCache:
 
     def _fill(self, index: "VectorIndex", snapshot: Snapshot, region_ids: np.ndarray) -> None:
         """Add these regions (ascending ids) from the segments, whose checksums are compared first."""
-        extents = snapshot.extents.of_regions(region_ids)
+        extents = snapshot.extents.take(np.unique(snapshot.extents.positions_of(region_ids)))
         for segment_id in np.unique(extents.segment_ids).tolist():
             self._segment_folder.check(snapshot.segments[segment_id])
         for part in extents.parts(PART_ROWS):

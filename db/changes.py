@@ -190,7 +190,7 @@ def add_failed(session: Session, files: Sequence[FailedFile]) -> None:
 def finish(session: Session) -> None:
     """Forget the segments that no photograph needs any more, and count the commit.
 
-    Their files stay until the next opening for writing: readers of an earlier commit still need them.
+    Their files stay until nobody reads an earlier commit any more.
     """
     connection = session.connection()
     connection.execute(delete(Segment).where(~exists().where(Photo.segment_id == Segment.id)))

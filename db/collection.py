@@ -15,7 +15,8 @@ from db import changes
 from db.cache import SavedIndex, Snapshot, VectorCache
 from db.errors import CheckpointMismatch, CollectionError, CollectionMissing
 from db.features import Extents, SegmentFile, SegmentFolder
-from db.lock import WriterLock
+from db.files import sync_folder
+from db.lock import ReaderLock, WriterLock, alone
 from db.migrations import check_version, migrate, schema_version
 from db.models import Build, Meta, Photo, Region, Root, Segment
 from db.records import (
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 DATABASE = "photos.db"
 SEGMENTS = "features"
 LOCK = "lock"
+READERS = "readers"
 
 # A build that runs for days saves the FAISS file now and then, or every reader would have to bring days of regions
 # up to date in memory: when this many regions are new, and a quarter of all.
@@ -57,12 +59,13 @@ class Collection:
     path: Path
     model: ModelIdentity
 
-    def __init__(self, path: Path, store: Store, lock: WriterLock | None, model: ModelIdentity):
+    def __init__(self, path: Path, store: Store, lock: WriterLock | ReaderLock, model: ModelIdentity):
         """Use `open`."""
         self.path = path
         self.model = model
         self._store = store
-        self._lock = lock  # held: this is the writer
+        self._lock = lock
+        self._writes = isinstance(lock, WriterLock)
         self._segments = SegmentFolder(path / SEGMENTS, code_size=model.code_size, embedding_size=model.embedding_size)
         self._cache = VectorCache(path, self._segments, model.embedding_size)
         self._unsaved_regions = 0  # added since the FAISS file was saved, or since opening
@@ -94,7 +97,7 @@ class Collection:
                 if not create:
                     raise _missing(path)
                 _make_folder(path)
-            lock = WriterLock(path / LOCK) if write else None
+            lock = WriterLock(path / LOCK) if write else ReaderLock(path / READERS)
             store = Store(path / DATABASE, write=write)
             try:
                 with store.session() as session:
@@ -106,11 +109,11 @@ class Collection:
                     )
                 collection = cls(path, store, lock, stored)
                 if write:
+                    sync_folder(path)  # photos.db may be new
                     collection._clean_up()
             except BaseException:
                 store.close()
-                if lock:
-                    lock.release()
+                lock.release()
                 raise
         return collection
 
@@ -128,15 +131,14 @@ class Collection:
             return
         self._closed = True
         try:
-            if self._lock and self._meta().index_revision != self.revision:
+            if self._writes and self._meta().index_revision != self.revision:
                 self.save_index()
         except CollectionError as error:
             logger.warning("the FAISS file was not saved, the next `indexer build` does it: %s", error)
         finally:
             self._forget_loaded()
             self._store.close()
-            if self._lock:
-                self._lock.release()
+            self._lock.release()
 
     # -- writing: one transaction each, and its commit is the only commit point
 
@@ -216,9 +218,9 @@ class Collection:
                         index_sha256=saved.sha256,
                     )
                 )
-            self._cache.sweep(saved)
         self._unsaved_regions = 0
         self._forget_loaded()
+        self._sweep()
 
     def record_build(self, counts: Mapping[str, int], *, seconds: float) -> None:
         """Remember a finished build: its counts under the indexer's names, and how long it took."""
@@ -236,7 +238,7 @@ class Collection:
 
     def refresh(self) -> None:
         """Move a reader to the last commit. A writer is always there."""
-        if not self._lock:
+        if not self._writes:
             before = self.revision
             self._store.refresh()
             if self.revision != before:
@@ -279,6 +281,15 @@ class Collection:
     def photo_ids(self) -> np.ndarray:
         """(P,) int64: all described photographs, ascending."""
         return np.sort(self._snapshot().extents.photo_ids)
+
+    def photo_ids_of(self, region_ids: np.ndarray) -> np.ndarray:
+        """(N,) int64: the photograph of each of N regions.
+
+        Raises:
+            KeyError: an id that is not known.
+        """
+        extents = self._snapshot().extents
+        return extents.photo_ids[extents.positions_of(np.asarray(region_ids, np.int64))]
 
     def photos(self, photo_ids: Sequence[int] | np.ndarray) -> list[PhotoRow]:
         """Described photographs, in the order asked.
@@ -349,7 +360,7 @@ class Collection:
     # -- within
 
     def _require_writer(self) -> None:
-        if not self._lock:
+        if not self._writes:
             raise CollectionError(f"the collection {self.path} was opened for reading")
 
     def _forget_loaded(self) -> None:
@@ -370,11 +381,16 @@ class Collection:
 
     def _clean_up(self) -> None:
         """After a writer that was killed: orphans away, a FAISS file that cannot be used made anew."""
-        snapshot = self._snapshot()
-        self._segments.sweep(snapshot.segments)
-        self._cache.sweep(snapshot.saved)
-        if self._cache.fault(snapshot.saved):
+        self._sweep()
+        if self._cache.fault(self._snapshot().saved):
             self.save_index()
+
+    def _sweep(self) -> None:
+        """Delete the files that the last commit does not need, unless somebody may be reading an earlier one."""
+        with plain_errors(self.path), alone(self.path / READERS) as nobody_reads:
+            if nobody_reads:
+                self._segments.sweep(self._snapshot().segments)
+                self._cache.sweep(self._snapshot().saved)
 
 
 def _missing(path: Path) -> CollectionMissing:
@@ -384,7 +400,8 @@ def _missing(path: Path) -> CollectionMissing:
 def _make_folder(path: Path) -> None:
     """Make the folder of a new collection, in a place of its own."""
     path.mkdir(parents=True, exist_ok=True)
-    if others := {entry.name for entry in path.iterdir()} - {LOCK}:
+    sync_folder(path.parent)
+    if others := {entry.name for entry in path.iterdir()} - {LOCK, READERS}:
         raise CollectionError(
             f"{path} holds other files ({min(others)}) and no collection: name a folder that is empty or does not exist"
         )

@@ -24,7 +24,7 @@ from typing import Literal
 import numpy as np
 
 from db.errors import CollectionDamaged
-from db.files import file_sha256, published
+from db.files import file_sha256, published, sync_folder
 
 Array = Literal["codes", "embeddings"]
 
@@ -87,9 +87,19 @@ class Extents:
             raise KeyError(f"no described photograph has id {photo_ids[~known][0]}")
         return self.take(np.flatnonzero(np.isin(self.photo_ids, photo_ids)))
 
-    def of_regions(self, region_ids: np.ndarray) -> "Extents":
-        """The photographs that these regions are of, each once."""
-        return self.take(np.unique(np.searchsorted(self.first_region_ids, region_ids, side="right") - 1))
+    def positions_of(self, region_ids: np.ndarray) -> np.ndarray:
+        """For each of these regions the position of its photograph, (N,) int64.
+
+        Raises:
+            KeyError: there is no region of that id.
+        """
+        positions = np.searchsorted(self.first_region_ids, region_ids, side="right") - 1
+        beyond = positions < 0
+        if not beyond.all():  # there are regions at all
+            beyond |= region_ids >= self.first_region_ids[positions] + self.counts[positions]
+        if beyond.any():
+            raise KeyError(f"no region has id {region_ids[beyond][0]}")
+        return positions
 
     def parts(self, rows: int) -> Iterator["Extents"]:
         """The same photographs in pieces of about `rows` regions, at least one photograph each."""
@@ -136,7 +146,9 @@ class SegmentFolder:
             codes_offset,
             embeddings_offset,
         )
-        self.path.mkdir(exist_ok=True)
+        if not self.path.exists():
+            self.path.mkdir()
+            sync_folder(self.path.parent)
         with published(self.path / segment.name) as stream:
             stream.write(data)
         return segment
@@ -180,7 +192,9 @@ class SegmentFolder:
             raise self._damage(segment)
 
     def sweep(self, segments: Mapping[int, SegmentFile]) -> None:
-        """Delete what no commit names: files of commits that did not happen, and of photographs that are gone."""
+        """Delete what the last commit does not name: files of commits that did not happen, and of photographs that
+        are gone. Not while anybody reads: earlier commits need those.
+        """
         kept = {segment.name for segment in segments.values()}
         for path in [*self.path.glob("*.h5"), *self.path.glob("*.h5.tmp")]:
             if path.name not in kept:

@@ -43,8 +43,10 @@ def published(path: Path) -> Iterator[HashedStream]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a failed write does not say of what
+            error.filename = str(path)
         raise
     sync_folder(path.parent)
 

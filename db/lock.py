@@ -1,24 +1,36 @@
-"""One writer at a time: a lock that the system releases when its process ends, however it ends."""
+"""Locks between processes. The system releases them when their holder ends, however it ends: no lock is ever stale."""
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from db.errors import CollectionLocked
 
+REFUSED = (BlockingIOError, PermissionError)  # the second is what Windows says
+
 if sys.platform == "win32":
     import msvcrt
+    import random
 
-    _LOCKED_BYTE = 1 << 30  # far behind the text: Windows forbids others to read a locked byte
+    # Windows locks bytes, for one holder each, and forbids others to read them: bytes far behind any text.
+    _FIRST, _COUNT = 1 << 29, 1 << 20
+
+    def _lock(descriptor: int, mode: int, first: int, count: int) -> None:
+        os.lseek(descriptor, first, os.SEEK_SET)
+        msvcrt.locking(descriptor, mode, count)
 
     def _take(descriptor: int) -> None:
-        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        _lock(descriptor, msvcrt.LK_NBLCK, _FIRST, _COUNT)
+
+    def _share(descriptor: int) -> None:
+        # One byte of many stands for a share of all; LK_LOCK waits while someone has them all.
+        _lock(descriptor, msvcrt.LK_LOCK, _FIRST + random.randrange(_COUNT), 1)
 
     def _release(descriptor: int) -> None:
-        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+        _lock(descriptor, msvcrt.LK_UNLCK, _FIRST, _COUNT)
 
 else:
     import fcntl
@@ -26,15 +38,18 @@ else:
     def _take(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
+    def _share(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+
     def _release(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 class WriterLock:
-    """Holds `path` locked from construction to `release`.
+    """One writer at a time: `path` is locked from construction to `release`.
 
-    The file stays when the lock goes: its presence means nothing, so a process that was killed leaves no stale
-    lock behind. Its text (process id and start time) serves only the message of the one who is refused.
+    The file stays when the lock goes; its presence means nothing. Its text (process id and start time) serves only the
+    message for the one who is refused.
 
     Raises:
         CollectionLocked: another process (or another Collection of this one) holds it.
@@ -44,7 +59,7 @@ class WriterLock:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             _take(self._descriptor)
-        except (BlockingIOError, PermissionError):  # the second is what Windows says
+        except REFUSED:
             os.lseek(self._descriptor, 0, os.SEEK_SET)
             who = os.read(self._descriptor, 200).decode("utf-8", "replace").strip() or "another process"
             os.close(self._descriptor)
@@ -61,3 +76,37 @@ class WriterLock:
         # Unlocked by name, not only closed: worker processes forked meanwhile hold copies of the descriptor.
         _release(self._descriptor)
         os.close(self._descriptor)
+
+
+class ReaderLock:
+    """A share of `path`, from construction to `release`: nobody is `alone` with it, so no file is swept away.
+
+    Where the file does not exist or may not be read, the folder is write-protected or new: nobody sweeps there.
+    """
+
+    def __init__(self, path: Path):
+        self._descriptor: int | None = None
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+        except (FileNotFoundError, PermissionError):
+            return
+        _share(self._descriptor)
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[bool]:
+    """Whether nobody holds a ReaderLock of `path`; if so, nobody gets one before the end of the block."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _take(descriptor)
+    except REFUSED:
+        yield False
+    else:
+        yield True
+        _release(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,454 @@
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from db_photos import LIFE, MODEL, OTHER_MODEL, contents, create, live, photo
+
+import db
+from db import (
+    CheckpointMismatch,
+    Collection,
+    CollectionDamaged,
+    CollectionError,
+    CollectionLocked,
+    CollectionMissing,
+    FailedFile,
+    ModelIdentity,
+    NewPath,
+    SchemaTooNew,
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "collection"
+
+
+@pytest.fixture
+def writer(path):
+    with create(path) as collection:
+        collection.add_root(Path("/photos"))
+        yield collection
+
+
+def names(collection, root_id=1):
+    return {name: stat.photo_id for name, stat in collection.known(root_id).items()}
+
+
+# -- what goes in comes out
+
+
+def test_a_photograph_comes_out_as_it_went_in(path, writer):
+    one, two = photo(1, "one.jpg", count=2), photo(1, "deep/er/two.jpg", count=3)
+    writer.commit(new=[one, two])
+    with Collection.open(path) as reader:
+        for collection in (writer, reader):
+            assert collection.model == MODEL
+            assert (collection.photo_count(), collection.region_count(), collection.revision) == (2, 5, 1)
+            assert collection.photo_ids().tolist() == [1, 2] and collection.photo_ids().dtype == np.int64
+            rows = collection.photos([2, 1])
+            assert [(row.photo_id, row.path, row.width, row.height) for row in rows] == [
+                (2, Path("/photos/deep/er/two.jpg"), 100, 80),
+                (1, Path("/photos/one.jpg"), 100, 80),
+            ]
+            (region,) = collection.regions([4])
+            assert (region.region_id, region.photo_id, region.phrase) == (4, 2, two.phrases[1])
+            assert region.box == tuple(two.boxes[1].tolist()) and region.score == two.scores[1]
+            features = collection.features()
+            assert features.region_ids.tolist() == [1, 2, 3, 4, 5]
+            assert features.photo_ids.tolist() == [1, 1, 2, 2, 2]
+            assert features.codes.dtype == np.float16 and features.embeddings.dtype == np.float32
+            np.testing.assert_array_equal(features.codes, np.concatenate([one.codes, two.codes]))
+            embeddings = np.concatenate([one.embeddings, two.embeddings])
+            np.testing.assert_array_equal(features.embeddings, embeddings.astype(np.float16))
+            for region_id, embedding in enumerate(embeddings, 1):
+                ((ids, scores),) = collection.nearest(embedding[None], 5)
+                assert ids[0] == region_id and len(ids) == 5
+                np.testing.assert_allclose(scores[0], 1, atol=1e-3)
+
+
+def test_features_of_some_photographs(writer):
+    writer.commit(new=[photo(1, "a.jpg"), photo(1, "b.jpg", count=1)])
+    writer.commit(new=[photo(1, "c.jpg", count=2)])
+    features = writer.features([3, 1])
+    assert features.photo_ids.tolist() == [1, 1, 1, 3, 3]
+    assert features.region_ids.tolist() == [1, 2, 3, 5, 6]
+    np.testing.assert_array_equal(features.codes[3:], photo(1, "c.jpg", count=2).codes)
+    assert writer.features(np.array([2])).region_ids.tolist() == [4]
+    assert writer.features([]).codes.shape == (0, MODEL.code_size)
+    assert writer.photo_ids_of(np.array([5, 1, 4])).tolist() == [3, 1, 2]
+
+
+def test_regions_come_in_the_order_asked_however_many(writer):
+    writer.commit(new=[photo(1, f"{number}.jpg", count=100) for number in range(20)])
+    asked = np.random.default_rng(0).permutation(2000) + 1
+    assert [region.region_id for region in writer.regions(asked)] == asked.tolist()
+    assert [region.region_id for region in writer.regions([7, 3, 7])] == [7, 3, 7]
+
+
+def test_an_empty_collection_answers_with_nothing(path):
+    create(path).close()
+    with Collection.open(path, model=MODEL) as reader:
+        assert (reader.photo_count(), reader.region_count(), reader.revision) == (0, 0, 0)
+        assert reader.photo_ids().tolist() == [] and reader.roots() == {} and reader.known(1) == {}
+        assert reader.photos([]) == [] and reader.regions([]) == [] and reader.last_build() is None
+        assert reader.features().codes.shape == (0, MODEL.code_size)
+        assert reader.features().embeddings.shape == (0, MODEL.embedding_size)
+        ((ids, scores),) = reader.nearest(np.zeros((1, MODEL.embedding_size), np.float32), 10)
+        assert len(ids) == len(scores) == 0
+
+
+@pytest.mark.parametrize("unknown", [0, 4, -1])
+def test_unknown_ids_are_key_errors(writer, unknown):
+    writer.commit(new=[photo(1, "a.jpg")], failed=[FailedFile(1, "b.jpg", 1, 1, None, "why")])
+    for ask in (writer.photos, writer.regions, writer.features, lambda ids: writer.photo_ids_of(np.array(ids))):
+        with pytest.raises(KeyError):
+            ask([1, unknown])
+    with pytest.raises(KeyError):  # known, but not described
+        writer.photos([2])
+    with pytest.raises(KeyError):
+        writer.features([2])
+
+
+def test_every_file_name_that_linux_allows(path, tmp_path):
+    odd = ["new\nline", "\udcff\udc80 not UTF-8", "-rf", "\u202ertl", "ä" * 120, "a\u0308", "ä", "%_'\"\\", " "]
+    folder = tmp_path / "\udcfe folder"
+    with create(path) as writer:
+        root = writer.add_root(folder)
+        writer.commit(new=[photo(root, name) for name in odd])
+    with Collection.open(path) as reader:
+        assert reader.roots() == {root: folder}
+        assert set(reader.known(root)) == set(odd) and len(odd) == 9
+        assert [row.path for row in reader.photos(reader.photo_ids())] == [folder / name for name in odd]
+
+
+# -- what happens to photographs later
+
+
+def test_the_life_of_a_collection(writer):
+    history = []
+    for revision in range(1, len(LIFE) + 1):
+        live(writer, revision)
+        history.append((names(writer), writer.features().region_ids.tolist()))
+    assert history == [
+        ({"a.jpg": 1, "b.jpg": 2, "c\udcff.jpg": 3}, [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+        # One more, and one that failed.
+        ({"a.jpg": 1, "b.jpg": 2, "c\udcff.jpg": 3, "d/e.jpg": 4, "broken.jpg": 5}, [*range(1, 10), 10, 11]),
+        # a.jpg was moved over b.jpg, c.jpg is gone.
+        ({"b.jpg": 1, "d/e.jpg": 4, "broken.jpg": 5}, [1, 2, 3, 10, 11]),
+        # b.jpg changed, broken.jpg was repaired, d/e.jpg is broken now: new ids for all three.
+        ({"b.jpg": 6, "broken.jpg": 7, "d/e.jpg": 8}, [12, 13, 14, 15, 16, 17]),
+        ({"b.jpg": 6, "d/e.jpg": 8, "f.jpg": 9}, [12, 13, 14, 15, 18, 19, 20, 21, 22, 23]),
+    ]
+    queries = np.eye(MODEL.embedding_size, dtype=np.float32)
+    for ids, _ in writer.nearest(queries, 100):
+        assert sorted(ids.tolist()) == history[-1][1]
+    with pytest.raises(KeyError):
+        writer.regions([1])
+
+
+def test_a_moved_photograph_keeps_its_regions(writer):
+    other = writer.add_root(Path("/more photos"))
+    writer.commit(new=[photo(1, "a.jpg")])
+    before = writer.features()
+    writer.commit(moved={1: NewPath(other, "b/c.jpg", 11, 22)})
+    assert names(writer) == {}
+    stat = writer.known(other)["b/c.jpg"]
+    assert (stat.photo_id, stat.size, stat.mtime_ns, stat.digest) == (1, 11, 22, photo(1, "a.jpg").digest)
+    assert writer.photos([1])[0].path == Path("/more photos/b/c.jpg")
+    assert writer.features().region_ids.tolist() == before.region_ids.tolist()
+
+
+def test_two_photographs_that_change_places(writer):
+    writer.commit(new=[photo(1, "a.jpg"), photo(1, "b.jpg"), photo(1, "c.jpg")])
+    writer.commit(
+        moved={1: NewPath(1, "b.jpg", 1, 1), 2: NewPath(1, "a.jpg", 2, 2), 3: NewPath(1, "d.jpg", 3, 3)},
+        new=[photo(1, "c.jpg", version=1)],
+    )
+    assert names(writer) == {"b.jpg": 1, "a.jpg": 2, "d.jpg": 3, "c.jpg": 4}
+
+
+def test_the_same_path_in_two_roots_is_two_photographs(writer):
+    other = writer.add_root(Path("/more photos"))
+    writer.commit(new=[photo(1, "a.jpg"), photo(other, "a.jpg")])
+    writer.commit(new=[photo(other, "a.jpg", version=1)])
+    assert names(writer) == {"a.jpg": 1} and names(writer, other) == {"a.jpg": 3}
+
+
+def test_known_tells_what_changed_and_what_failed(writer):
+    writer.commit(
+        new=[photo(1, "a.jpg")],
+        failed=[FailedFile(1, "b.jpg", 3, 4, "cc", "cut off after \udcff"), FailedFile(1, "c", 5, 6, None, "a fifo")],
+    )
+    writer.commit(touched={1: (70, 80), 3: (7, 8)})
+    assert {
+        name: (stat.photo_id, stat.size, stat.mtime_ns, stat.digest, stat.failed, stat.reason)
+        for name, stat in writer.known(1).items()
+    } == {
+        "a.jpg": (1, 70, 80, photo(1, "a.jpg").digest, False, None),
+        "b.jpg": (2, 3, 4, "cc", True, "cut off after \\udcff"),
+        "c": (3, 7, 8, None, True, "a fifo"),
+    }
+    assert (writer.photo_count(), writer.region_count(), writer.photo_ids().tolist()) == (1, 3, [1])
+
+
+def test_a_photograph_is_found_by_its_content(writer):
+    writer.commit(
+        new=[photo(1, "a.jpg"), photo(1, "copy.jpg", digest=photo(1, "a.jpg").digest)],
+        failed=[FailedFile(1, "b.jpg", 1, 1, "bb", "why")],
+    )
+    assert writer.find_digest(photo(1, "a.jpg").digest) == 1
+    assert writer.find_digest("bb") is None
+    assert writer.find_digest("no such") is None
+
+
+def test_roots_are_absolute_and_each_is_there_once(writer, tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path)
+    assert writer.add_root(Path("link")) == writer.add_root(tmp_path / "real") == 2
+    assert writer.roots() == {1: Path("/photos"), 2: (tmp_path / "real").resolve()}
+
+
+def test_builds_are_recorded(path, writer):
+    writer.record_build({"new": 1}, seconds=1)
+    writer.record_build({"new": 5, "gone": 2}, seconds=1.5)
+    with Collection.open(path) as reader:
+        last = reader.last_build()
+    assert last is not None and (last.seconds, last.counts) == (1.5, {"new": 5, "gone": 2})
+    assert timedelta(0) <= datetime.now(UTC) - last.finished_at < timedelta(minutes=5)
+
+
+# -- what a commit refuses
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"phrases": []}, "a photograph without regions"),
+        ({"phrases": ["one"]}, r"boxes are \(3, 4\) instead of \(1, 4\)"),
+        ({"scores": np.zeros(2, np.float32)}, r"scores are \(2,\) instead of \(3,\)"),
+        ({"codes": np.zeros((3, 6), np.float16)}, r"codes are \(3, 6\) instead of \(3, 5\)"),
+        ({"codes": np.full((3, 5), np.inf, np.float16)}, "codes are not finite"),
+        ({"embeddings": np.full((3, 8), np.nan, np.float32)}, "embeddings are not finite"),
+        ({"embeddings": np.ones((3, 8), np.float32)}, "embeddings are not of unit length"),
+    ],
+)
+def test_arrays_that_cannot_be_right_are_refused(writer, changes, message):
+    with pytest.raises(ValueError, match=f"bad.jpg: .*{message}"):
+        writer.commit(new=[photo(1, "good.jpg"), photo(1, "bad.jpg", **changes)])
+    assert writer.revision == 0 and names(writer) == {}
+
+
+def test_contradictions_are_refused_whole(writer):
+    writer.commit(new=[photo(1, "a.jpg"), photo(1, "b.jpg")])
+    before = contents(writer)
+    here = NewPath(1, "c.jpg", 1, 1)
+    for wrong in (
+        {"new": [photo(1, "c.jpg"), photo(1, "c.jpg", version=1)]},
+        {"new": [photo(1, "c.jpg")], "failed": [FailedFile(1, "c.jpg", 1, 1, None, "why")]},
+        {"moved": {1: here, 2: here}},
+        {"moved": {1: here}, "gone": [1]},
+        {"touched": {1: (1, 1)}, "gone": [1]},
+    ):
+        with pytest.raises(ValueError, match="one commit"):
+            writer.commit(**wrong)
+    for wrong in ({"gone": [1, 3]}, {"touched": {3: (1, 1)}}, {"moved": {3: here}}):
+        with pytest.raises(KeyError, match="no photograph has id 3"):
+            writer.commit(**wrong)
+    assert contents(writer) == before
+
+
+def test_a_commit_of_nothing_is_none(writer):
+    writer.commit()
+    assert writer.revision == 0
+
+
+def test_a_disk_that_refuses_loses_nothing(path, writer):
+    live(writer, 2)
+    before = contents(writer)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    large = photo(1, "large.jpg", count=5000)
+    try:  # no file may grow beyond 100 kB: neither the segment nor the database can be written
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        with pytest.raises(CollectionError, match=r"features/\S+: File too large"):
+            writer.commit(new=[large])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(writer) == before
+    writer.commit(new=[large])
+    with Collection.open(path) as reader:
+        assert reader.region_count() == 11 + 5000
+
+
+def test_a_faiss_file_that_cannot_be_written_is_no_loss(path, monkeypatch, caplog):
+    def full(self, stream):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, create(path) as writer:
+        live(writer)
+        expected = contents(writer)
+        patched.setattr("db.vectors.VectorIndex.write", full)
+    assert "the FAISS file was not saved" in caplog.text and "No space left" in caplog.text
+    assert not list(path.glob("regions.*"))
+    with Collection.open(path) as reader:
+        assert contents(reader) == expected
+
+
+# -- opening
+
+
+def test_no_collection(path):
+    for write in (False, True):
+        with pytest.raises(CollectionMissing, match=f"no collection in {path}: `indexer build FOLDER`"):
+            Collection.open(path, write=write)
+    assert not path.exists()
+    path.mkdir()
+    (path / "photos.db").touch()  # what a writer leaves that is killed at once
+    for write in (False, True):
+        with pytest.raises(CollectionMissing):
+            Collection.open(path, write=write)
+    create(path).close()
+
+
+def test_creating_needs_a_model_and_the_lock(path):
+    with pytest.raises(ValueError, match="needs write=True and model"):
+        Collection.open(path, write=True, create=True)
+    with pytest.raises(ValueError, match="needs write=True and model"):
+        Collection.open(path, create=True, model=MODEL)
+
+
+def test_a_folder_of_other_things_does_not_become_a_collection(path):
+    path.mkdir()
+    (path / "holiday.jpg").touch()
+    with pytest.raises(CollectionError, match=r"holds other files \(holiday.jpg\) and no collection"):
+        create(path)
+    assert os.listdir(path) == ["holiday.jpg"]
+
+
+def test_another_checkpoint_is_refused_with_both_digests_and_a_way_out(path):
+    create(path).close()
+    for write in (False, True):
+        with pytest.raises(CheckpointMismatch, match=r"checkpoint a{12}, not with b{12}: use that one, or build"):
+            Collection.open(path, write=write, model=OTHER_MODEL)
+    with pytest.raises(CheckpointMismatch):
+        Collection.open(path, write=True, create=True, model=OTHER_MODEL)
+    for model in (MODEL, ModelIdentity(**vars(MODEL)), None):
+        with Collection.open(path, write=True, model=model) as collection:
+            assert collection.model == MODEL
+    with pytest.raises(CheckpointMismatch):
+        Collection.open(path, model=replace(MODEL, code_size=6))
+
+
+def test_one_writer(path, writer):
+    with pytest.raises(CollectionLocked, match=rf"{path} is being written by process {os.getpid()}, started"):
+        create(path)
+    writer.close()
+    writer.close()  # twice is once
+    create(path).close()
+
+
+def test_a_failed_opening_lets_go_of_the_lock(path):
+    create(path).close()
+    with pytest.raises(CheckpointMismatch):
+        Collection.open(path, write=True, model=OTHER_MODEL)
+    create(path).close()
+
+
+def test_a_reader_does_not_write(path, writer):
+    with Collection.open(path) as reader:
+        for write in (
+            lambda: reader.commit(gone=[1]),
+            lambda: reader.add_root(path),
+            reader.save_index,
+            lambda: reader.record_build({}, seconds=0),
+        ):
+            with pytest.raises(CollectionError, match="opened for reading"):
+                write()
+
+
+def test_a_reader_sees_one_commit_until_it_refreshes(path, writer):
+    live(writer, 1)
+    with Collection.open(path) as reader:
+        before = contents(reader)
+        live(writer, 3)
+        assert reader.revision == 1
+        assert contents(reader) == before
+        reader.refresh()
+        assert reader.revision == 3
+        assert contents(reader) == contents(writer) != before
+
+
+def test_a_collection_that_moved_is_the_same(path, tmp_path):
+    with create(path) as writer:
+        live(writer)
+        expected = contents(writer)
+    moved = shutil.move(path, tmp_path / "elsewhere #2?")
+    with Collection.open(moved) as reader:
+        assert contents(reader) == expected
+    with Collection.open(moved, write=True) as writer:
+        writer.commit(new=[photo(1, "g.jpg")])
+        assert writer.photo_count() == 3
+
+
+def test_a_newer_schema_is_refused(path):
+    with create(path) as writer, writer._store.session() as session:
+        session.connection().exec_driver_sql("PRAGMA user_version = 99")
+    for write in (False, True):
+        with pytest.raises(SchemaTooNew, match="schema 99"):
+            Collection.open(path, write=write)
+
+
+def test_damage_is_told_in_one_sentence(path):
+    with create(path) as writer:
+        live(writer)
+    segment = max((path / "features").iterdir())
+    os.truncate(segment, 500)
+    with Collection.open(path) as reader:
+        with pytest.raises(CollectionDamaged, match=rf"{segment.name}, .* is damaged \(500 bytes instead of \d+\)"):
+            reader.features()
+        assert reader.features([6]).codes.shape == (4, MODEL.code_size)  # other segments are as good as ever
+        reader.nearest(np.eye(8, dtype=np.float32), 1)
+    (path / "photos.db").write_bytes(b"this was a database once" * 1000)
+    for write in (False, True):
+        with pytest.raises(CollectionDamaged, match=r"photos\.db is damaged \(file is not a database\): restore"):
+            Collection.open(path, write=write)
+
+
+# -- what importing costs
+
+
+def test_nothing_heavy_is_loaded_before_it_is_needed(path):
+    with create(path) as writer:
+        live(writer)
+    program = """
+import json, sys
+heavy = ("torch", "sqlalchemy", "faiss", "h5py")
+loaded = lambda: [name for name in heavy if name in sys.modules]
+import db
+import db.errors, db.location, db.records
+steps = [loaded()]
+with db.Collection.open(db.records.Path(sys.argv[1])) as reader:
+    reader.features()
+    steps.append(loaded())
+    reader.nearest(reader.features().embeddings, 1)
+    steps.append(loaded())
+print(json.dumps(steps))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", program, str(path)], env=environment, capture_output=True, check=True)
+    assert json.loads(done.stdout) == [[], ["sqlalchemy"], ["sqlalchemy", "faiss"]]
+
+
+def test_every_public_name_is_there():
+    assert all(hasattr(db, name) for name in db.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        db.Nonsense  # noqa: B018

@@ -1,0 +1,85 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from db.errors import CollectionLocked
+from db.lock import ReaderLock, WriterLock, alone
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from db.lock import ReaderLock, WriterLock, alone
+lock = WriterLock(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_one_holder_at_a_time(tmp_path):
+    path = tmp_path / "lock"
+    first = WriterLock(path)
+    with pytest.raises(CollectionLocked, match=f"by process {os.getpid()}, started 20"):
+        WriterLock(path)
+    first.release()
+    WriterLock(path).release()
+
+
+def test_another_process_is_named_and_its_lock_goes_with_it(tmp_path):
+    path = tmp_path / "lock"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        with pytest.raises(CollectionLocked, match=rf"process {holder.pid}, started 20\d\d-") as refused:
+            WriterLock(path)
+        assert str(tmp_path) in str(refused.value)
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        WriterLock(path).release()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_worker_forked_meanwhile_does_not_keep_the_lock(tmp_path):
+    lock = WriterLock(tmp_path / "lock")
+    reader, writer = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        os.close(writer)
+        os.read(reader, 1)  # lives until the test closes its end
+        os._exit(0)
+    lock.release()
+    WriterLock(tmp_path / "lock").release()
+    os.close(writer)
+    os.close(reader)
+    assert os.waitpid(worker, 0)[1] == 0
+
+
+def test_a_short_text_follows_a_long_one_without_remains(tmp_path):
+    path = tmp_path / "lock"
+    path.write_text("process 4194304, started in the year of the flood, by someone with a very long name\n")
+    lock = WriterLock(path)
+    assert path.read_text().startswith(f"process {os.getpid()}, started 20") and path.read_text().count("\n") == 1
+    assert "flood" not in path.read_text()
+    lock.release()
+
+
+def test_alone_means_that_nobody_reads(tmp_path):
+    path = tmp_path / "readers"
+    absent = ReaderLock(path)  # nothing to share, and nothing is created
+    assert not path.exists()
+    absent.release()
+    with alone(path) as nobody_reads:
+        assert nobody_reads
+        with alone(path) as again:
+            assert not again
+    one, two = ReaderLock(path), ReaderLock(path)
+    for reader in (one, two):
+        with alone(path) as nobody_reads:
+            assert not nobody_reads
+        reader.release()
+    with alone(path) as nobody_reads:
+        assert nobody_reads
