@@ -205,7 +205,7 @@ def _nothing_found(scope: Scope, walk: Walk, known: int) -> str:
         trouble = "holds only HEIC photographs, which need the package pillow-heif (pip install pillow-heif)"
     problem = f"{printable(scope.folder)} {trouble or f'holds no photographs ({FORMAT_NAMES})'}"
     if known:
-        problem += f"; the {known:,} files of it in the collection stay there (--prune removes them)"
+        problem += f"; its files in the collection stay there (--prune removes them): {known:,}"
     return problem
 
 

@@ -1,0 +1,302 @@
+"""The command `indexer`: what it prints and where, its exit codes, and what signals do to it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from db.collection import Collection
+from db.records import ModelIdentity
+from indexer.cli import main
+from indexer.progress import BarProgress, LineProgress, printable
+
+PROJECT = Path(__file__).parent.parent
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The real command, in a process of its own."""
+    command = [sys.executable, "-m", "indexer", *map(str, arguments)]
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+
+
+def noise(path: Path, seed: int, size: tuple[int, int] = (64, 48)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    for number in range(3):
+        noise(tmp_path / "photos" / f"{number}.png", number)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def place(tmp_path) -> Path:
+    return tmp_path / "collection"
+
+
+def assert_error(result: Result | subprocess.CompletedProcess[str], *parts: str) -> None:
+    """Exit code 2 and one sentence on stderr, nothing on stdout."""
+    code = result.exit_code if isinstance(result, Result) else result.returncode
+    assert code == 2, (result.stdout, result.stderr)
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    for part in parts:
+        assert part in result.stderr
+
+
+# -- help
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["build", "--help"], ["status", "--help"], ["--version"]])
+def test_help_is_instant(arguments):
+    heavy = ["torch", "faiss", "sqlalchemy", "h5py", "numpy", "PIL"]
+    code = (
+        "import sys, indexer.cli\n"
+        f"try: indexer.cli.main({arguments!r})\n"
+        f"finally: print([name for name in {heavy!r} if name in sys.modules])\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1] == "[]", result.stderr
+
+
+def test_version_names_the_project():
+    assert invoke("--version").stdout.startswith("densecap-search ")
+
+
+def test_build_needs_a_folder():
+    result = invoke("build")
+    assert result.exit_code == 2
+    assert "FOLDERS" in result.stderr
+
+
+# -- building
+
+
+def test_the_real_command_from_nothing_to_status(photos, place, tiny_checkpoint):
+    (photos / "text.jpg").write_text("Dear diary")
+    build = run("build", photos, "--collection", place, "--weights", tiny_checkpoint, "--device", "cpu")
+    assert build.returncode == 0, build.stderr
+    first, second = build.stdout.splitlines()
+    assert first.startswith("3 new, 0 changed, 0 moved, 0 gone, 0 unchanged, 1 failed in ")
+    assert second.startswith("3 photographs, ")
+    assert second.endswith(f" regions in {place}")
+    assert build.stderr.splitlines() == [
+        "4 files to look at",
+        f"{photos / 'text.jpg'}: not a JPEG, PNG, WebP, TIFF, GIF or BMP file",
+    ]
+
+    status = run("status", "--json", "--collection", place)
+    assert status.returncode == 0, status.stderr
+    document = json.loads(status.stdout)
+    assert document["photographs"] == 3
+    assert document["regions"] >= 3
+    assert document["failed"] == 1
+    assert document["roots"] == [{"path": str(photos), "present": True, "photographs": 3}]
+    assert document["failures"] == [
+        {"path": str(photos / "text.jpg"), "reason": "not a JPEG, PNG, WebP, TIFF, GIF or BMP file"}
+    ]
+    assert document["last_build"]["new"] == 3
+    assert document["checkpoint"] == Collection.open(place).model.digest
+
+
+def test_running_it_again_and_the_readable_status(photos, place, tiny_checkpoint):
+    options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu", "--quiet"]
+    (photos / "text.jpg").write_text("Dear diary")
+    first = invoke("build", photos, *options)
+    assert first.stderr == f"{photos / 'text.jpg'}: not a JPEG, PNG, WebP, TIFF, GIF or BMP file\n"
+    again = invoke("build", photos, *options)
+    assert again.exit_code == 0
+    assert again.stderr == ""
+    assert again.stdout.startswith("0 new, 0 changed, 0 moved, 0 gone, 3 unchanged, 0 failed in ")
+    assert "1 failed before and did not change (--retry)" in again.stdout
+
+    photos.rename(photos.with_name("away"))
+    lines = invoke("status", "--collection", place).stdout.splitlines()
+    assert f"collection   {place}" in lines
+    assert "photographs  3" in lines
+    assert "failed       1 files" in lines
+    assert f"root         {photos} (missing): 3 photographs" in lines
+    assert f"failed       {photos / 'text.jpg'}: not a JPEG, PNG, WebP, TIFF, GIF or BMP file" in lines
+
+
+def test_the_collection_can_be_named_by_the_environment(photos, place, tiny_checkpoint, monkeypatch):
+    monkeypatch.setenv("DENSECAP_SEARCH_COLLECTION", str(place))
+    assert invoke("build", photos, "--weights", tiny_checkpoint, "--device", "cpu").exit_code == 0
+    assert json.loads(invoke("status", "--json").stdout)["collection"] == str(place)
+
+
+def test_max_regions(photos, place, tiny_checkpoint):
+    invoke("build", photos, "--collection", place, "--weights", tiny_checkpoint, "--max-regions", 1)
+    assert json.loads(invoke("status", "--json", "--collection", place).stdout)["regions"] == 3
+
+
+# -- errors: one sentence, exit code 2
+
+
+def test_a_folder_that_does_not_exist(tmp_path, place):
+    assert_error(run("build", tmp_path / "nowhere", "--collection", place), "nowhere does not exist")
+    assert not place.exists()
+
+
+def test_a_file_in_the_place_of_a_folder(photos, place):
+    assert_error(invoke("build", photos / "0.png", "--collection", place), "0.png is not a directory")
+    assert not place.exists()
+
+
+def test_a_folder_without_photographs(tmp_path, place):
+    (tmp_path / "notes.txt").write_text("x")
+    assert_error(invoke("build", tmp_path, "--collection", place), "holds no photographs (JPEG, PNG")
+    assert not place.exists()
+
+
+def test_a_known_folder_that_is_suddenly_empty_loses_nothing(photos, place, tiny_checkpoint):
+    options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu"]
+    invoke("build", photos, *options)
+    photos.rename(photos.with_name("away"))
+    assert_error(invoke("build", photos, *options, "-q"), "does not exist", "stay there (--prune removes them): 3")
+    assert json.loads(invoke("status", "--json", "--collection", place).stdout)["photographs"] == 3
+    pruned = invoke("build", photos, *options, "--prune")
+    assert (pruned.exit_code, pruned.stdout.split(" in ")[0]) == (
+        0, "0 new, 0 changed, 0 moved, 3 gone, 0 unchanged, 0 failed"
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every directory")
+def test_a_folder_without_read_permission(photos, place):
+    photos.chmod(0)
+    try:
+        assert_error(invoke("build", photos, "--collection", place), "cannot be read (Permission denied)")
+    finally:
+        photos.chmod(0o755)
+
+
+def test_status_of_a_collection_that_does_not_exist(place):
+    assert_error(invoke("status", "--collection", place), str(place))
+    assert not place.exists()
+
+
+def test_a_collection_of_another_checkpoint(photos, place, tiny_checkpoint):
+    other = ModelIdentity("0" * 64, embedding_size=4, code_size=4)
+    Collection.open(place, write=True, create=True, model=other).close()
+    assert_error(invoke("build", photos, "--collection", place, "--weights", tiny_checkpoint), "checkpoint")
+
+
+def test_weights_that_are_missing_or_damaged(photos, place, tiny_checkpoint, tmp_path):
+    assert_error(invoke("build", photos, "--collection", place, "--weights", tmp_path / "no.safetensors"), "no.safe")
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(tiny_checkpoint.read_bytes()[:1000])
+    assert_error(invoke("build", photos, "--collection", place, "--weights", damaged), "damaged.safetensors")
+    assert not place.exists()
+
+
+def test_a_second_writer_is_refused(photos, place, tiny_checkpoint):
+    options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu"]
+    invoke("build", photos, *options)
+    with Collection.open(place, write=True):
+        assert_error(invoke("build", photos, *options), "is being written by process")
+
+
+# -- interrupts
+
+
+def boxes(place: Path) -> dict[str, np.ndarray]:
+    """File name -> (N, 4) boxes of everything in a collection."""
+    with Collection.open(place) as collection:
+        regions = collection.regions(collection.features().region_ids)
+        return {
+            photo.path.name: np.array([region.box for region in regions if region.photo_id == photo.photo_id])
+            for photo in collection.photos(collection.photo_ids())
+        }
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_keeps_what_is_done_and_the_next_run_goes_on(tmp_path, place, tiny_checkpoint, number):
+    photos = tmp_path / "photos"
+    for seed in range(40):
+        noise(photos / f"{seed:02}.png", seed)
+    # Files are reported in order: with batches of one, a few photographs are described when this one is named.
+    (photos / "08_bad.png").write_text("Dear diary")
+    options = ["--weights", tiny_checkpoint, "--device", "cpu", "--batch-size", "1"]
+    command = [sys.executable, "-m", "indexer", "build", photos, "--collection", place, *options]
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        for line in process.stderr:
+            if "08_bad.png" in line:
+                process.send_signal(number)
+                break
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Stopping after the photographs in work" in stderr
+    assert "Interrupted: what was done is kept" in stderr
+    done = len(boxes(place))
+    assert 4 <= done < 40
+    assert stdout.startswith(f"{done} new, ")
+
+    again = invoke("build", photos, "--collection", place, *options)
+    assert again.exit_code == 0, again.stderr
+    assert again.stdout.startswith(f"{40 - done} new, 0 changed, 0 moved, 0 gone, {done} unchanged, 0 failed in ")
+    assert invoke("build", photos, "--collection", tmp_path / "at once", *options).exit_code == 0
+    resumed, at_once = boxes(place), boxes(tmp_path / "at once")
+    assert resumed.keys() == at_once.keys()
+    for name in resumed:
+        np.testing.assert_allclose(resumed[name], at_once[name], atol=0.01)
+
+
+# -- progress
+
+
+def test_lines_for_log_files(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("indexer.progress.time.monotonic", lambda: now[0])
+    progress = LineProgress(seconds=30)
+    progress.start(1300)
+    now[0] += 29
+    progress.advance(100, regions=5000)
+    progress.failed(Path("a\nb.jpg"), "not a photograph")
+    now[0] += 1
+    progress.advance(20, regions=100)
+    progress.advance(20, regions=100)  # too soon for another line
+    assert capsys.readouterr().err.splitlines() == [
+        "1,300 files to look at",
+        "a\\nb.jpg: not a photograph",
+        "120 of 1,300 photographs, 4.0/s, 5,100 regions, 1 errors, 04:55 left",  # 1180 / 4 s
+    ]
+
+
+def test_the_bar_of_terminals(capsys):
+    progress = BarProgress()
+    progress.looking(1000)
+    progress.start(20)
+    progress.advance(16, regions=800)
+    progress.failed(Path("a.jpg"), "not a photograph")
+    progress.advance()
+    progress.close()
+    written = capsys.readouterr().err
+    assert "a.jpg: not a photograph\n" in written
+    last = written.rstrip().split("\r")[-1]
+    assert "17/20" in last
+    assert "photographs/s" in last
+    assert "800 regions, 1 errors" in last
+
+
+def test_paths_for_people():
+    assert printable(Path("Üß 图/a.jpg")) == "Üß 图/a.jpg"
+    assert printable(Path(os.fsdecode(b"\xff.jpg"))) == "\\udcff.jpg"
+    assert printable(Path("a\x1b[2J.jpg")) == "a\\x1b[2J.jpg"  # a file name must not drive the terminal

@@ -1,0 +1,632 @@
+"""Builds with real files, a real collection and a small predictor that describes photographs by their colours."""
+
+import hashlib
+import os
+import shutil
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from db.collection import Collection
+from db.records import ModelIdentity
+from indexer import pipeline
+from indexer.errors import DescribeError, FolderError
+from indexer.photos import Decoder
+from indexer.pipeline import BuildReport, build
+from indexer.progress import Progress
+
+MODEL = ModelIdentity("0" * 64, embedding_size=4, code_size=3)
+POISON = (1, 2, 3)  # the colour that the predictor cannot bear
+
+
+@dataclass(frozen=True)
+class Regions:
+    boxes: np.ndarray
+    scores: np.ndarray
+    codes: np.ndarray
+    embeddings: np.ndarray
+    phrases: list[str]
+
+
+class ColourPredictor:
+    """Two regions a photograph: all of it, and the box around its white pixels, if it has any."""
+
+    def __init__(self):
+        self.batches: list[int] = []  # photographs in each call
+        self.before_batch = lambda: None
+
+    @property
+    def described(self) -> int:
+        return sum(self.batches)
+
+    def describe(self, images, *, max_regions=50):
+        self.before_batch()
+        self.batches.append(len(images))
+        return [self._describe(image, max_regions) for image in images]
+
+    def _describe(self, image, max_regions):
+        assert image.mode == "RGB"
+        pixels = np.asarray(image)
+        if tuple(pixels[0, 0]) == POISON:
+            raise RuntimeError("poison")
+        boxes, phrases = [[0, 0, image.width, image.height]], ["everything"]
+        rows, columns = np.nonzero(pixels.min(axis=2) > 127)
+        if len(rows) and max_regions > 1:
+            boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+            phrases.append("a white block")
+        mean = pixels.reshape(-1, 3).mean(axis=0) + 1
+        direction = np.append(mean, 1) / np.linalg.norm(np.append(mean, 1))
+        count = len(boxes)
+        return Regions(
+            boxes=np.array(boxes, np.float32),
+            scores=np.linspace(0.75, 0.5, count, dtype=np.float32),
+            codes=np.tile(mean / 256, (count, 1)).astype(np.float16),
+            embeddings=np.tile(direction, (count, 1)).astype(np.float32),
+            phrases=phrases,
+        )
+
+
+class Listener(Progress):
+    def __init__(self):
+        self.total = None
+        self.files = self.regions = 0
+        self.failures = {}
+        self.warnings = []
+
+    def start(self, total):
+        self.total = total
+
+    def advance(self, files=1, regions=0):
+        self.files += files
+        self.regions += regions
+
+    def failed(self, path, reason):
+        self.failures[path.name] = reason
+
+    def warn(self, message):
+        self.warnings.append(message)
+
+
+class Workshop:
+    """A folder of photographs, a collection, a predictor, and the command between them."""
+
+    def __init__(self, folder: Path):
+        self.root = folder / "photos"
+        self.root.mkdir()
+        self.path = folder / "collection"
+        self.predictor = ColourPredictor()
+        self.progress = Listener()
+
+    def photo(self, name: str, colour=(200, 0, 0), size=(40, 30), **options) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, colour).save(path, **options)
+        return path
+
+    def build(self, *folders: Path, **options) -> BuildReport:
+        self.progress = Listener()
+        with Collection.open(self.path, write=True, create=True, model=MODEL) as collection:
+            return build(
+                collection, folders or [self.root], self.predictor, progress=self.progress, threads=2, **options
+            )
+
+    def contents(self) -> dict[str, tuple]:
+        """Everything that the collection holds, by absolute path, without ids."""
+        result = {}
+        with Collection.open(self.path) as collection:
+            features = collection.features()
+            regions = collection.regions(features.region_ids)
+            for photo in collection.photos(collection.photo_ids()):
+                rows = np.flatnonzero(features.photo_ids == photo.photo_id)
+                result[str(photo.path)] = (
+                    (photo.width, photo.height),
+                    tuple((regions[row].box, regions[row].score, regions[row].phrase) for row in rows),
+                    features.codes[rows].tolist(),
+                    features.embeddings[rows].tolist(),
+                )
+        return result
+
+    def paths(self) -> list[str]:
+        return sorted(str(Path(path).relative_to(self.root)) for path in self.contents())
+
+    def stats(self) -> dict:
+        with Collection.open(self.path) as collection:
+            return {path: stat for root_id in collection.roots() for path, stat in collection.known(root_id).items()}
+
+
+@pytest.fixture
+def shop(tmp_path) -> Workshop:
+    return Workshop(tmp_path)
+
+
+def counts(report: BuildReport) -> dict[str, int]:
+    return {name: count for name, count in report.counts.items() if count}
+
+
+# -- the first build
+
+
+def test_everything_about_a_photograph_is_committed(shop):
+    image = Image.new("RGB", (40, 30), (0, 0, 100))
+    image.paste("white", (10, 5, 20, 25))
+    image.save(shop.root / "a.png")
+    os.utime(shop.root / "a.png", ns=(5, 1_234_567_890_123_456_789))
+
+    report = shop.build()
+    assert counts(report) == {"new": 1}
+    assert (report.described, report.regions, report.interrupted) == (1, 2, False)
+    (stat,) = shop.stats().values()
+    content = (shop.root / "a.png").read_bytes()
+    assert (stat.path, stat.size, stat.mtime_ns) == ("a.png", len(content), 1_234_567_890_123_456_789)
+    assert stat.digest == hashlib.sha256(content).hexdigest()
+    ((size, regions, codes, embeddings),) = shop.contents().values()
+    assert size == (40, 30)
+    assert regions == (((0, 0, 40, 30), 0.75, "everything"), ((10, 5, 20, 25), 0.5, "a white block"))
+    assert np.shape(codes) == (2, 3)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-3)
+
+
+def test_boxes_are_pixels_of_the_full_upright_photograph(shop):
+    """A 12-megapixel portrait as cameras store it: lying, with EXIF orientation 6 (turn right to see it upright)."""
+    stored = Image.new("RGB", (4001, 3003), (0, 0, 100))
+    stored.paste("white", (400, 800, 1200, 1600))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored.save(shop.root / "a.jpg", exif=exif, quality=95)
+
+    shop.build()
+    ((size, regions, _, _),) = shop.contents().values()
+    assert size == (3003, 4001)
+    # x = 3003 - y_stored, y = x_stored; exact, for all sides of the block are multiples of the reduction (4)
+    assert [box for box, _, _ in regions] == [(0, 0, 3003, 4001), (1403, 400, 2203, 1200)]
+
+
+def test_max_regions_reaches_the_predictor(shop):
+    shop.photo("a.png", "white")
+    assert shop.build(max_regions=1).regions == 1
+
+
+def test_progress_counts_every_file_once(shop):
+    for number in range(5):
+        shop.photo(f"{number}.png", (number, 0, 0))
+    shutil.copy(shop.root / "0.png", shop.root / "twin.png")
+    (shop.root / "bad.jpg").write_text("text")
+    shop.build(batch_size=2)
+    assert (shop.progress.total, shop.progress.files, shop.progress.regions) == (7, 7, 6)
+
+
+def test_photographs_are_described_in_batches_of_similar_shape(shop):
+    widths = []
+    real = shop.predictor.describe
+
+    def describe(images, *, max_regions):
+        widths.append([image.width for image in images])
+        return real(images, max_regions=max_regions)
+
+    shop.predictor.describe = describe
+    for number in range(8):
+        shop.photo(f"{number}.png", (number, 0, 0), size=(40, 30) if number % 2 else (30, 40))
+    shop.build(batch_size=4)
+    assert widths == [[30] * 4, [40] * 4]
+
+
+def test_names_that_are_no_text(shop):
+    shop.photo("a.png").rename(shop.root / os.fsdecode(b"\xff\xfe.png"))
+    assert counts(shop.build()) == {"new": 1}
+    assert counts(shop.build()) == {"unchanged": 1}
+    assert shop.paths() == [os.fsdecode(b"\xff\xfe.png")]
+
+
+# -- running it again
+
+
+def test_nothing_changed_nothing_done(shop):
+    shop.photo("a.png")
+    shop.photo("b.png", "blue")
+    shop.build()
+    before = shop.contents()
+    report = shop.build()
+    assert counts(report) == {"unchanged": 2}
+    assert (report.described, shop.predictor.described) == (0, 2)
+    assert shop.contents() == before
+
+
+def test_all_five_counts_in_one_run(shop):
+    for number, name in enumerate(["same", "touched", "changed", "old/moved", "gone"]):
+        shop.photo(f"{name}.png", (number, 0, 0))
+    shop.build()
+    before = shop.contents()
+    moved_id = shop.stats()["old/moved.png"].photo_id
+
+    os.utime(shop.root / "touched.png", ns=(0, 0))
+    shop.photo("changed.png", "green")
+    shop.root.joinpath("new").mkdir()
+    (shop.root / "old" / "moved.png").rename(shop.root / "new" / "name.png")
+    (shop.root / "gone.png").unlink()
+    shop.photo("extra.png", "yellow")
+
+    report = shop.build()
+    assert counts(report) == {"new": 1, "changed": 1, "moved": 1, "gone": 1, "unchanged": 2}
+    assert report.described == 2  # neither the moved nor the touched one
+    assert shop.paths() == ["changed.png", "extra.png", "new/name.png", "same.png", "touched.png"]
+    after = shop.contents()
+    assert after[str(shop.root / "new/name.png")] == before[str(shop.root / "old/moved.png")]
+    assert after[str(shop.root / "changed.png")] != before[str(shop.root / "changed.png")]
+    assert shop.stats()["new/name.png"].photo_id == moved_id
+    assert shop.stats()["touched.png"].mtime_ns == 0
+    assert counts(shop.build()) == {"unchanged": 5}
+
+
+def test_a_photograph_that_moves_to_another_root_keeps_its_vectors(shop, tmp_path):
+    path = shop.photo("a.png")
+    shop.photo("b.png", "blue")
+    shop.build()
+    (tmp_path / "other").mkdir()
+    path.rename(tmp_path / "other" / "a.png")
+    assert counts(shop.build(shop.root, tmp_path / "other")) == {"moved": 1, "unchanged": 1}
+    assert shop.predictor.described == 2
+
+
+def test_moved_over_another_photograph(shop):
+    shop.photo("a.png", "red")
+    shop.photo("b.png", "blue")
+    shop.build()
+    (shop.root / "b.png").rename(shop.root / "a.png")
+    assert counts(shop.build()) == {"moved": 1}
+    assert (shop.paths(), shop.predictor.described) == (["a.png"], 2)
+
+
+def test_two_photographs_that_swap_their_names(shop):
+    shop.photo("a.png", "red")
+    shop.photo("b.png", "blue")
+    shop.build()
+    before = shop.contents()
+    (shop.root / "a.png").rename(shop.root / "c.png")
+    (shop.root / "b.png").rename(shop.root / "a.png")
+    (shop.root / "c.png").rename(shop.root / "b.png")
+    for number, name in enumerate(["a.png", "b.png"]):
+        os.utime(shop.root / name, ns=(number, number))
+    assert counts(shop.build()) == {"changed": 2}
+    after = shop.contents()
+    a, b = str(shop.root / "a.png"), str(shop.root / "b.png")
+    assert (after[a], after[b]) == (before[b], before[a])
+
+
+def test_last_build_is_recorded(shop):
+    shop.photo("a.png")
+    shop.build()
+    with Collection.open(shop.path) as collection:
+        assert collection.last_build().counts == {
+            "new": 1, "changed": 0, "moved": 0, "gone": 0, "unchanged": 0, "failed": 0, "failed_before": 0
+        }  # fmt: skip
+
+
+# -- the same content twice
+
+
+def test_the_same_content_in_two_paths_is_described_once(shop):
+    shop.photo("a.png")
+    shutil.copy(shop.root / "a.png", shop.root / "b.png")
+    shutil.copy(shop.root / "a.png", shop.root / "c.png")
+    report = shop.build()
+    assert (counts(report), report.described, report.regions) == ({"new": 3}, 1, 3)
+    assert len(shop.contents()) == 3
+    assert len({str(content) for content in shop.contents().values()}) == 1
+
+
+def test_a_later_copy_takes_its_regions_from_the_collection(shop, tmp_path):
+    shop.photo("a.png", "white")
+    shop.build()
+    shutil.copy(shop.root / "a.png", shop.root / "b.png")
+    report = shop.build()
+    assert (counts(report), report.described, report.regions) == ({"new": 1, "unchanged": 1}, 0, 2)
+    first, second = shop.contents().values()
+    assert first == second
+    (shop.root / "a.png").unlink()
+    assert counts(shop.build()) == {"gone": 1, "unchanged": 1}
+    assert list(shop.contents().values()) == [second]
+
+
+def test_copies_of_a_bad_file_are_bad(shop):
+    shop.photo("good.png")
+    (shop.root / "bad1.jpg").write_text("text")
+    (shop.root / "bad2.jpg").write_text("text")
+    assert counts(shop.build()) == {"new": 1, "failed": 2}
+
+
+def test_folders_inside_one_another_index_nothing_twice(shop):
+    shop.photo("a.png", (1, 0, 0))
+    shop.photo("inner/b.png", (2, 0, 0))
+    assert counts(shop.build(shop.root / "inner", shop.root)) == {"new": 2}
+    assert counts(shop.build(shop.root / "inner")) == {"unchanged": 1}
+    assert len(shop.contents()) == 2
+
+
+def test_an_inner_folder_that_was_built_first(shop):
+    shop.photo("a.png", (1, 0, 0))
+    shop.photo("inner/b.png", (2, 0, 0))
+    assert counts(shop.build(shop.root / "inner")) == {"new": 1}
+    assert counts(shop.build(shop.root)) == {"new": 1, "unchanged": 1}
+    assert counts(shop.build(shop.root)) == {"unchanged": 2}
+    assert shop.paths() == ["a.png", "inner/b.png"]
+
+
+# -- bad files
+
+
+def claiming_20000_pixels(png: bytes) -> bytes:
+    """A PNG file with another size in its header, which begins at byte 12 and ends with its checksum at byte 33."""
+    header = b"IHDR" + struct.pack(">II", 20_000, 20_000) + png[24:29]
+    return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
+
+
+def bad_files(shop: Workshop) -> dict[str, str]:
+    """One of each kind, and how the reason begins."""
+    whole = shop.photo("whole.jpg", size=(400, 300), quality=95)
+    content = whole.read_bytes()
+    (shop.root / "truncated.jpg").write_bytes(content[: len(content) // 2])
+    whole.unlink()
+    pixel = shop.photo("pixel.png", size=(1, 1)).read_bytes()
+    (shop.root / "bomb.png").write_bytes(claiming_20000_pixels(pixel))
+    (shop.root / "text.jpg").write_text("Dear diary")
+    (shop.root / "empty.jpg").touch()
+    return {
+        "truncated.jpg": "cannot be decoded (",
+        "pixel.png": "1x1 pixels: too small",
+        "bomb.png": "20000x20000 pixels: too large",
+        "text.jpg": "not a JPEG, PNG, WebP, TIFF, GIF or BMP file",
+        "empty.jpg": "the file is empty",
+    }
+
+
+def test_bad_files_are_named_counted_remembered_and_skipped(shop):
+    expected = bad_files(shop)
+    shop.photo("good.png")
+    assert counts(shop.build()) == {"new": 1, "failed": 5}
+    assert shop.paths() == ["good.png"]
+    assert set(shop.progress.failures) == set(expected)
+    for name, beginning in expected.items():
+        assert shop.progress.failures[name].startswith(beginning)
+        assert shop.stats()[name].reason == shop.progress.failures[name]
+
+    assert counts(shop.build()) == {"unchanged": 1, "failed_before": 5}
+    assert shop.progress.failures == {}
+    assert counts(shop.build(retry=True)) == {"unchanged": 1, "failed": 5}
+
+    shop.photo("text.jpg", "green")
+    (shop.root / "empty.jpg").unlink()
+    assert counts(shop.build()) == {"new": 1, "unchanged": 1, "failed_before": 3}
+    assert shop.paths() == ["good.png", "text.jpg"]
+    assert "empty.jpg" not in shop.stats()
+
+
+def test_a_folder_of_bad_files_only_is_still_a_folder_of_photographs(shop):
+    (shop.root / "text.jpg").write_text("Dear diary")
+    assert counts(shop.build()) == {"failed": 1}
+
+
+def test_a_photograph_that_turns_bad_is_not_found_any_more_and_comes_back(shop):
+    path = shop.photo("a.png")
+    shop.photo("b.png", "blue")
+    shop.build()
+    good = path.read_bytes()
+    path.write_bytes(good[:60])
+    assert counts(shop.build()) == {"failed": 1, "unchanged": 1}
+    assert shop.paths() == ["b.png"]
+    path.write_bytes(good)
+    assert counts(shop.build()) == {"new": 1, "unchanged": 1}
+
+
+def test_a_file_that_may_not_be_read_is_tried_again_and_stays_known(shop, monkeypatch):
+    path = shop.photo("a.png")
+    shop.photo("b.png", "blue")
+    shop.build()
+    os.utime(path, ns=(0, 0))
+    with monkeypatch.context() as patched:
+        real = pipeline.content_digest
+
+        def digest(path):
+            if path.name == "a.png":
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path)
+
+        patched.setattr(pipeline, "content_digest", digest)
+        assert counts(shop.build()) == {"failed": 1, "unchanged": 1}
+        assert shop.progress.failures == {"a.png": "cannot be read (Permission denied)"}
+        assert counts(shop.build()) == {"failed": 1, "unchanged": 1}
+    assert counts(shop.build()) == {"unchanged": 2}
+    assert shop.paths() == ["a.png", "b.png"]
+
+
+def test_a_file_that_is_deleted_during_the_build(shop, monkeypatch):
+    shop.photo("a.png")
+    shop.photo("b.png", "blue")
+    real = pipeline.content_digest
+
+    def digest(path):
+        (shop.root / "a.png").unlink(missing_ok=True)
+        return real(path)
+
+    monkeypatch.setattr(pipeline, "content_digest", digest)
+    assert counts(shop.build()) == {"new": 1}
+    assert shop.progress.failures == {}
+
+
+def test_of_two_copies_one_becomes_unreadable_before_it_is_decoded(shop, monkeypatch):
+    """The other one still gets described."""
+    shop.photo("a.png")
+    shutil.copy(shop.root / "a.png", shop.root / "b.png")
+    shop.photo("c.png", "blue")
+    real = Decoder.decode
+
+    def decode(self, file):
+        (shop.root / "a.png").unlink(missing_ok=True)
+        if Path(file.name).name == "a.png":
+            raise OSError(5, "Input/output error")
+        return real(self, file)
+
+    monkeypatch.setattr(Decoder, "decode", decode)
+    assert counts(shop.build()) == {"new": 2, "failed": 1}
+    assert shop.progress.failures == {"a.png": "cannot be read (Input/output error)"}
+    assert shop.paths() == ["b.png", "c.png"]
+
+
+def test_a_file_that_is_being_written_waits_for_the_next_build(shop, monkeypatch):
+    path = shop.photo("a.png")
+    shop.photo("b.png", "blue")
+    real = pipeline.content_digest
+
+    def digest(read):
+        if read == path:
+            with open(path, "ab") as file:
+                file.write(b"more")
+        return real(read)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "content_digest", digest)
+        assert counts(shop.build()) == {"new": 1, "failed": 1}
+    assert shop.progress.failures == {"a.png": "cannot be read (it is being changed)"}
+    assert counts(shop.build()) == {"new": 1, "unchanged": 1}
+
+
+# -- folders that are not what they were
+
+
+def test_a_missing_root_loses_nothing(shop, tmp_path):
+    shop.photo("a.png")
+    shop.build()
+    before = shop.contents()
+    shop.root.rename(tmp_path / "unmounted")
+    with pytest.raises(FolderError, match="photos does not exist; its files in the collection stay there"):
+        shop.build()
+    shop.root.mkdir()
+    with pytest.raises(FolderError, match=r"photos holds no photographs .* stay there"):
+        shop.build()
+    assert shop.contents() == before
+    assert counts(shop.build(prune=True)) == {"gone": 1}
+    assert shop.contents() == {}
+
+
+def test_the_last_photographs_of_one_of_two_roots(shop, tmp_path):
+    shop.photo("a.png")
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "other" / "b.png")
+    shop.build(shop.root, tmp_path / "other")
+    (tmp_path / "other" / "b.png").unlink()
+    assert counts(shop.build(shop.root, tmp_path / "other")) == {"unchanged": 1}
+    assert len(shop.contents()) == 2
+    assert "holds no photographs" in shop.progress.warnings[0]
+    assert counts(shop.build(shop.root, tmp_path / "other", prune=True)) == {"gone": 1, "unchanged": 1}
+
+
+# -- interrupts and failures of the network
+
+
+def test_stopped_in_the_middle_and_run_again(shop, tmp_path):
+    for number in range(20):
+        shop.photo(f"{number:02}.png", (number, 0, 0))
+    (tmp_path / "elsewhere").mkdir()
+    reference = Workshop(tmp_path / "elsewhere")
+    shutil.copytree(shop.root, reference.root, dirs_exist_ok=True)
+    reference.build(batch_size=2)
+
+    report = shop.build(batch_size=2, stop=lambda: len(shop.predictor.batches) == 3)
+    assert (report.interrupted, counts(report)) == (True, {"new": 6})
+    assert len(shop.contents()) == 6
+    report = shop.build(batch_size=2)
+    assert (report.interrupted, counts(report)) == (False, {"new": 14, "unchanged": 6})
+    assert list(shop.contents().values()) == list(reference.contents().values())
+
+
+def test_a_stopped_build_takes_nothing_for_gone(shop):
+    shop.photo("a.png")
+    shop.build()
+    (shop.root / "a.png").rename(shop.root / "z.png")
+    for number in range(10):
+        shop.photo(f"{number}.png", (number, 0, 0))
+    described = shop.predictor.described
+    report = shop.build(batch_size=1, stop=lambda: shop.predictor.described > described)
+    assert report.interrupted and report.gone == 0
+    assert "a.png" in shop.paths()
+    assert counts(shop.build())["moved"] == 1
+    assert "a.png" not in shop.paths()
+
+
+def test_one_photograph_that_the_network_cannot_bear_costs_only_itself(shop):
+    for number in range(6):
+        shop.photo(f"{number}.png", (10 * number, 0, 0))
+    shop.photo("poison.png", POISON)
+    assert counts(shop.build(batch_size=4)) == {"new": 6, "failed": 1}
+    assert shop.progress.failures == {"poison.png": "the network fails on it (poison)"}
+    assert counts(shop.build()) == {"unchanged": 6, "failed_before": 1}
+
+
+def test_a_network_that_fails_on_everything_ends_the_build_and_keeps_what_was_done(shop):
+    for number in range(8):
+        shop.photo(f"{number}.png", (10 * number, 0, 0))
+
+    def break_down():
+        if shop.predictor.batches:
+            raise RuntimeError("no kernel image")
+
+    shop.predictor.before_batch = break_down
+    with pytest.raises(DescribeError, match=r"fails on every photograph of a batch, the first is .*png: no kernel"):
+        shop.build(batch_size=3)
+    assert len(shop.contents()) == 3
+    assert not any(stat.failed for stat in shop.stats().values())
+
+
+# -- commits and memory
+
+
+def test_commits_are_made_during_the_build(shop, monkeypatch):
+    for number in range(12):
+        shop.photo(f"{number:02}.png", (number, 0, 0))
+    monkeypatch.setattr(pipeline, "COMMIT_PHOTOS", 4)
+    visible = []
+
+    def look():
+        with Collection.open(shop.path) as reader:
+            visible.append(reader.photo_count())
+
+    shop.predictor.before_batch = look
+    shop.build(batch_size=2)
+    assert visible == [0, 0, 4, 4, 8, 8]
+
+
+def test_commits_are_made_after_some_seconds(shop, monkeypatch):
+    for number in range(4):
+        shop.photo(f"{number:02}.png", (number, 0, 0))
+    monkeypatch.setattr(pipeline, "COMMIT_SECONDS", 0.0)
+    visible = []
+
+    def look():
+        with Collection.open(shop.path) as reader:
+            visible.append(reader.photo_count())
+
+    shop.predictor.before_batch = look
+    shop.build(batch_size=2)
+    assert visible == [0, 2]
+
+
+def test_the_number_of_photographs_in_memory_does_not_grow_with_the_folder(shop, monkeypatch):
+    for number in range(100):
+        shop.photo(f"{number:02}.png", (number, 0, 0), size=(16, 16))
+    decoded = []
+    real = Decoder.decode
+
+    def decode(self, file):
+        decoded.append(file.name)
+        return real(self, file)
+
+    monkeypatch.setattr(Decoder, "decode", decode)
+    ahead = []
+    shop.predictor.before_batch = lambda: ahead.append(len(decoded) - shop.predictor.described)
+    assert counts(shop.build(batch_size=3)) == {"new": 100}
+    # a window of two batches, and two batches (and one) that the threads decode meanwhile
+    assert max(ahead) <= 13
