@@ -6,6 +6,7 @@ No pickle: a weights file from a stranger cannot run code.
 import hashlib
 import json
 import os
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -59,7 +60,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         ),
         "scoring": json.dumps(asdict(checkpoint.scoring)),
     }
-    weights = {name: tensor.detach().half().contiguous() for name, tensor in checkpoint.model.state_dict().items()}
+    state = checkpoint.model.state_dict()
+    weights = {name: tensor.detach().half().cpu().contiguous() for name, tensor in state.items()}
+    metadata["checksum"] = _checksum(metadata, weights)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     save_file(weights, temporary, metadata=metadata)
@@ -82,6 +85,9 @@ def load_checkpoint(path: Path | None = None) -> Checkpoint:
         raise CheckpointError(f"The weights file {path} is damaged ({error}); fetch it again.") from error
     if metadata.get("format") != _FORMAT:
         raise CheckpointError(f"{path} is not a weights file of densecap-search, or of another version.")
+    checksum = metadata.pop("checksum", None)
+    if checksum is not None and checksum != _checksum(metadata, weights):
+        raise CheckpointError(f"The weights file {path} is damaged (its checksum is wrong); fetch it again.")
     try:
         config = FCLNConfig.from_json(json.loads(metadata["config"]))
         vocabulary = Vocabulary(json.loads(metadata["vocabulary"]))
@@ -91,11 +97,22 @@ def load_checkpoint(path: Path | None = None) -> Checkpoint:
         with torch.device("meta"):  # no time is spent on weights that are replaced at once
             model = new_model(config, vocabulary, pieces)
         model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"The weights file {path} does not fit this version ({reason}).") from error
     model.localization.shapes = torch.tensor(config.anchors)  # not saved: the config has it
     return Checkpoint(model.eval(), vocabulary, pieces, noun_phrases, scoring)
+
+
+def _checksum(metadata: dict[str, str], weights: dict[str, torch.Tensor]) -> str:
+    """crc32 of everything in the file, hexadecimal: safetensors itself notices only a damaged layout."""
+    value = 0
+    for key in sorted(metadata):
+        value = zlib.crc32(f"{key}\0{metadata[key]}\0".encode(), value)
+    for name in sorted(weights):
+        value = zlib.crc32(name.encode(), value)
+        value = zlib.crc32(weights[name].numpy().tobytes(), value)
+    return f"{value:08x}"
 
 
 def checkpoint_digest(path: Path | None = None) -> str:

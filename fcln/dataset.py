@@ -8,10 +8,12 @@
 
 import json
 import random
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,29 +53,28 @@ class Photograph:
 def load_photographs(photos: Path, annotations: Path, *, weak_labels: bool = False) -> list[Photograph]:
     """Every photograph that has a file and at least one usable region, in the order of image_data.json.
 
-    weak_labels: also read objects.json, boxes that overlap a labelled one left out.
+    weak_labels: also read objects.json, boxes that overlap a labelled one (or a weak one before them) left out.
     Raises DatasetError if a file is missing or malformed, or no photograph is found.
     """
-    regions = {_image_id(entry): entry["regions"] for entry in _read(annotations / "region_descriptions.json")}
-    captions = {e["image_id"]: e["captions"] for e in _read(annotations / "captions.json", optional=True)}
-    objects = {}
-    if weak_labels:
-        objects = {e["image_id"]: e["objects"] for e in _read(annotations / "objects.json")}
+    regions = _by_image(annotations / "region_descriptions.json", "regions")
+    captions = _by_image(annotations / "captions.json", "captions", optional=True)
+    objects = _by_image(annotations / "objects.json", "objects") if weak_labels else {}
     found = []
-    for entry in _read(annotations / "image_data.json"):
-        image_id = _image_id(entry)
+    for image_id, entry in _by_image(annotations / "image_data.json").items():
         path = _photo_path(photos, image_id)
         if path is None:
             continue
         try:
             boxes, phrases = _distinct_boxes(regions.get(image_id, ()), entry["width"], entry["height"])
+            weak = [False] * len(boxes)
+            for box, name in _weak_boxes(objects.get(image_id, ()), boxes, entry["width"], entry["height"]):
+                boxes.append(box)
+                phrases.append([name])
+                weak.append(True)
         except (KeyError, TypeError) as error:
-            raise DatasetError(f"{annotations}: image {image_id} has a region without {error}.") from error
-        weak = [False] * len(boxes)
-        for box, name in _weak_boxes(objects.get(image_id, ()), boxes, entry["width"], entry["height"]):
-            boxes.append(box)
-            phrases.append([name])
-            weak.append(True)
+            raise DatasetError(
+                f"{annotations}: image {image_id} is not in Visual Genome's format ({error!r})."
+            ) from error
         if boxes:
             found.append(
                 Photograph(
@@ -104,9 +105,13 @@ def _read(path: Path, *, optional: bool = False) -> list[dict]:
         raise DatasetError(f"{path} is not readable JSON ({error}).") from error
 
 
-def _image_id(entry: dict) -> int:
-    """Visual Genome has called it both names, by file and by version."""
-    return entry["image_id"] if "image_id" in entry else entry["id"]
+def _by_image(path: Path, field: str | None = None, *, optional: bool = False) -> dict[int, Any]:
+    """Each entry of a file, or a field of each, by image_id (or id: Visual Genome has called it both)."""
+    try:
+        entries = _read(path, optional=optional)
+        return {e["image_id"] if "image_id" in e else e["id"]: e[field] if field else e for e in entries}
+    except (KeyError, TypeError) as error:
+        raise DatasetError(f"{path} is not in Visual Genome's format ({error!r}).") from error
 
 
 def _photo_path(photos: Path, image_id: int) -> Path | None:
@@ -149,12 +154,11 @@ def _iou(a: Sequence[float], b: Sequence[float]) -> float:
     return w * h / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - w * h)
 
 
-def read_photo(path: Path, longest: int) -> np.ndarray:
-    """One photograph as the network sees it: (H, W, 3) uint8 RGB, sides multiples of 16 (see boxes.fit)."""
+def read_photo(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """One photograph as the network sees it: (height, width, 3) uint8 RGB. size: width, height (see boxes.fit)."""
     try:
         with Image.open(path) as image:
-            image.draft("RGB", (2 * longest, 2 * longest))  # a JPEG far too large is decoded at a half, a quarter, ...
-            size = fit(*image.size, longest, STRIDE)
+            image.draft("RGB", (2 * size[0], 2 * size[1]))  # a JPEG far too large is decoded at a half, a quarter, ...
             return np.array(image.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
     except (OSError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{path} cannot be decoded ({error}).") from error
@@ -245,7 +249,7 @@ class BatchLoader:
         for q, (text, owner) in enumerate(zip(texts, photo_of, strict=True)):
             plain = " ".join(words_of(text))
             for n, known in enumerate(sets):
-                also[q, n] = n != owner and plain in known
+                also[q, n] = n != owner and (mirror(plain) if flips[n] else plain) in known
         pictures, features = self._pixels_or_features(indices, flips)
         return Batch(
             images=pictures,
@@ -297,7 +301,7 @@ class BatchLoader:
         if self.cache is not None:
             maps = [torch.from_numpy(self.cache.read(p.image_id)) for p in photos]
         else:
-            maps = [torch.from_numpy(read_photo(p.path, self.config.image_size)).permute(2, 0, 1) for p in photos]
+            maps = [torch.from_numpy(read_photo(p.path, self._shape(p))).permute(2, 0, 1) for p in photos]
         # Features are mirrored as a picture is: exact but for the convolutions' own asymmetry.
         maps = [m.flip(2) if flip else m for m, flip in zip(maps, flips, strict=True)]
         stacked = pad_stack(maps)
@@ -313,9 +317,9 @@ def pad_stack(maps: Sequence[Tensor]) -> Tensor:
     return result
 
 
-_MIRRORED = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+_SIDE = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 def mirror(text: str) -> str:
     """What is left in a photograph is right in its mirror image."""
-    return " ".join(_MIRRORED.get(word, word) for word in text.split())
+    return _SIDE.sub(lambda match: "right" if match.group().lower() == "left" else "left", text)

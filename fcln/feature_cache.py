@@ -15,7 +15,12 @@ class FeatureCache:
     def __init__(self, path: Path, fingerprint: str):
         """fingerprint: what the features depend on (backbone weights, image size). Another one's file is refused."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = h5py.File(path, "a")
+        try:
+            self._file = h5py.File(path, "a")
+        except OSError as error:
+            raise TrainingError(
+                f"{path} is in use by another training, or damaged: then delete it ({error})."
+            ) from error
         if len(self._file) == 0:
             self._file.attrs["fingerprint"] = fingerprint
         if self._file.attrs.get("fingerprint") != fingerprint:

@@ -44,6 +44,23 @@ class Batch:
     also_true: Tensor  # (Q, B) bool, other photographs that are known to have the same phrase
     names: list[str]  # B photographs' names, for messages
 
+    def only(self, photo: int) -> "Batch":
+        """The batch of one of its photographs."""
+        mine = self.phrase_photo == photo
+        return Batch(
+            images=None if self.images is None else self.images[photo : photo + 1],
+            features=None if self.features is None else self.features[photo : photo + 1],
+            sizes=self.sizes[photo : photo + 1],
+            boxes=[self.boxes[photo]],
+            captions=[self.captions[photo]],
+            phrases=self.phrases[mine],
+            phrase_photo=torch.zeros_like(self.phrase_photo[mine]),
+            phrase_box=self.phrase_box[mine],
+            phrase_group=self.phrase_group[mine],
+            also_true=self.also_true[mine, photo : photo + 1],
+            names=[self.names[photo]],
+        )
+
 
 class ContrastiveLoss(nn.Module):
     """Agreement of region and phrase embeddings; holds the two temperatures, trained too.
@@ -77,6 +94,8 @@ class ContrastiveLoss(nn.Module):
         member = F.one_hot(batch.phrase_photo, count).T.to(best.dtype) * batch.phrase_group  # (B, Q)
         sizes = member.sum(1)
         asked = sizes > 0  # photographs with at least one phrase in the group
+        if not asked.any():  # weak labels only
+            return best.sum() * 0
         scores = (member @ best)[asked] / sizes[asked, None] * scale  # (B', B): query x photograph
         target = asked.nonzero()[:, 0]
         forward = F.cross_entropy(scores, target)
@@ -119,7 +138,9 @@ def training_losses(
         sample = _sample(anchors, truth, allowed, config, generator)
         positive = sample.indices[: sample.positives]
         losses["proposal_score"].append(_objectness(scores[photo, sample.indices], sample.positives))
-        losses["proposal_box"].append(_box_loss(offsets[photo, positive], anchors[positive], truth[sample.matched]))
+        losses["proposal_box"].append(
+            _box_loss(offsets[photo, positive], anchors[positive], truth[sample.matched], config.box_beta)
+        )
         # The recognition network is judged on proposals, the head of their sample (the paper: all of it).
         proposals = move_anchors(anchors, offsets[photo], width, height)
         sample = _head(_sample(proposals.detach(), truth, allowed, config, generator), config.rois)
@@ -136,7 +157,9 @@ def training_losses(
     for photo, (sample, truth) in enumerate(zip(samples, batch.boxes, strict=True)):
         count = sample.positives
         losses["final_score"].append(_objectness(logits[photo, : len(sample.indices)], count))
-        losses["final_box"].append(_box_loss(refine[photo, :count], boxes[photo, :count], truth[sample.matched]))
+        losses["final_box"].append(
+            _box_loss(refine[photo, :count], boxes[photo, :count], truth[sample.matched], config.box_beta)
+        )
         caption_codes.append(codes[photo, :count])
         captions.append(batch.captions[photo][sample.matched])
     width = max(c.shape[1] for c in captions)
@@ -147,7 +170,9 @@ def training_losses(
     losses["caption"].append(-(log_probability.sum(1) * known).sum() / spoken.sum().clamp(min=1))
 
     result = {name: torch.stack(terms).mean() for name, terms in losses.items()}
-    return result | contrastive(model.embed(codes), boxes, model.phrases(batch.phrases), batch)
+    regions, phrases = model.embed(codes), model.phrases(batch.phrases)
+    with torch.autocast(codes.device.type, enabled=False):  # logits are similarities times 20: bfloat16 is too coarse
+        return result | contrastive(regions, boxes, phrases, batch)
 
 
 def _sample(boxes: Tensor, truth: Tensor, allowed: Tensor, config: FCLNConfig, generator: torch.Generator) -> Sample:

@@ -16,12 +16,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fcln.backbone import freeze_first_layers, normalize
+from fcln.backbone import STRIDE, freeze_first_layers, normalize
+from fcln.boxes import fit
 from fcln.dataset import BatchLoader, Photograph, read_photo
 from fcln.errors import TrainingError
 from fcln.feature_cache import FeatureCache
 from fcln.losses import CONTRASTIVE_WEIGHTS, PAPER_WEIGHTS, Batch, ContrastiveLoss, training_losses
-from fcln.model import FCLN
+from fcln.model import FCLN, FCLNConfig
 
 LOSS_WEIGHTS = PAPER_WEIGHTS | CONTRASTIVE_WEIGHTS
 
@@ -72,9 +73,11 @@ class Trainer:
         }
         self.optimizer = torch.optim.AdamW(_groups(self.parameters, recipe), betas=(0.9, 0.99))
         folder.mkdir(parents=True, exist_ok=True)
-        self._state = folder / "state.safetensors"
+        self._state, self._log = folder / "state.safetensors", folder / "log.jsonl"
         if self._state.exists():
             self._resume()
+        if self._log.exists():
+            self._trim_log()
 
     def run(
         self,
@@ -92,7 +95,7 @@ class Trainer:
         until = self.steps if until is None else until
         sums: dict[str, float] = defaultdict(float)
         began, count = time.perf_counter(), 0
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as log:
+        with open(self._log, "a", encoding="utf-8") as log:
             while self.step < until:
                 epoch, start = divmod(self.step, len(self.loader))
                 for batch in self.loader.epoch(epoch, start=start):
@@ -124,17 +127,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * rate
         batch = _to(batch, self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
-            features = batch.features
-            if batch.images is not None:
-                pixels = normalize(batch.images).to(memory_format=torch.channels_last)
-                features = self.model.features(pixels)
-            assert features is not None
-            losses = training_losses(self.model, self.contrastive, batch, features, generator)
+        losses = self._losses(batch, generator)
         total = torch.stack([LOSS_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
         if not torch.isfinite(total):
             worst = ", ".join(name for name, loss in losses.items() if not torch.isfinite(loss))
-            raise TrainingError(f"Step {self.step}: loss not finite ({worst}) on {', '.join(batch.names)}.")
+            raise TrainingError(f"Step {self.step}: loss not finite ({worst}) on {self._culprits(batch)}.")
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.clip_norm)
@@ -146,6 +143,25 @@ class Trainer:
             "gradient_norm": norm.item(),
         }
 
+    def _losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
+            if batch.images is not None:
+                features = self.model.features(normalize(batch.images).to(memory_format=torch.channels_last))
+            else:
+                assert batch.features is not None
+                features = batch.features.float()  # the cache keeps float16
+            return training_losses(self.model, self.contrastive, batch, features, generator)
+
+    @torch.no_grad()
+    def _culprits(self, batch: Batch) -> str:
+        """The photographs whose losses are not finite each for itself; all of the batch if that takes several."""
+        names = []
+        for photo, name in enumerate(batch.names):
+            losses = self._losses(batch.only(photo), torch.Generator().manual_seed(0))
+            if not all(torch.isfinite(loss) for loss in losses.values()):
+                names.append(name)
+        return ", ".join(names or batch.names)
+
     def save(self) -> None:
         """Write the state, whole or not at all. Tensors and JSON only, no pickle."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
@@ -155,7 +171,12 @@ class Trainer:
             for key in ("exp_avg", "exp_avg_sq", "step"):
                 if key in state:
                     tensors[f"optimizer.{key}.{name}"] = state[key]
-        metadata = {"recipe": json.dumps(asdict(self.recipe)), "step": str(self.step)}
+        metadata = {
+            "recipe": json.dumps(asdict(self.recipe)),
+            "config": json.dumps(self.model.config.to_json()),
+            "photographs": str(len(self.loader.photographs)),
+            "step": str(self.step),
+        }
         temporary = self._state.with_suffix(".tmp")
         save_file({name: t.detach().contiguous() for name, t in tensors.items()}, temporary, metadata=metadata)
         os.replace(temporary, self._state)
@@ -167,11 +188,24 @@ class Trainer:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise TrainingError(f"{self._state} is damaged ({error}); delete it to start again.") from error
-        if json.loads(metadata.get("recipe", "null")) != asdict(self.recipe):
-            raise TrainingError(f"{self.folder} holds a run of another recipe: name another --out, or delete it.")
+        same = {
+            "recipe": json.loads(metadata.get("recipe", "null")) == asdict(self.recipe),
+            "config": "config" not in metadata
+            or FCLNConfig.from_json(json.loads(metadata["config"])) == self.model.config,
+            "set of photographs": int(metadata.get("photographs", len(self.loader.photographs)))
+            == len(self.loader.photographs),
+        }
+        for what, is_same in same.items():
+            if not is_same:
+                raise TrainingError(f"{self.folder} holds a run of another {what}: name another --out, or delete it.")
         for prefix, module in (("model", self.model), ("contrastive", self.contrastive)):
             own = {n.removeprefix(prefix + "."): t for n, t in tensors.items() if n.startswith(prefix + ".")}
-            module.load_state_dict(own)
+            try:
+                module.load_state_dict(own)
+            except RuntimeError as error:
+                raise TrainingError(
+                    f"{self._state} is of another network or vocabulary; name another --out."
+                ) from error
         for name, parameter in self.parameters.items():
             state = {k: tensors.get(f"optimizer.{k}.{name}") for k in ("exp_avg", "exp_avg_sq", "step")}
             if state["step"] is not None:
@@ -179,6 +213,19 @@ class Trainer:
                     k: (v if k == "step" else v.to(self.device)) for k, v in state.items() if v is not None
                 }
         self.step = int(metadata["step"])
+
+    def _trim_log(self) -> None:
+        """Drop what a killed run logged after its last saved state: those steps are about to be done again."""
+        kept = []
+        for line in self._log.read_text(encoding="utf-8").splitlines(keepends=True):
+            try:
+                if json.loads(line)["step"] <= self.step:
+                    kept.append(line)
+            except ValueError:  # cut short by the kill
+                continue
+        temporary = self._log.with_suffix(".tmp")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        os.replace(temporary, self._log)
 
 
 def _groups(parameters: dict[str, nn.Parameter], recipe: Recipe) -> list[dict]:
@@ -217,7 +264,9 @@ def fill_cache(
     model.backbone.eval().to(memory_format=torch.channels_last)
     missing = set(cache.missing(p.image_id for p in photographs))
     for photo in progress([p for p in photographs if p.image_id in missing]):
-        pixels = torch.from_numpy(read_photo(photo.path, model.config.image_size).copy()).permute(2, 0, 1)[None]
+        pixels = torch.from_numpy(
+            read_photo(photo.path, fit(photo.width, photo.height, model.config.image_size, STRIDE))
+        ).permute(2, 0, 1)[None]
         with torch.autocast(device.type, torch.bfloat16):
             features = model.features(normalize(pixels.to(device)).to(memory_format=torch.channels_last))
         cache.write(photo.image_id, features[0].float().cpu().numpy())

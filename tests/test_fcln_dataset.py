@@ -1,0 +1,314 @@
+"""Reading photographs with region phrases, and batches of them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_world import region, tiny_config, vocabulary, word_pieces, write_json, write_photo, write_world
+
+from fcln.dataset import BatchLoader, load_photographs, mirror, pad_stack, read_photo
+from fcln.errors import DatasetError
+from fcln.feature_cache import FeatureCache
+from fcln.phrases import WordPieces
+from fcln.vocabulary import UNK
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for name in ("1", "2"):
+        write_photo(tmp_path / "photos" / f"{name}.jpg", (60, 40), [((0, 0, 30, 40), "red")])
+    return tmp_path / "photos"
+
+
+def loader(photographs, *, batch_size=2, seed=1, flip=False, cache=None, pieces=None, **config) -> BatchLoader:
+    return BatchLoader(
+        photographs, vocabulary(), pieces or word_pieces(), tiny_config(**config),
+        batch_size=batch_size, seed=seed, flip=flip, cache=cache,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["id", "image_id"])
+def test_both_key_names_of_visual_genome(tmp_path, photos, key):
+    annotations = write_json(
+        tmp_path / "a",
+        image_data=[{key: 1, "width": 60, "height": 40}],
+        region_descriptions=[{key: 1, "regions": [region((1, 2, 10, 20), "a dog") | {"region_id": 5, "image_id": 1}]}],
+    )
+    (photo,) = load_photographs(photos, annotations)
+    assert (photo.image_id, photo.path, photo.width, photo.height) == (1, photos / "1.jpg", 60, 40)
+    assert photo.boxes.tolist() == [[1, 2, 11, 22]] and photo.boxes.dtype == np.float32
+    assert photo.phrases == (("a dog",),) and photo.weak == (False,) and photo.captions == ()
+
+
+def test_photographs_in_visual_genomes_two_folders(tmp_path):
+    root = tmp_path / "vg"
+    write_photo(root / "VG_100K" / "1.jpg", (20, 20), [])
+    write_photo(root / "VG_100K_2" / "2.jpg", (20, 20), [])
+    annotations = write_json(
+        tmp_path / "a",
+        image_data=[{"image_id": i, "width": 20, "height": 20} for i in (2, 1, 3)],  # 3 has no file
+        region_descriptions=[{"id": i, "regions": [region((1, 2, 10, 10), "a dog")]} for i in (1, 2, 3)],
+    )
+    paths = [photo.path for photo in load_photographs(root, annotations)]
+    assert paths == [root / "VG_100K_2" / "2.jpg", root / "VG_100K" / "1.jpg"]  # in the order of image_data.json
+
+
+def test_boxes_are_cut_merged_and_dropped(tmp_path, photos):
+    regions = [
+        region((-5, 10, 20, 100), "over three borders"),  # 0..15, 10..40
+        region((10, 10, 5, 5), "one"),
+        region((10, 10, 5, 5), "one again"),
+        region((10, 10, 5, 5), "one"),
+        region((70, 10, 5, 5), "beside the photograph"),
+        region((10, 10, 0.5, 20), "half a pixel wide"),
+    ]
+    annotations = write_json(
+        tmp_path / "a",
+        image_data=[{"image_id": 1, "width": 60, "height": 40}],
+        region_descriptions=[{"id": 1, "regions": regions}],
+    )
+    (photo,) = load_photographs(photos, annotations)
+    assert photo.boxes.tolist() == [[0, 10, 15, 40], [10, 10, 15, 15]]
+    assert photo.phrases == (("over three borders",), ("one", "one again", "one"))
+
+
+def test_captions_and_weak_labels(tmp_path, photos):
+    annotations = write_json(
+        tmp_path / "a",
+        image_data=[{"image_id": 1, "width": 60, "height": 40}, {"image_id": 2, "width": 60, "height": 40}],
+        region_descriptions=[{"id": 1, "regions": [region((0, 0, 20, 20), "a dog")]}],
+        captions=[{"image_id": 1, "captions": ["a dog runs"]}],
+        objects=[
+            {
+                "image_id": 1,
+                "objects": [
+                    {"name": "dog", "score": 0.9, "x": 2, "y": 0, "width": 20, "height": 20},  # IoU 18/22 with a dog
+                    {"name": "cat", "score": 0.9, "x": 12, "y": 0, "width": 20, "height": 20},  # 8/32
+                ],
+            },
+            {"image_id": 2, "objects": [{"name": "cup", "score": 0.4, "x": 0, "y": 0, "width": 9, "height": 9}]},
+        ],
+    )
+    (photo,) = load_photographs(photos, annotations)
+    assert photo.captions == ("a dog runs",) and photo.phrases == (("a dog",),)
+    first, second = load_photographs(photos, annotations, weak_labels=True)
+    assert first.phrases == (("a dog",), ("cat",)) and first.weak == (False, True)
+    assert first.boxes.tolist() == [[0, 0, 20, 20], [12, 0, 32, 20]]
+    assert second.phrases == (("cup",),) and second.weak == (True,)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("image_data", None, r"image_data\.json is missing"),
+        ("region_descriptions", None, r"region_descriptions\.json is missing"),
+        ("region_descriptions", "[{", r"region_descriptions\.json is not readable JSON"),
+        ("region_descriptions", '[{"id": 1}]', r"region_descriptions\.json is not in .*'regions'"),
+        ("image_data", '{"id": 1}', r"image_data\.json is not in Visual Genome's format"),
+        ("image_data", "[{}]", r"image_data\.json is not in .*'id'"),
+        ("image_data", '[{"id": 1, "height": 40}]', "image 1 is not in .*'width'"),
+        ("region_descriptions", '[{"id": 1, "regions": [{"phrase": "a dog"}]}]', "image 1 is not in .*'x'"),
+        ("image_data", '[{"id": 9, "width": 60, "height": 40}]', "holds none of the photographs"),
+    ],
+)
+def test_what_is_missing_or_malformed_is_named(tmp_path, photos, name, content, message):
+    annotations = write_json(
+        tmp_path / "a",
+        image_data=[{"id": 1, "width": 60, "height": 40}],
+        region_descriptions=[{"id": 1, "regions": [region((0, 0, 20, 20), "a dog")]}],
+    )
+    (annotations / f"{name}.json").unlink()
+    if content is not None:
+        (annotations / f"{name}.json").write_text(content)
+    with pytest.raises(DatasetError, match=message):
+        load_photographs(photos, annotations)
+
+
+def test_read_photo_gives_rgb_of_the_size_asked(tmp_path):
+    Image.new("L", (100, 50), 200).save(tmp_path / "grey.jpg")
+    pixels = read_photo(tmp_path / "grey.jpg", (64, 32))
+    assert pixels.shape == (32, 64, 3) and pixels.dtype == np.uint8
+    assert (abs(pixels.astype(int) - 200) < 3).all()
+
+
+def test_a_photograph_that_cannot_be_decoded_is_named(tmp_path):
+    write_photo(tmp_path / "1.jpg", (60, 40), [])
+    (tmp_path / "1.jpg").write_bytes((tmp_path / "1.jpg").read_bytes()[:300])
+    with pytest.raises(DatasetError, match=r"1\.jpg cannot be decoded"):
+        read_photo(tmp_path / "1.jpg", (64, 32))
+
+
+@pytest.mark.parametrize(
+    ("text", "mirrored"),
+    [
+        ("the man on the left", "the man on the right"),
+        ("a left hand, right.", "a right hand, left."),
+        ("Left of a bright lamp", "right of a bright lamp"),  # "bright" holds a "right" that is none
+    ],
+)
+def test_mirror(text, mirrored):
+    assert mirror(text) == mirrored
+
+
+def test_pad_stack_pads_to_the_right_and_below():
+    stacked = pad_stack([torch.ones(1, 1, 2), torch.full((1, 2, 1), 2)])
+    assert stacked.tolist() == [[[[1, 1], [0, 0]]], [[[2, 0], [2, 0]]]]
+
+
+def one_photo(tmp_path, *regions: dict, size=(60, 40), **files) -> list:
+    write_photo(tmp_path / "photos" / "1.jpg", size, [((0, 0, size[0] // 2, size[1]), "red")])
+    annotations = write_json(
+        tmp_path / "a",
+        image_data=[{"image_id": 1, "width": size[0], "height": size[1]}],
+        region_descriptions=[{"id": 1, "regions": list(regions)}],
+        **files,
+    )
+    return load_photographs(tmp_path / "photos", annotations)
+
+
+def test_boxes_and_pixels_share_the_networks_frame(tmp_path):
+    # 1098x686 is 2.499 cells high. Decoded at a quarter, as large JPEGs are, it is 275x172: 2.502.
+    photographs = one_photo(tmp_path, region((0, 0, 549, 686), "a red square"), size=(1098, 686))
+    batch = loader(photographs, batch_size=1).batch([0], (1,))
+    assert batch.images.shape == (1, 3, 32, 64) and batch.images.dtype == torch.uint8
+    assert batch.sizes.tolist() == [[64, 32]]
+    assert batch.boxes[0].tolist() == [[0, 0, 32, 32]]
+    red, grey = batch.images[0, :, 16, 8], batch.images[0, :, 16, 56]
+    assert red[0] > 200 and red[1] < 60 and (abs(grey.int() - 128) < 5).all()
+
+
+def test_an_annotation_frame_of_another_size_is_scaled(tmp_path):
+    write_photo(tmp_path / "photos" / "1.jpg", (120, 80), [])
+    annotations = write_json(
+        tmp_path / "a",
+        image_data=[{"image_id": 1, "width": 60, "height": 40}],
+        region_descriptions=[{"id": 1, "regions": [region((30, 20, 30, 20), "a dog")]}],
+    )
+    batch = loader(load_photographs(tmp_path / "photos", annotations), batch_size=1).batch([0], (1,))
+    assert batch.images.shape[2:] == (48, 64)  # 40 * 64/60 = 42.7, 2.7 cells
+    assert batch.boxes[0].tolist() == [[32, 24, 64, 48]]
+
+
+def test_a_mirrored_photograph_has_mirrored_boxes_and_phrases(tmp_path):
+    pieces = WordPieces(["[PAD]", "[UNK]", "left", "right"])
+    photographs = one_photo(tmp_path, region((0, 10, 15, 20), "left"), size=(60, 45))
+    batches = loader(photographs, batch_size=1, flip=True, pieces=pieces)
+    seen = {}
+    for number in range(20):
+        batch = batches.batch([0], (number,))
+        seen[batch.phrases.item()] = batch
+    assert set(seen) == {2, 3}  # both happen
+    plain, mirrored = seen[2], seen[3]
+    assert torch.equal(mirrored.images, plain.images.flip(3))
+    assert torch.allclose(plain.boxes[0], torch.tensor([[0, 10, 15, 30]]) * torch.tensor(64 / 60 * 1.0), atol=0.1)
+    assert torch.allclose(mirrored.boxes[0][:, [2, 0]], 64 - plain.boxes[0][:, [0, 2]])
+    assert torch.equal(mirrored.boxes[0][:, [1, 3]], plain.boxes[0][:, [1, 3]])
+
+
+def test_captions_of_boxes(tmp_path):
+    photographs = one_photo(
+        tmp_path,
+        region((0, 0, 20, 20), "A red zebra!"),
+        region((30, 0, 20, 20), "a very very long red phrase"),
+        region((30, 20, 20, 20), "square"),
+    )
+    (captions,) = loader(photographs, batch_size=1).batch([0], (1,)).captions
+    assert captions.tolist() == [[4, 6, UNK], [0, 0, 0], [5, 0, 0]]  # six words are more than max_words
+
+
+def test_phrases_name_their_photograph_and_box(tmp_path):
+    regions = [region((5 * i, 0, 4, 20), f"a {'xyzwvuts'[i]}") for i in range(8)]
+    photographs = one_photo(
+        tmp_path,
+        *regions,
+        captions=[{"image_id": 1, "captions": ["a red square"]}],
+        objects=[{"image_id": 1, "objects": [{"name": "blue", "score": 1, "x": 0, "y": 25, "width": 9, "height": 9}]}],
+    )
+    batch = loader(photographs, batch_size=1).batch([0], (1,))
+    assert batch.phrase_photo.tolist() == [0] * 8  # seven of the eight, and the caption
+    assert batch.phrase_group.tolist() == [True] * 4 + [False] * 4  # a query of four, as in the paper
+    assert batch.phrase_box.tolist()[-1] == -1  # the caption is of the whole photograph
+    letters = [PIECE_OF[i] for i in batch.phrases[:7, 1].tolist()]
+    assert [f"a {letter}" for letter in letters] == [photographs[0].phrases[b][0] for b in batch.phrase_box[:7]]
+    assert len(set(letters)) == 7
+
+
+PIECE_OF = dict(enumerate(word_pieces().pieces))
+
+
+def test_weak_labels_are_asked_for_but_not_in_the_query(tmp_path):
+    photographs = one_photo(
+        tmp_path,
+        region((0, 0, 20, 20), "a red square"),
+        objects=[{"image_id": 1, "objects": [{"name": "blue", "score": 1, "x": 30, "y": 5, "width": 9, "height": 9}]}],
+    )
+    photographs = load_photographs(tmp_path / "photos", tmp_path / "a", weak_labels=True)
+    batch = loader(photographs, batch_size=1).batch([0], (1,))
+    assert batch.phrase_box.tolist() == [0, 1] and batch.phrase_group.tolist() == [True, False]
+
+
+def test_phrases_that_hold_for_other_photographs_too(tmp_path):
+    for image_id in (1, 2, 3):
+        write_photo(tmp_path / "photos" / f"{image_id}.jpg", (64, 64), [])
+    said = {1: "A dog!", 2: "a dog", 3: "a cat"}
+    annotations = write_json(
+        tmp_path / "a",
+        image_data=[{"image_id": i, "width": 64, "height": 64} for i in said],
+        region_descriptions=[{"id": i, "regions": [region((0, 0, 20, 20), text)]} for i, text in said.items()],
+    )
+    batch = loader(load_photographs(tmp_path / "photos", annotations)).batch([0, 1, 2], (1,))
+    assert batch.also_true.tolist() == [[False, True, False], [True, False, False], [False, False, False]]
+
+
+def test_a_mirrored_photograph_holds_the_mirrored_phrase(tmp_path):
+    for image_id in (1, 2):
+        write_photo(tmp_path / "photos" / f"{image_id}.jpg", (64, 64), [])
+    annotations = write_json(
+        tmp_path / "a",
+        image_data=[{"image_id": i, "width": 64, "height": 64} for i in (1, 2)],
+        region_descriptions=[{"id": i, "regions": [region((0, 0, 20, 20), "left")]} for i in (1, 2)],
+    )
+    pieces = WordPieces(["[PAD]", "[UNK]", "left", "right"])
+    batches = loader(load_photographs(tmp_path / "photos", annotations), flip=True, pieces=pieces)
+    kinds = set()
+    for number in range(30):
+        batch = batches.batch([0, 1], (number,))
+        same = batch.phrases[0].item() == batch.phrases[1].item()
+        assert batch.also_true.any().item() == same
+        kinds.add(same)
+    assert kinds == {True, False}
+
+
+def snapshot(batch) -> tuple:
+    return (batch.names, batch.images.sum().item(), batch.phrases.tolist(), [c.tolist() for c in batch.captions])
+
+
+def test_batches_depend_on_seed_and_epoch_alone(tmp_path):
+    photographs = load_photographs(*write_world(tmp_path, 9))
+    first = [snapshot(b) for b in loader(photographs, flip=True).epoch(0)]
+    assert len(first) == len(loader(photographs)) == 4  # the odd one out is left for another epoch
+    assert [snapshot(b) for b in loader(photographs, flip=True).epoch(0)] == first
+    assert [snapshot(b) for b in loader(photographs, flip=True).epoch(0, start=2)] == first[2:]
+    assert [snapshot(b) for b in loader(photographs, flip=True).epoch(1)] != first
+    assert [snapshot(b) for b in loader(photographs, flip=True, seed=2).epoch(0)] != first
+    names = [name for batch in first for name in batch[0]]
+    assert len(set(names)) == 8
+
+
+def test_a_batch_is_mostly_of_one_shape(tmp_path):
+    photographs = load_photographs(*write_world(tmp_path, 8))  # four of 64x64, four of 64x48
+    shapes = [batch.sizes.tolist() for batch in loader(photographs).epoch(0)]
+    assert all(shape[0] == shape[1] for shape in shapes)
+
+
+def test_cached_features_stand_in_for_pixels(tmp_path):
+    photographs = one_photo(tmp_path, region((0, 0, 20, 20), "a red square"), size=(64, 64))
+    cache = FeatureCache(tmp_path / "f.h5", "x")
+    features = np.arange(2 * 4 * 4, dtype=np.float16).reshape(2, 4, 4)
+    cache.write(1, features)
+    batches = loader(photographs, batch_size=1, flip=True, cache=cache)
+    seen = {json.dumps(batches.batch([0], (n,)).features[0].tolist()) for n in range(20)}
+    assert seen == {json.dumps(features.tolist()), json.dumps(features[:, :, ::-1].tolist())}
+    assert batches.batch([0], (0,)).images is None
