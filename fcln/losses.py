@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from fcln.boxes import find_offsets, iou
 from fcln.localization import inside, move_anchors
-from fcln.model import FCLN, FCLNConfig
-from fcln.sampling import Sample, sample_boxes
+from fcln.model import FCLN
+from fcln.sampling import sample_boxes
 
 # Paper 3.5: the four of the localization layer and the recognition network 0.1 each, the captions 1.
 PAPER_WEIGHTS = {
@@ -19,6 +19,7 @@ PAPER_WEIGHTS = {
     "final_box": 0.1,
     "caption": 1.0,
 }
+DETECTION_LOSSES = ("proposal_score", "proposal_box", "final_score", "final_box")
 # The phrase encoder's, ours: see ContrastiveLoss.
 CONTRASTIVE_WEIGHTS = {"photographs": 1.0, "phrases": 1.0, "grounding": 1.0}
 
@@ -135,15 +136,31 @@ def training_losses(
         # The localization layer is judged on anchors, as in the paper's model for it (Ren et al. 2015). The released
         # code judges moved proposals, which feeds back: measured here, anchors far away are pulled onto every large
         # thing, the box loss grows without end and after an epoch only 24 % of labelled boxes are found.
-        sample = _sample(anchors, truth, allowed, config, generator)
+        sample = sample_boxes(
+            anchors,
+            truth,
+            allowed,
+            count=config.samples,
+            positive_iou=config.positive_iou,
+            negative_iou=config.negative_iou,
+            generator=generator,
+        )
         positive = sample.indices[: sample.positives]
         losses["proposal_score"].append(_objectness(scores[photo, sample.indices], sample.positives))
         losses["proposal_box"].append(
             _box_loss(offsets[photo, positive], anchors[positive], truth[sample.matched], config.box_beta)
         )
-        # The recognition network is judged on proposals, the head of their sample (the paper: all of it).
+        # The recognition network is judged on proposals.
         proposals = move_anchors(anchors, offsets[photo], width, height)
-        sample = _head(_sample(proposals.detach(), truth, allowed, config, generator), config.rois)
+        sample = sample_boxes(
+            proposals.detach(),
+            truth,
+            allowed,
+            count=config.rois,
+            positive_iou=config.roi_positive_iou,
+            negative_iou=config.roi_negative_iou,
+            generator=generator,
+        )
         samples.append(sample)
         whole = proposals.new_tensor([[0, 0, width, height]])
         roi = proposals[sample.indices]
@@ -175,26 +192,8 @@ def training_losses(
         return result | contrastive(regions, boxes, phrases, batch)
 
 
-def _sample(boxes: Tensor, truth: Tensor, allowed: Tensor, config: FCLNConfig, generator: torch.Generator) -> Sample:
-    return sample_boxes(
-        boxes,
-        truth,
-        allowed,
-        count=config.samples,
-        positive_iou=config.positive_iou,
-        negative_iou=config.negative_iou,
-        generator=generator,
-    )
-
-
 def _scale_gradient(values: Tensor, share: float) -> Tensor:
     return values.detach() + share * (values - values.detach())
-
-
-def _head(sample: Sample, count: int) -> Sample:
-    positives = min(sample.positives, count // 2)
-    negatives = sample.indices[sample.positives :][: count - positives]
-    return Sample(torch.cat([sample.indices[:positives], negatives]), sample.matched[:positives], positives)
 
 
 def _objectness(logits: Tensor, positives: int) -> Tensor:
@@ -204,8 +203,8 @@ def _objectness(logits: Tensor, positives: int) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, target)
 
 
-def _box_loss(offsets: Tensor, start: Tensor, truth: Tensor) -> Tensor:
+def _box_loss(offsets: Tensor, start: Tensor, truth: Tensor, beta: float) -> Tensor:
     """Smooth L1 in transform coordinates (paper 3.5), mean over positives; gradients reach `start` too."""
     target = find_offsets(start, truth)
     sane = (target.abs() < _MAX_OFFSET).all(1, keepdim=True)
-    return F.smooth_l1_loss(offsets * sane, target * sane)
+    return F.smooth_l1_loss(offsets * sane, target * sane, beta=beta)

@@ -22,10 +22,10 @@ class FCLNConfig:
 
     backbone: str = "resnet50"  # vgg16, resnet50 or resnet18, to stride 16
     caffe_strides: bool = True  # a resnet50's: see backbone.make_backbone
-    image_size: int = 320  # longest side at which photographs are seen, pixels
+    image_size: int = 384  # longest side at which photographs are seen, pixels
     neck_channels: int = 512  # 1x1 convolution after the backbone; 0: none (paper)
     localization_channels: int = 256
-    anchors: tuple[tuple[float, float], ...] = scaled_anchors(320)  # k (width, height), pixels
+    anchors: tuple[tuple[float, float], ...] = scaled_anchors(384)  # k (width, height), pixels
     roi_channels: int = 160  # 1x1 convolution before sampling; 0: none (paper)
     roi_size: int = 7  # X = Y of the paper
     hidden_size: int = 1024  # fc6
@@ -39,11 +39,14 @@ class FCLNConfig:
     phrase_hidden_size: int = 256
     embedding_size: int = 256
     samples: int = 256  # B of the paper: proposals a photograph that train the localization layer
-    rois: int = 48  # how many of those train the recognition network; the paper: all
     positive_iou: float = 0.7
     negative_iou: float = 0.3
+    rois: int = 48  # proposals a photograph that train the recognition network; the paper: the same B
+    roi_positive_iou: float = 0.5  # of those; Girshick 2015's: what is left between 0.3 and 0.7 crowds the best out
+    roi_negative_iou: float = 0.5  # the paper: 0.7 and 0.3
     box_gradient: float = 0.01  # share of the captions' gradient that reaches the boxes they sample; the paper: all
-    proposals: int = 200  # kept by non-maximum suppression at test time (paper: 300)
+    box_beta: float = 1 / 9  # smooth L1 is linear beyond it (Ren et al. 2015's code); the paper: 1
+    proposals: int = 300  # kept by non-maximum suppression at test time (paper: 300)
     considered: int = 2000  # best-scored boxes that take part in it
     proposal_iou: float = 0.7
     final_iou: float = 0.5  # suppression after refinement; the released code: 0.3
@@ -70,7 +73,10 @@ class FCLNConfig:
             lstm_size=512,
             embedding_size=512,
             rois=256,
+            roi_positive_iou=0.7,
+            roi_negative_iou=0.3,
             box_gradient=1.0,
+            box_beta=1.0,
             proposals=300,
             considered=20_000,
             final_iou=0.3,

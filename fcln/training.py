@@ -21,10 +21,8 @@ from fcln.boxes import fit
 from fcln.dataset import BatchLoader, Photograph, read_photo
 from fcln.errors import TrainingError
 from fcln.feature_cache import FeatureCache
-from fcln.losses import CONTRASTIVE_WEIGHTS, PAPER_WEIGHTS, Batch, ContrastiveLoss, training_losses
+from fcln.losses import CONTRASTIVE_WEIGHTS, DETECTION_LOSSES, PAPER_WEIGHTS, Batch, ContrastiveLoss, training_losses
 from fcln.model import FCLN, FCLNConfig
-
-LOSS_WEIGHTS = PAPER_WEIGHTS | CONTRASTIVE_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,7 @@ class Recipe:
     warmup: int = 100  # steps
     weight_decay: float = 0.01
     clip_norm: float = 5.0
+    detection_weight: float = 1.0  # multiplies the paper's 0.1 of the four losses of scores and boxes
     seed: int = 1
     bfloat16: bool = True
     flip: bool = True
@@ -60,6 +59,9 @@ class Trainer:
         self.folder = folder
         self.device = torch.device(device)
         self.contrastive = ContrastiveLoss().to(device)
+        self.weights = PAPER_WEIGHTS | CONTRASTIVE_WEIGHTS
+        for name in DETECTION_LOSSES:
+            self.weights[name] *= recipe.detection_weight
         self.steps = recipe.epochs * len(loader)
         self.step = 0
         freeze_first_layers(model.backbone, model.config.backbone)
@@ -128,7 +130,7 @@ class Trainer:
             group["lr"] = group["base"] * rate
         batch = _to(batch, self.device)
         losses = self._losses(batch, generator)
-        total = torch.stack([LOSS_WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
+        total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
         if not torch.isfinite(total):
             worst = ", ".join(name for name, loss in losses.items() if not torch.isfinite(loss))
             raise TrainingError(f"Step {self.step}: loss not finite ({worst}) on {self._culprits(batch)}.")

@@ -10,6 +10,7 @@ import dataclasses
 import gzip
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ import torch
 from safetensors import safe_open
 from tqdm import tqdm
 
+from fcln.anchors import scaled_anchors
 from fcln.backbone import load_imagenet, strides_on_conv1
 from fcln.checkpoint import Checkpoint, Scoring, load_checkpoint, new_model, save_checkpoint
 from fcln.dataset import BatchLoader, Photograph, load_photographs
@@ -48,12 +50,14 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--cache", type=click.Path(dir_okay=False, path_type=Path), help="HDF5 file for a frozen backbone's features."
 )
+@click.option("--image-size", type=click.IntRange(32), help="Longest side in pixels; default: the configuration's.")
 @click.option("--epochs", default=6, show_default=True)
 @click.option("--batch-size", default=16, show_default=True)
 @click.option("--lr", default=1e-3, show_default=True, help="Of everything above the backbone.")
 @click.option(
     "--backbone-lr", default=1e-4, show_default=True, help="0 freezes the backbone (with --cache: much faster)."
 )
+@click.option("--detection-weight", default=1.0, show_default=True, help="Times the paper's 0.1 of scores and boxes.")
 @click.option("--min-count", default=3, show_default=True, help="Rarer words become UNK (paper: 15).")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--bfloat16/--float32", default=True, show_default=True)
@@ -61,8 +65,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--save-every", default=200, show_default=True, help="Steps between saved states.")
 def main(
     photos: Path, annotations: Path, out: Path, config: str, backbone_weights: Path | None, pieces: Path | None,
-    start_from: Path | None, text: Path | None, weak_labels: bool, cache: Path | None, epochs: int, batch_size: int,
-    lr: float, backbone_lr: float, min_count: int, seed: int, bfloat16: bool, device: str, save_every: int,
+    start_from: Path | None, text: Path | None, weak_labels: bool, cache: Path | None, image_size: int | None,
+    epochs: int, batch_size: int, lr: float, backbone_lr: float, detection_weight: float, min_count: int, seed: int,
+    bfloat16: bool, device: str, save_every: int,
 ) -> None:  # fmt: skip
     try:
         if device == "auto":
@@ -76,8 +81,11 @@ def main(
                                 text, backbone_weights, min_count)  # fmt: skip
         else:
             raise click.UsageError("--pieces or --start-from is needed.")
+        if image_size:
+            checkpoint = _at_size(checkpoint, image_size)
         features = _cached_features(checkpoint, photographs, cache, device) if cache and not backbone_lr else None
-        recipe = Recipe(epochs, batch_size, lr, backbone_lr, seed=seed, bfloat16=bfloat16)
+        recipe = Recipe(epochs, batch_size, lr, backbone_lr, seed=seed, bfloat16=bfloat16,
+                        detection_weight=detection_weight)  # fmt: skip
         loader = BatchLoader(photographs, checkpoint.vocabulary, checkpoint.pieces, checkpoint.model.config,
                              batch_size=batch_size, seed=seed, cache=features, flip=recipe.flip)  # fmt: skip
         trainer = Trainer(checkpoint.model, loader, recipe, out, device=device)
@@ -111,6 +119,14 @@ def _fresh(config: FCLNConfig, photographs: list[Photograph], pieces: Path, text
     model.phrases.pieces.copy_(table)
     load_imagenet(model.backbone, config.backbone, backbone_weights)
     return Checkpoint(model, vocabulary, word_pieces, _learn_noun_phrases(photographs, text), Scoring())
+
+
+def _at_size(checkpoint: Checkpoint, image_size: int) -> Checkpoint:
+    """The same network for photographs of another longest side: its convolutions fit any."""
+    config = replace(checkpoint.model.config, image_size=image_size, anchors=scaled_anchors(image_size))
+    model = new_model(config, checkpoint.vocabulary, checkpoint.pieces)
+    model.load_state_dict(checkpoint.model.state_dict())
+    return replace(checkpoint, model=model)
 
 
 def _learn_noun_phrases(photographs: list[Photograph], text: Path | None) -> NounPhrases:
