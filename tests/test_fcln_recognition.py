@@ -1,0 +1,56 @@
+"""The recognition network: codes by hand, and what context adds."""
+
+import torch
+from torch.testing import assert_close
+
+from fcln.recognition import RecognitionNetwork, photograph_context
+
+
+def network(**changes) -> RecognitionNetwork:
+    torch.manual_seed(0)
+    return RecognitionNetwork(2, 3, 5, 4, **({"context": 0, "dropout": 0.0} | changes))
+
+
+@torch.no_grad()
+def test_the_papers_network_is_two_layers_with_relu():
+    net = network()
+    regions = torch.randn(6, 2, 3, 3)
+    hidden = (regions.reshape(6, 18) @ net.fc6.weight.T + net.fc6.bias).clamp(min=0)
+    expected = (hidden @ net.fc7.weight.T + net.fc7.bias).clamp(min=0)
+    codes = net(regions, torch.randn(6, 7), torch.randn(6, 5))  # context and place are not looked at
+    assert_close(codes, expected)
+    assert net.context is None and net.geometry is None
+
+
+@torch.no_grad()
+def test_context_and_place_are_added_before_the_last_relu():
+    net = network(context=7)
+    regions, context, place = torch.randn(6, 2, 3, 3), torch.randn(6, 7), torch.randn(6, 5)
+    hidden = (regions.reshape(6, 18) @ net.fc6.weight.T + net.fc6.bias).clamp(min=0)
+    summed = hidden @ net.fc7.weight.T + net.fc7.bias + context @ net.context.weight.T + place @ net.geometry.weight.T
+    assert_close(net(regions, context, place), summed.clamp(min=0))
+
+
+@torch.no_grad()
+def test_score_and_offset():
+    net = network()
+    net.score.weight.copy_(torch.tensor([[1.0, 0.0, -1.0, 2.0]]))
+    net.score.bias.fill_(0.5)
+    scores, offsets = net.score_and_offset(torch.tensor([[3.0, 9.0, 1.0, 2.0], [0.0, 0.0, 4.0, 0.0]]))
+    assert_close(scores, torch.tensor([3.0 - 1 + 4 + 0.5, -4 + 0.5]))
+    assert offsets.shape == (2, 4) and not offsets.any()  # refinement starts as "leave the box where it is"
+
+
+def test_dropout_only_while_training():
+    net = network(dropout=0.5)
+    given = (torch.randn(50, 2, 3, 3), torch.zeros(50, 7), torch.zeros(50, 5))
+    assert not torch.equal(net.train()(*given), net.train()(*given))
+    assert torch.equal(net.eval()(*given), net.eval()(*given))
+
+
+def test_context_is_the_mean_without_padding():
+    # 48x32 pixels are 3x2 cells; the map is padded to 4x3 with nonsense.
+    features = torch.full((1, 2, 3, 4), 1000.0)
+    features[0, 0, :2, :3] = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    features[0, 1, :2, :3] = 7.0
+    assert_close(photograph_context(features, torch.tensor([[48.0, 32.0]]), 16), torch.tensor([[3.5, 7.0]]))
