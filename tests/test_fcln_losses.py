@@ -18,12 +18,10 @@ from fcln.losses import (
     Batch,
     ContrastiveLoss,
     _box_loss,
-    _head,
     _objectness,
     training_losses,
 )
 from fcln.model import FCLN, FCLNConfig
-from fcln.sampling import Sample
 
 
 def test_the_papers_weights():
@@ -41,7 +39,7 @@ def test_objectness_is_the_binary_logistic_loss():
 def test_box_loss_is_smooth_l1_in_transform_coordinates():
     # Targets (0.5, 0, log 2, -log 2), as in the test of find_offsets. Predicted all 0 but the first, 2.5.
     start, truth = torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([[0.0, 2.5, 20.0, 7.5]])
-    found = _box_loss(torch.tensor([[2.5, 0.0, 0.0, 0.0]]), start, truth)
+    found = _box_loss(torch.tensor([[2.5, 0.0, 0.0, 0.0]]), start, truth, 1.0)
     # |2.5 - 0.5| = 2 -> 2 - 1/2; twice log 2 < 1 -> log(2)^2 / 2
     assert_close(found.item(), (1.5 + 2 * math.log(2) ** 2 / 2) / 4, atol=1e-6, rtol=0)
 
@@ -49,7 +47,7 @@ def test_box_loss_is_smooth_l1_in_transform_coordinates():
 def test_box_loss_leaves_degenerate_boxes_out():
     start = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 0.001, 0.001]])  # the second's target is 50,000
     offsets = torch.full((2, 4), 0.5, requires_grad=True)
-    found = _box_loss(offsets, start, start[:1].expand(2, -1))
+    found = _box_loss(offsets, start, start[:1].expand(2, -1), 1.0)
     assert_close(found.item(), (4 * 0.125 + 0) / 8)
     found.backward()
     assert not offsets.grad[1].any() and offsets.grad[0].all()
@@ -58,15 +56,15 @@ def test_box_loss_leaves_degenerate_boxes_out():
 def test_box_loss_reaches_the_box_that_it_starts_from():
     # Reference 1.7 (b): the final regression's targets depend on the region's box.
     start = torch.tensor([[0.0, 0.0, 10.0, 10.0]], requires_grad=True)
-    _box_loss(torch.zeros(1, 4), start, torch.tensor([[1.0, 1.0, 13.0, 9.0]])).backward()
+    _box_loss(torch.zeros(1, 4), start, torch.tensor([[1.0, 1.0, 13.0, 9.0]]), 1.0).backward()
     assert start.grad.abs().sum() > 0
 
 
-def test_head_keeps_positives_first():
-    sample = Sample(torch.tensor([7, 3, 5, 9, 1, 2]), torch.tensor([0, 1, 0]), 3)
-    head = _head(sample, 4)
-    assert (head.indices.tolist(), head.matched.tolist(), head.positives) == ([7, 3, 9, 1], [0, 1], 2)
-    assert _head(sample, 100).indices.tolist() == sample.indices.tolist()
+def test_box_loss_is_linear_beyond_beta():
+    # Off by 0.5 in the first of four: beta 1 gives 0.5^2 / 2, beta 1/9 gives 0.5 - 1/18.
+    box, offsets = torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([[0.5, 0.0, 0.0, 0.0]])
+    assert_close(_box_loss(offsets, box, box, 1.0).item(), 0.125 / 4)
+    assert_close(_box_loss(offsets, box, box, 1 / 9).item(), (0.5 - 1 / 18) / 4, atol=1e-6, rtol=0)
 
 
 def batch_of(boxes: list[list[list[float]]], phrases: list[tuple[int, int, bool]], **changes) -> Batch:
