@@ -6,7 +6,8 @@ The tree::
     ├── CheckpointError    a weights file is missing, damaged or not ours
     ├── DatasetError       annotations or photographs to train on are missing or malformed
     ├── TrainingError      a training run cannot go on (a loss that is not finite, a run folder of another recipe)
-    └── QueryError         a phrase that cannot be scored
+    ├── QueryError         a phrase that cannot be scored
+    └── DeviceError        no such accelerator here
 """
 
 
@@ -28,3 +29,7 @@ class TrainingError(FclnError):
 
 class QueryError(FclnError):
     """A phrase that cannot be scored."""
+
+
+class DeviceError(FclnError):
+    """An accelerator was asked for that this computer does not have."""

@@ -12,7 +12,7 @@ from PIL import Image
 from fcln.backbone import STRIDE, normalize
 from fcln.boxes import fit
 from fcln.checkpoint import Checkpoint, checkpoint_digest, load_checkpoint
-from fcln.errors import QueryError
+from fcln.errors import DeviceError, QueryError
 from fcln.vocabulary import words_of
 
 # Log-likelihoods are computed for this many regions at a time: bounds memory at any number of regions.
@@ -39,6 +39,8 @@ class Predictor:
     def __init__(self, checkpoint: Checkpoint, digest: str, *, device: str = "auto"):
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cuda" and not torch.cuda.is_available():
+            raise DeviceError("PyTorch finds no CUDA GPU here: use --device cpu, or auto.")
         self.device = torch.device(device)
         self.digest = digest
         self.config = checkpoint.model.config

@@ -79,6 +79,7 @@ def commands() -> None:
     "fused: their weighted sum. Default: what measured best for the weights.",
 )
 @click.option("--exact", is_flag=True, help="Score every region of every photograph, not only a shortlist (slow).")
+@click.option("--table", "form", flag_value="table", help="The table, also where output is not a terminal.")
 @click.option("--json", "form", flag_value="json", help="One JSON document: query, scoring, hits with regions.")
 @click.option("--jsonl", "form", flag_value="jsonl", help="The hits, a JSON document on each line.")
 @click.option("--csv", "form", flag_value="csv", help="One line a region, with a header line.")
@@ -152,8 +153,9 @@ def query(
         if answer.unknown_words:
             words = ", ".join(map(output.printable, answer.unknown_words))
             click.echo(f"Note: the model has never met these words: {words}.", err=True)
-        if form is None and sys.stdout.isatty():
-            colored = not os.environ.get("NO_COLOR")
+        terminal = sys.stdout.isatty()
+        if form == "table" or (form is None and terminal):
+            colored = terminal and not os.environ.get("NO_COLOR")
             click.echo(output.as_table(answer, color=colored, encoding=sys.stdout.encoding), nl=False)
         else:
             click.echo(_WRITERS[form or "paths"](answer), nl=False)

@@ -94,6 +94,12 @@ def test_piped_it_prints_paths(search, place):
     assert sorted(result.out.splitlines()) == sorted(path.replace(b"\n", b"\\n") for path in place.paths)
 
 
+def test_a_table_without_a_terminal_has_no_colours(search):
+    result = search("dog on couch", "--table")
+    assert result.code == 0
+    assert b"score" in result.out and b"\x1b" not in result.out
+
+
 def test_zero_bytes_end_any_path(search, place):
     assert sorted(search("dog on couch", "-0").out.split(b"\0")) == sorted([b"", *place.paths])
     assert len(search("dog on couch", "--print0", "-k", "1").out.split(b"\0")) == 2
