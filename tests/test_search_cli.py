@@ -97,7 +97,7 @@ def test_piped_it_prints_paths(search, place):
 def test_a_table_without_a_terminal_has_no_colours(search):
     result = search("dog on couch", "--table")
     assert result.code == 0
-    assert b"score" in result.out and b"\x1b" not in result.out
+    assert b"3 photographs, embedding scoring" in result.out and b"\x1b" not in result.out
 
 
 def test_zero_bytes_end_any_path(search, place):
