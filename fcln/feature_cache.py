@@ -1,5 +1,7 @@
 """A frozen backbone's features of photographs, kept in HDF5: training above them runs four times as fast."""
 
+import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,17 +12,24 @@ from fcln.errors import TrainingError
 
 
 class FeatureCache:
-    """One (C, H/16, W/16) float16 data set a photograph, named by its image id; the file names its backbone."""
+    """One (C, H/16, W/16) float16 data set a photograph, named by its image id; the file names its backbone.
+
+    An HDF5 file does not survive a kill while it grows. From the first `write` until `flush` it is marked as growing;
+    one that is found so, or that no longer opens, is set aside and filled anew.
+    """
 
     def __init__(self, path: Path, fingerprint: str):
         """fingerprint: what the features depend on (backbone weights, image size). Another one's file is refused."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._file = h5py.File(path, "a")
-        except OSError as error:
-            raise TrainingError(
-                f"{path} is in use by another training, or damaged: then delete it ({error})."
-            ) from error
+        file = _open(path)
+        if file is None or file.attrs.get("growing", False):
+            if file is not None:
+                file.close()
+            os.replace(path, path.with_name(path.name + ".damaged"))
+            logging.getLogger(__name__).warning("%s was being filled when its training was killed; filled anew.", path)
+            file = h5py.File(path, "a")
+        self._file = file
+        self._growing = False
         if len(self._file) == 0:
             self._file.attrs["fingerprint"] = fingerprint
         if self._file.attrs.get("fingerprint") != fingerprint:
@@ -35,6 +44,9 @@ class FeatureCache:
         return [i for i in image_ids if i not in self]
 
     def write(self, image_id: int, features: np.ndarray) -> None:
+        """features: (C, H/16, W/16), kept as float16. Safe from a kill only after flush."""
+        if not self._growing:
+            self._mark(growing=True)
         self._file.create_dataset(str(image_id), data=features.astype(np.float16))
 
     def read(self, image_id: int) -> np.ndarray:
@@ -42,4 +54,26 @@ class FeatureCache:
         return self._file[str(image_id)][()]
 
     def flush(self) -> None:
+        """Call after the last write."""
         self._file.flush()
+        self._mark(growing=False)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _mark(self, *, growing: bool) -> None:
+        self._file.attrs["growing"] = growing
+        self._file.flush()
+        self._growing = growing
+
+
+def _open(path: Path) -> h5py.File | None:
+    """None: an HDF5 file that a kill has damaged."""
+    try:
+        return h5py.File(path, "a")
+    except BlockingIOError as error:
+        raise TrainingError(f"{path} is in use by another training.") from error
+    except OSError as error:
+        if path.is_file() and h5py.is_hdf5(path):
+            return None
+        raise TrainingError(f"{path} cannot be used as a cache of features ({error}).") from error
