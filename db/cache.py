@@ -125,8 +125,7 @@ class VectorCache:
                 path.replace(path.with_name(path.name + ".damaged"))
             index = self._make(snapshot, suitable)
         else:
-            # Lists grow with the square root: twice as many are suitable when there are four times the regions.
-            if suitable >= 2 * max(index.lists, 1):
+            if suitable > index.lists:  # seldom: at EXACT_LIMIT, and whenever there are four times the regions
                 index = self._make(snapshot, suitable)
             elif not self._catch_up(index, snapshot) and saved.generation:
                 return replace(saved, revision=snapshot.revision)

@@ -132,9 +132,7 @@ class Collection:
         self._closed = True
         try:
             if self._writes and self._meta().index_revision != self.revision:
-                self.save_index()
-        except CollectionError as error:
-            logger.warning("the FAISS file was not saved, the next `indexer build` does it: %s", error)
+                self._try_to_save_index()
         finally:
             self._forget_loaded()
             self._store.close()
@@ -200,8 +198,8 @@ class Collection:
         finally:
             self._forget_loaded()
         self._unsaved_regions += sum(len(photo.phrases) for photo in new)
-        if self._unsaved_regions >= max(SAVE_AFTER_REGIONS, self.region_count() // 4):
-            self.save_index()
+        if self._unsaved_regions >= SAVE_AFTER_REGIONS and self._unsaved_regions >= self.region_count() / 4:
+            self._try_to_save_index()
 
     def save_index(self) -> None:
         """Write the FAISS file as a new generation, unless the current one is up to date."""
@@ -384,6 +382,14 @@ class Collection:
         self._sweep()
         if self._cache.fault(self._snapshot().saved):
             self.save_index()
+
+    def _try_to_save_index(self) -> None:
+        """Save the FAISS file where failing to is no loss: what was committed is committed."""
+        self._unsaved_regions = 0  # not again with every commit on a full disk
+        try:
+            self.save_index()
+        except CollectionError as error:
+            logger.warning("the FAISS file was not saved, the next `indexer build` does it: %s", error)
 
     def _sweep(self) -> None:
         """Delete the files that the last commit does not need, unless somebody may be reading an earlier one."""

@@ -293,11 +293,14 @@ def test_a_faiss_file_that_cannot_be_written_is_no_loss(path, monkeypatch, caplo
     def full(self, stream):
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patched, create(path) as writer:
+    monkeypatch.setattr("db.vectors.VectorIndex.write", full)
+    monkeypatch.setattr("db.collection.SAVE_AFTER_REGIONS", 20)  # reached once, by the last commit
+    with create(path) as writer:
         live(writer)
         expected = contents(writer)
-        patched.setattr("db.vectors.VectorIndex.write", full)
-    assert "the FAISS file was not saved" in caplog.text and "No space left" in caplog.text
+        assert len(caplog.records) == 1
+    assert len(caplog.records) == 2  # and when closing
+    assert "the FAISS file was not saved" in caplog.text and "regions.1.faiss: No space left" in caplog.text
     assert not list(path.glob("regions.*"))
     with Collection.open(path) as reader:
         assert contents(reader) == expected
