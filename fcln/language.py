@@ -33,10 +33,10 @@ class LanguageModel(nn.Module):
         targets = torch.cat([tokens, torch.full_like(start, PAD)], 1)
         lengths = (tokens != PAD).sum(1, keepdim=True)
         targets = targets.scatter(1, lengths, END)
-        # The PAD column is never predicted; ignore_index turns its places into zeros.
         logits = self.output(hidden[:, 1:]).float()
-        loss = F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=PAD, reduction="none")
-        return -loss
+        # Half of cross_entropy's time: it would move the words to the second axis first.
+        chosen = logits.gather(2, targets[..., None]).squeeze(2) - logits.logsumexp(2)
+        return chosen.masked_fill(targets == PAD, 0.0)
 
     @torch.no_grad()
     def log_likelihood(self, codes: Tensor, tokens: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
     python -m scripts.choose_scoring WEIGHTS --photos PHOTOS --annotations VAL
 
-Asks the queries of the paper's retrieval experiment (see scripts.evaluate_retrieval) of one draw under each scoring.
-The figure compared is the mean of recall@1, @5 and @10. Embedding scoring is the default unless another is better by more
-than two standard errors of the difference: it costs a thousandth of the language model's time.
+Asks the queries of the paper's retrieval experiment (see scripts.evaluate_retrieval) under each scoring.
+The figure compared is the mean of recall@1, @5 and @10. Embedding scoring is the default unless another is better by
+more than two standard errors of the difference: it costs a thousandth of the language model's time.
 """
 
 import math
