@@ -114,7 +114,8 @@ def build(
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # after an interrupt nobody wants what is in flight
     run.report.seconds = time.monotonic() - started
-    collection.record_build(run.report.counts, seconds=run.report.seconds)
+    if not run.report.interrupted:
+        collection.record_build(run.report.counts, seconds=run.report.seconds)
     return run.report
 
 
@@ -129,8 +130,10 @@ class _Content:
 
 
 class _Build:
-    """One run: the decisions about each file, and what waits for the next commit. Runs in one thread; only `_read`
-    and `_decode` are called from others."""
+    """One run: the decisions about each file, and what waits for the next commit.
+
+    All of it happens in one thread; only `_read` and `_decode` are called from others.
+    """
 
     def __init__(
         self,

@@ -186,6 +186,14 @@ def test_boxes_are_pixels_of_the_full_upright_photograph(shop):
     assert [box for box, _, _ in regions] == [(0, 0, 3003, 4001), (1403, 400, 2203, 1200)]
 
 
+def test_every_format_goes_all_the_way(shop):
+    names = ["a.jpg", "b.png", "c.webp", "d.tif", "e.gif", "f.bmp"]
+    for number, name in enumerate(names):
+        shop.photo(name, (40 * number, 0, 0))
+    assert counts(shop.build()) == {"new": 6}
+    assert shop.paths() == names
+
+
 def test_max_regions_reaches_the_predictor(shop):
     shop.photo("a.png", "white")
     assert shop.build(max_regions=1).regions == 1
@@ -538,6 +546,8 @@ def test_stopped_in_the_middle_and_run_again(shop, tmp_path):
     report = shop.build(batch_size=2, stop=lambda: len(shop.predictor.batches) == 3)
     assert (report.interrupted, counts(report)) == (True, {"new": 6})
     assert len(shop.contents()) == 6
+    with Collection.open(shop.path) as collection:
+        assert collection.last_build() is None  # none that finished
     report = shop.build(batch_size=2)
     assert (report.interrupted, counts(report)) == (False, {"new": 14, "unchanged": 6})
     assert list(shop.contents().values()) == list(reference.contents().values())
