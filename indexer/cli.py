@@ -143,8 +143,8 @@ def build(
     Only files that are new, changed or moved since the last build are looked at; those that are gone are removed.
     Hidden folders and those of systems and photo servers (@eaDir, $RECYCLE.BIN, ...) are left out. JPEG, PNG, WebP,
     TIFF, GIF (first frame), BMP; HEIC if the package pillow-heif is installed. Photographs need 16 pixels a side and
-    may have 200 megapixels, less where decoding takes more memory (progressive JPEG 142, transparency 111, WebP and
-    HEIC 58).
+    may have 200 megapixels, less where decoding takes more memory (progressive JPEG 142, HEIC and transparency
+    111, WebP 58).
 
     Ctrl-C ends it after the photographs in work; run it again to go on.
 

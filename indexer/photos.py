@@ -270,8 +270,10 @@ def _reason(error: Exception) -> str:
 
 def _bytes_per_pixel(image: Image.Image) -> int:
     """The memory that `_decode` needs at most for a pixel of the file (measured at 14142x14142 pixels)."""
-    if image.format in ("WEBP", "HEIF"):
-        return 17  # their libraries keep several copies of the whole picture
+    if image.format == "WEBP":
+        return 17  # its library keeps several copies of the whole picture
+    if image.format == "HEIF":
+        return 9
     if image.format in ("JPEG", "MPO"):
         return 7 if image.info.get("progressive") else 1  # all coefficients, or a few rows at a time
     return 4 if image.mode in ("1", "L", "RGB", "CMYK") and not image.has_transparency_data else 9

@@ -27,7 +27,7 @@ def invoke(*arguments: object) -> Result:
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     """The real command, in a process of its own."""
     command = [sys.executable, "-m", "indexer", *map(str, arguments)]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
 
 
 def noise(path: Path, seed: int, size: tuple[int, int] = (64, 48)) -> None:
@@ -239,7 +239,7 @@ def test_an_interrupt_keeps_what_is_done_and_the_next_run_goes_on(tmp_path, plac
             if "08_bad.png" in line:
                 process.send_signal(number)
                 break
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 130
