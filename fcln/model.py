@@ -58,7 +58,18 @@ class FCLNConfig:
 
     @classmethod
     def paper(cls) -> "FCLNConfig":
-        """The paper's network: VGG-16, 4096-d codes, 720 pixels, 256 regions trained on, 300 proposals."""
+        """The paper's network: VGG-16, 4096-d codes, 720 pixels, 256 regions trained on, 300 proposals.
+
+        Where paper and released code differ, the paper: one logistic score an anchor (code: a softmax of two), weight
+        0.1 of the proposals' box loss (code: 0.05, and a decay of all offsets), captions' loss a mean over words (code:
+        a sum), phrases of at most 10 words (code: 15), 300 proposals at test time (code: 1000).
+        Where the paper is silent, the code: the anchors' sizes, 256 channels, offsets that start from zero, the
+        suppression at 0.3 after refinement.
+        Neither: scores of proposals are learnt on anchors (code: on moved ones), proposals that cross the border are
+        cut (code: not trained on), points beyond the outermost cells take their values (both: 0), regions with the
+        whole photograph among them, torchvision's weights and normalisation (code: Caffe's), fc6 and fc7 from fresh
+        weights (code: VGG-16's), the phrase encoder.
+        """
         return cls(
             backbone="vgg16",
             image_size=PAPER_IMAGE_SIZE,

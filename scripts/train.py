@@ -6,40 +6,55 @@ Killed or stopped, the same command goes on where it was, to the same result. Th
 every 20 steps), `losses.png` and, at the end, `weights.safetensors`.
 """
 
-import dataclasses
 import gzip
 import hashlib
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from fcln.anchors import scaled_anchors
 from fcln.backbone import load_imagenet, strides_on_conv1
 from fcln.checkpoint import Checkpoint, Scoring, load_checkpoint, new_model, save_checkpoint
 from fcln.dataset import BatchLoader, Photograph, load_photographs
-from fcln.errors import FclnError
+from fcln.errors import CheckpointError, DatasetError, FclnError
 from fcln.feature_cache import FeatureCache
 from fcln.model import FCLNConfig
 from fcln.noun_phrases import NounPhrases
 from fcln.phrases import WordPieces
 from fcln.training import Recipe, Trainer, fill_cache, seed_everything
-from fcln.vocabulary import Vocabulary
+from fcln.vocabulary import Vocabulary, words_of
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_CONFIGS = {"default": FCLNConfig.default, "paper": FCLNConfig.paper}
+
+
+def _config(_context: click.Context, _option: click.Parameter, value: str) -> FCLNConfig:
+    if value in _CONFIGS:
+        return _CONFIGS[value]()
+    try:
+        return FCLNConfig.from_json(json.loads(Path(value).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise click.BadParameter(
+            f"neither {' nor '.join(_CONFIGS)} nor a configuration's JSON file ({error})."
+        ) from error
 
 
 @click.command(help=__doc__)
 @click.option("--photos", type=_FOLDER, required=True, help="Folder of <image_id>.jpg, or of VG_100K and VG_100K_2.")
 @click.option("--annotations", type=_FOLDER, required=True, help="Folder of image_data.json, region_descriptions.json.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The run's folder.")
-@click.option("--config", type=click.Choice(["default", "paper"]), default="default", show_default=True)
+@click.option(
+    "--config", callback=_config, default="default", show_default=True,
+    help="default, paper, or a JSON file of all fields of FCLNConfig.",
+)  # fmt: skip
 @click.option(
     "--backbone-weights", type=_FILE, help="ImageNet weights (safetensors); else torchvision downloads its own."
 )
@@ -64,7 +79,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--save-every", default=200, show_default=True, help="Steps between saved states.")
 def main(
-    photos: Path, annotations: Path, out: Path, config: str, backbone_weights: Path | None, pieces: Path | None,
+    photos: Path, annotations: Path, out: Path, config: FCLNConfig, backbone_weights: Path | None, pieces: Path | None,
     start_from: Path | None, text: Path | None, weak_labels: bool, cache: Path | None, image_size: int | None,
     epochs: int, batch_size: int, lr: float, backbone_lr: float, detection_weight: float, min_count: int, seed: int,
     bfloat16: bool, device: str, save_every: int,
@@ -72,18 +87,19 @@ def main(
     try:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        if cache and backbone_lr:
+            raise click.UsageError("--cache is for a frozen backbone: add --backbone-lr 0.")
         seed_everything(seed)
         photographs = load_photographs(photos, annotations, weak_labels=weak_labels)
         if start_from:
             checkpoint = load_checkpoint(start_from)
         elif pieces:
-            checkpoint = _fresh(FCLNConfig.paper() if config == "paper" else FCLNConfig.default(), photographs, pieces,
-                                text, backbone_weights, min_count)  # fmt: skip
+            checkpoint = _fresh(config, photographs, pieces, text, backbone_weights, min_count)
         else:
             raise click.UsageError("--pieces or --start-from is needed.")
         if image_size:
             checkpoint = _at_size(checkpoint, image_size)
-        features = _cached_features(checkpoint, photographs, cache, device) if cache and not backbone_lr else None
+        features = _cached_features(checkpoint, photographs, cache, device) if cache else None
         recipe = Recipe(epochs, batch_size, lr, backbone_lr, seed=seed, bfloat16=bfloat16,
                         detection_weight=detection_weight)  # fmt: skip
         loader = BatchLoader(photographs, checkpoint.vocabulary, checkpoint.pieces, checkpoint.model.config,
@@ -111,14 +127,22 @@ def _fresh(config: FCLNConfig, photographs: list[Photograph], pieces: Path, text
     """A network with ImageNet's convolutions, the teacher's piece vectors, and the words of the training phrases."""
     phrases = [p for photo in photographs for ps in photo.phrases for p in ps]
     vocabulary = Vocabulary.from_phrases(phrases, min_count=min_count)
-    with safe_open(pieces, framework="pt") as file:
-        table, names = file.get_tensor("pieces"), json.loads(file.metadata()["pieces"])
-    word_pieces = WordPieces(names)
-    config = dataclasses.replace(config, caffe_strides=strides_on_conv1(backbone_weights))
+    table, word_pieces = _read_pieces(pieces)
+    if table.shape[1] != config.piece_size:
+        raise CheckpointError(f"{pieces} holds vectors of {table.shape[1]} numbers, not of {config.piece_size}.")
+    config = replace(config, caffe_strides=strides_on_conv1(backbone_weights))
     model = new_model(config, vocabulary, word_pieces)
     model.phrases.pieces.copy_(table)
     load_imagenet(model.backbone, config.backbone, backbone_weights)
     return Checkpoint(model, vocabulary, word_pieces, _learn_noun_phrases(photographs, text), Scoring())
+
+
+def _read_pieces(path: Path) -> tuple[torch.Tensor, WordPieces]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor("pieces"), WordPieces(json.loads((file.metadata() or {})["pieces"]))
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a file of scripts.make_piece_vectors ({error}).") from error
 
 
 def _at_size(checkpoint: Checkpoint, image_size: int) -> Checkpoint:
@@ -131,20 +155,25 @@ def _at_size(checkpoint: Checkpoint, image_size: int) -> Checkpoint:
 
 def _learn_noun_phrases(photographs: list[Photograph], text: Path | None) -> NounPhrases:
     """From whole captions and the noun phrases in them: the text folder's, else the photographs' own."""
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     if text:
-        with gzip.open(text / "captions.txt.gz", "rt", encoding="utf-8") as file:
-            captions = file.read().splitlines()
-        with gzip.open(text / "phrases.tsv.gz", "rt", encoding="utf-8") as file:
-            for line in file:
-                count, phrase = line.rstrip("\n").split("\t")
-                counts[phrase] = counts.get(phrase, 0) + int(count)
-    else:
-        captions = [c for photo in photographs for c in photo.captions]
-        for photo in photographs:
-            for phrase in {p for ps in photo.phrases for p in ps}:
-                counts[phrase] = counts.get(phrase, 0) + 1
-    return NounPhrases.learn(captions, counts)
+        try:
+            with gzip.open(text / "captions.txt.gz", "rt", encoding="utf-8") as file:
+                captions = file.read().splitlines()
+            with gzip.open(text / "phrases.tsv.gz", "rt", encoding="utf-8") as file:
+                for line in file:
+                    count, phrase = line.rstrip("\n").split("\t")
+                    counts[phrase] += int(count)
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"{text} does not hold captions.txt.gz and phrases.tsv.gz ({error}).") from error
+        return NounPhrases.learn(captions, counts)
+    captions = []
+    for photo in photographs:
+        said = [f" {' '.join(words_of(caption))} " for caption in photo.captions]
+        for phrase in {p for ps, weak in zip(photo.phrases, photo.weak, strict=True) if not weak for p in ps}:
+            counts[phrase] += sum(f" {' '.join(words_of(phrase))} " in caption for caption in said)
+        captions += said
+    return NounPhrases.learn(captions, +counts)  # without those that no caption says
 
 
 def _cached_features(checkpoint: Checkpoint, photographs: list[Photograph], path: Path, device: str) -> FeatureCache:

@@ -1,0 +1,216 @@
+"""scripts.train: the real command, killed and started again."""
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+from safetensors.torch import load_file
+from small_world import tiny_config, write_backbone, write_json, write_photo, write_pieces, write_world
+
+from fcln.checkpoint import load_checkpoint
+from scripts.train import main
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """A folder with all that the command reads."""
+    folder = tmp_path_factory.mktemp("world")
+    write_world(folder, 6)
+    write_pieces(folder / "pieces.safetensors")
+    write_backbone(folder / "resnet18.safetensors")
+    (folder / "tiny.json").write_text(json.dumps(tiny_config().to_json()))
+    return folder
+
+
+def arguments(world: Path, out: Path, **changes: str | None) -> list[str]:
+    options: dict[str, str | None] = {
+        "photos": world / "photos", "annotations": world / "annotations", "out": out, "config": world / "tiny.json",
+        "pieces": world / "pieces.safetensors", "backbone-weights": world / "resnet18.safetensors", "epochs": 1,
+        "batch-size": 2, "min-count": 1, "device": "cpu",
+    } | changes  # fmt: skip
+    return [part for name, value in options.items() if value is not None for part in (f"--{name}", str(value))]
+
+
+def train(world: Path, out: Path, *flags: str, **changes: str | None) -> Result:
+    return CliRunner().invoke(main, [*arguments(world, out, **changes), *flags])
+
+
+def refusal(result: Result) -> str:
+    """The one sentence of a refused command."""
+    assert result.exit_code in (1, 2) and isinstance(result.exception, SystemExit), result.output
+    return result.stderr.splitlines()[-1]
+
+
+def log_of(out: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{k: v for k, v in line.items() if k != "photographs_per_second"} for line in lines]
+
+
+def test_a_run_leaves_weights_log_and_curves(world, tmp_path):
+    result = train(world, tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [str(tmp_path / "run" / "weights.safetensors")]
+    assert "6 photographs, 3 steps, from step 0, on cpu" in result.stderr
+    checkpoint = load_checkpoint(tmp_path / "run" / "weights.safetensors")
+    assert checkpoint.model.config == tiny_config(caffe_strides=False)  # as the backbone's file says
+    assert set(checkpoint.vocabulary.words) == {"a", "square", "red", "green", "blue", "white"}
+    assert [line["step"] for line in log_of(tmp_path / "run")] == [3]
+    with Image.open(tmp_path / "run" / "losses.png") as picture:
+        assert picture.format == "PNG" and picture.width > 500
+
+
+def test_killed_between_saves_it_goes_on_to_the_same_result(world, tmp_path):
+    """Bit for bit: weights, optimiser and what is logged."""
+    steps = {"epochs": "20", "save-every": "25"}  # 60 steps, a log line every 20
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    assert train(world, undisturbed, **steps).exit_code == 0
+
+    command = [sys.executable, "-m", "scripts.train", *arguments(world, killed, **steps)]
+    threads = str(torch.get_num_threads())  # sums in another order would round otherwise
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as run:
+        while run.poll() is None and not (killed / "log.jsonl").exists():
+            time.sleep(0.01)
+        while run.poll() is None and '"step": 40' not in (killed / "log.jsonl").read_text():
+            time.sleep(0.002)
+        run.kill()
+    assert run.returncode == -9
+    assert not (killed / "weights.safetensors").exists()
+
+    result = train(world, killed, **steps)
+    assert result.exit_code == 0, result.output
+    step = int(re.search(r"60 steps, from step (\d+), on cpu", result.stderr)[1])
+    assert step in (25, 50)  # 50: the kill came late
+    for name in ("state.safetensors", "weights.safetensors"):
+        one, other = load_file(undisturbed / name), load_file(killed / name)
+        assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+    whole, again = log_of(undisturbed), log_of(killed)
+    assert [line["step"] for line in again] == [20, 40, 60]
+    # The window of the save tells of its part after the save only.
+    cut = 40 if step == 25 else 60
+    assert [line for line in again if line["step"] != cut] == [line for line in whole if line["step"] != cut]
+
+
+def test_training_goes_on_from_trained_weights_at_another_size(world, tmp_path):
+    assert train(world, tmp_path / "first").exit_code == 0
+    trained = tmp_path / "first" / "weights.safetensors"
+    changes = {"pieces": None, "config": None, "backbone-weights": None, "start-from": trained, "image-size": "96"}
+    result = train(world, tmp_path / "second", **changes, lr="0", **{"backbone-lr": "0"})
+    assert result.exit_code == 0, result.output
+    first, second = load_checkpoint(trained), load_checkpoint(tmp_path / "second" / "weights.safetensors")
+    assert second.model.config.image_size == 96 and second.vocabulary.words == first.vocabulary.words
+    before, after = first.model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)  # learning rate 0
+
+
+@pytest.mark.parametrize("precision", ["--bfloat16", "--float32"])
+def test_a_frozen_backbone_is_cached(world, tmp_path, precision):
+    changes = {"cache": tmp_path / "features.h5", "backbone-lr": "0"}
+    result = train(world, tmp_path / "run", precision, **changes)
+    assert result.exit_code == 0, result.output
+    assert "features: 100%" in result.stderr and "6/6" in result.stderr
+    again = train(world, tmp_path / "again", precision, **changes)
+    assert again.exit_code == 0 and "6/6" not in again.stderr
+    one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("run", "again"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_cache_of_a_backbone_that_is_trained_is_refused(world, tmp_path):
+    result = train(world, tmp_path / "run", cache=tmp_path / "features.h5")
+    assert "--backbone-lr 0" in refusal(result)
+    assert not (tmp_path / "features.h5").exists()
+
+
+def test_another_recipe_in_the_same_folder_is_refused(world, tmp_path):
+    assert train(world, tmp_path / "run").exit_code == 0
+    weights = (tmp_path / "run" / "weights.safetensors").read_bytes()
+    assert "holds a run of another recipe" in refusal(train(world, tmp_path / "run", lr="0.5"))
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == weights
+
+
+def test_a_photograph_that_cannot_be_decoded_stops_the_run_by_name(world, tmp_path):
+    photos, annotations = write_world(tmp_path, 2)
+    (photos / "2.jpg").write_bytes((photos / "2.jpg").read_bytes()[:200])
+    result = train(world, tmp_path / "run", photos=photos, annotations=annotations)
+    assert f"{photos / '2.jpg'} cannot be decoded" in refusal(result)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"annotations": "{photos}"}, r"region_descriptions.json is missing"),
+        ({"photos": "{annotations}"}, "holds none of the photographs"),
+        ({"pieces": None}, "--pieces or --start-from is needed"),
+        ({"pieces": "{text}"}, "text.json is not a file of scripts.make_piece_vectors"),
+        ({"pieces": "{backbone}"}, "resnet18.safetensors is not a file of scripts.make_piece_vectors"),
+        ({"backbone-weights": "{pieces}"}, "pieces.safetensors does not fit resnet18"),
+        ({"config": "{text}"}, "nor a configuration's JSON file"),
+        ({"config": "huge"}, "neither default nor paper"),
+        ({"config": "default", "pieces": "{pieces}"}, "vectors of 8 numbers, not of 192"),
+        ({"start-from": "{text}"}, "text.json is damaged"),
+        ({"text": "{photos}"}, "does not hold captions.txt.gz"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(world, tmp_path, changes, message):
+    (world / "text.json").write_text("{}")
+    places = {
+        "{photos}": world / "photos", "{annotations}": world / "annotations", "{text}": world / "text.json",
+        "{pieces}": world / "pieces.safetensors", "{backbone}": world / "resnet18.safetensors",
+    }  # fmt: skip
+    result = train(world, tmp_path / "run", **{name: places.get(value, value) for name, value in changes.items()})
+    assert message in refusal(result)
+
+
+def test_noun_phrases_are_learnt_from_the_photographs_captions(world, tmp_path):
+    photos = tmp_path / "photos"
+    said = ["A dog on a couch", "a dog sits on a couch", "the dog with a lamp", "one dog on the couch", "a dog"]
+    regions = [
+        {"x": 0, "y": 0, "width": 20, "height": 20, "phrase": phrase}
+        for phrase in ("a dog", "the dog", "one dog", "a couch", "the couch", "a lamp")
+    ]
+    for image_id in (1, 2):
+        write_photo(photos / f"{image_id}.jpg", (64, 64), [])
+    annotations = write_json(
+        tmp_path / "annotations",
+        image_data=[{"image_id": i, "width": 64, "height": 64} for i in (1, 2)],
+        region_descriptions=[{"id": i, "regions": regions} for i in (1, 2)],
+        captions=[{"image_id": i, "captions": said} for i in (1, 2)],
+        objects=[
+            {"image_id": i, "objects": [{"name": "dog", "x": 30, "y": 30, "width": 9, "height": 9}]} for i in (1, 2)
+        ],
+    )
+    result = train(world, tmp_path / "run", "--weak-labels", photos=photos, annotations=annotations)
+    assert result.exit_code == 0, result.output
+    found = load_checkpoint(tmp_path / "run" / "weights.safetensors").noun_phrases
+    assert found("dog on couch") == ["a dog", "a couch"]
+    assert found.words["dog"].inside == 1 and found.words["dog"].opens == 0 and found.words["on"].inside == 0
+
+
+def test_noun_phrases_are_learnt_from_a_folder_of_text(world, tmp_path):
+    folder = tmp_path / "text"
+    folder.mkdir()
+    with gzip.open(folder / "captions.txt.gz", "wt", encoding="utf-8") as file:
+        file.write("a zebra near the lake\n" * 5)
+    with gzip.open(folder / "phrases.tsv.gz", "wt", encoding="utf-8") as file:
+        file.write("5\ta zebra\n5\tthe lake\n")
+    assert train(world, tmp_path / "run", text=folder).exit_code == 0
+    found = load_checkpoint(tmp_path / "run" / "weights.safetensors").noun_phrases
+    assert found("zebra near lake") == ["a zebra", "the lake"]
+
+
+def test_help_tells_the_command():
+    result = CliRunner().invoke(main, ["--help"])
+    assert result.exit_code == 0 and "python -m scripts.train --photos" in result.output
