@@ -3,7 +3,6 @@
 No pickle: a weights file from a stranger cannot run code.
 """
 
-import hashlib
 import json
 import os
 import zlib
@@ -19,9 +18,7 @@ from fcln.model import FCLN, FCLNConfig
 from fcln.noun_phrases import NounPhrases, WordUse
 from fcln.phrases import WordPieces
 from fcln.vocabulary import Vocabulary
-
-DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default.safetensors"
-_FORMAT = "densecap-search 1"
+from fcln.weights_file import DEFAULT_WEIGHTS, FORMAT, damaged, read_metadata
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ def new_model(config: FCLNConfig, vocabulary: Vocabulary, pieces: WordPieces) ->
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a weights file, whole or not at all; weights as float16."""
     metadata = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "config": json.dumps(checkpoint.model.config.to_json()),
         "vocabulary": json.dumps(checkpoint.vocabulary.words, ensure_ascii=False),
         "pieces": json.dumps(checkpoint.pieces.pieces, ensure_ascii=False),
@@ -75,19 +72,15 @@ def load_checkpoint(path: Path | None = None) -> Checkpoint:
     Raises CheckpointError if it is missing, damaged, or not one of this version's.
     """
     path = path or DEFAULT_WEIGHTS
-    if not path.is_file():
-        raise CheckpointError(f"The weights file {path} does not exist.")
+    metadata = read_metadata(path)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"The weights file {path} is damaged ({error}); fetch it again.") from error
-    if metadata.get("format") != _FORMAT:
-        raise CheckpointError(f"{path} is not a weights file of densecap-search, or of another version.")
+        raise damaged(path, str(error)) from error
     checksum = metadata.pop("checksum", None)
     if checksum is not None and checksum != _checksum(metadata, weights):
-        raise CheckpointError(f"The weights file {path} is damaged (its checksum is wrong); fetch it again.")
+        raise damaged(path, "its checksum is wrong")
     try:
         config = FCLNConfig.from_json(json.loads(metadata["config"]))
         vocabulary = Vocabulary(json.loads(metadata["vocabulary"]))
@@ -113,13 +106,3 @@ def _checksum(metadata: dict[str, str], weights: dict[str, torch.Tensor]) -> str
         value = zlib.crc32(name.encode(), value)
         value = zlib.crc32(weights[name].numpy().tobytes(), value)
     return f"{value:08x}"
-
-
-def checkpoint_digest(path: Path | None = None) -> str:
-    """sha256 of a weights file, hexadecimal: what a collection remembers of the network that filled it."""
-    path = path or DEFAULT_WEIGHTS
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"The weights file {path} cannot be read ({error.strerror}).") from error

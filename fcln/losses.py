@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fcln.boxes import find_offsets, iou
-from fcln.localization import inside, move_anchors
-from fcln.model import FCLN
+from fcln.localization import inside, move_anchors, propose
+from fcln.model import FCLN, FCLNConfig
 from fcln.sampling import sample_boxes
 
 # Paper 3.5: the four of the localization layer and the recognition network 0.1 each, the captions 1.
@@ -150,12 +150,13 @@ def training_losses(
         losses["proposal_box"].append(
             _box_loss(offsets[photo, positive], anchors[positive], truth[sample.matched], config.box_beta)
         )
-        # The recognition network is judged on proposals.
+        # The recognition network is judged on proposals. Drawn from all of them it would hardly ever see what it must
+        # tell apart at test time: negatives that the localization layer likes.
         proposals = move_anchors(anchors, offsets[photo], width, height)
         sample = sample_boxes(
             proposals.detach(),
             truth,
-            allowed,
+            _pool(proposals.detach(), scores[photo].detach(), truth, allowed, config) if config.roi_pool else allowed,
             count=config.rois,
             positive_iou=config.roi_positive_iou,
             negative_iou=config.roi_negative_iou,
@@ -190,6 +191,16 @@ def training_losses(
     regions, phrases = model.embed(codes), model.phrases(batch.phrases)
     with torch.autocast(codes.device.type, enabled=False):  # logits are similarities times 20: bfloat16 is too coarse
         return result | contrastive(regions, boxes, phrases, batch)
+
+
+def _pool(boxes: Tensor, scores: Tensor, truth: Tensor, allowed: Tensor, config: FCLNConfig) -> Tensor:
+    """(A,) bool: the proposals that test time would look at, and the best one of each true box."""
+    scores = scores.masked_fill(~allowed, -torch.inf)
+    before = min(3 * config.roi_pool, int(allowed.sum()))
+    pool = torch.zeros_like(allowed)
+    pool[propose(boxes, scores, count=config.roi_pool, iou=config.proposal_iou, before=before)] = True
+    pool[iou(boxes, truth).masked_fill(~allowed[:, None], -1.0).argmax(0)] = True
+    return pool
 
 
 def _scale_gradient(values: Tensor, share: float) -> Tensor:

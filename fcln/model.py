@@ -42,6 +42,7 @@ class FCLNConfig:
     positive_iou: float = 0.7
     negative_iou: float = 0.3
     rois: int = 48  # proposals a photograph that train the recognition network; the paper: the same B
+    roi_pool: int = 300  # they are drawn from that many which test time would look at; 0, the paper: from all
     roi_positive_iou: float = 0.5  # of those; Girshick 2015's: what is left between 0.3 and 0.7 crowds the best out
     roi_negative_iou: float = 0.5  # the paper: 0.7 and 0.3
     box_gradient: float = 0.01  # share of the captions' gradient that reaches the boxes they sample; the paper: all
@@ -84,6 +85,7 @@ class FCLNConfig:
             lstm_size=512,
             embedding_size=512,
             rois=256,
+            roi_pool=0,
             roi_positive_iou=0.7,
             roi_negative_iou=0.3,
             box_gradient=1.0,

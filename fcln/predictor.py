@@ -11,9 +11,10 @@ from PIL import Image
 
 from fcln.backbone import STRIDE, normalize
 from fcln.boxes import fit
-from fcln.checkpoint import Checkpoint, checkpoint_digest, load_checkpoint
+from fcln.checkpoint import Checkpoint, load_checkpoint
 from fcln.errors import DeviceError, QueryError
 from fcln.vocabulary import words_of
+from fcln.weights_file import checkpoint_digest
 
 # Log-likelihoods are computed for this many regions at a time: bounds memory at any number of regions.
 _CHUNK = 4096
