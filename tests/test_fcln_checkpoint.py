@@ -1,6 +1,5 @@
 """Weights files: one safetensors file with all that the words mean; damage is found and nothing in a file runs."""
 
-import hashlib
 import json
 import pickle
 import shutil
@@ -13,14 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from small_world import tiny_config, vocabulary, word_pieces
 
-from fcln.checkpoint import (
-    Checkpoint,
-    Scoring,
-    checkpoint_digest,
-    load_checkpoint,
-    new_model,
-    save_checkpoint,
-)
+from fcln.checkpoint import Checkpoint, Scoring, load_checkpoint, new_model, save_checkpoint
 from fcln.errors import CheckpointError
 from fcln.noun_phrases import NounPhrases, WordUse
 
@@ -83,10 +75,6 @@ def test_a_loaded_network_computes_what_the_saved_one_did(checkpoint, saved):
     assert torch.equal(a.boxes, b.boxes) and torch.equal(a.codes, b.codes)
 
 
-def test_the_digest_is_sha256_of_the_file(saved):
-    assert checkpoint_digest(saved) == hashlib.sha256(saved.read_bytes()).hexdigest()
-
-
 def test_saving_replaces_a_file_and_leaves_nothing_beside_it(checkpoint, tmp_path):
     path = tmp_path / "below" / "w.safetensors"
     for scoring in (Scoring("embedding"), Scoring("likelihood")):
@@ -98,8 +86,6 @@ def test_saving_replaces_a_file_and_leaves_nothing_beside_it(checkpoint, tmp_pat
 def test_a_missing_file(tmp_path):
     with pytest.raises(CheckpointError, match=r"none\.safetensors does not exist"):
         load_checkpoint(tmp_path / "none.safetensors")
-    with pytest.raises(CheckpointError, match=r"none\.safetensors cannot be read"):
-        checkpoint_digest(tmp_path / "none.safetensors")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])

@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from fcln.checkpoint import checkpoint_digest, load_checkpoint
+from fcln.checkpoint import load_checkpoint
 from fcln.errors import QueryError
 from fcln.language import LanguageModel
 from fcln.predictor import Predictor, Regions
+from fcln.weights_file import checkpoint_digest
 
 
 def photo(width: int, height: int, seed: int = 0) -> Image.Image:
