@@ -19,6 +19,7 @@ from fcln.losses import (
     ContrastiveLoss,
     _box_loss,
     _objectness,
+    _pool,
     training_losses,
 )
 from fcln.model import FCLN, FCLNConfig
@@ -65,6 +66,23 @@ def test_box_loss_is_linear_beyond_beta():
     box, offsets = torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([[0.5, 0.0, 0.0, 0.0]])
     assert_close(_box_loss(offsets, box, box, 1.0).item(), 0.125 / 4)
     assert_close(_box_loss(offsets, box, box, 1 / 9).item(), (0.5 - 1 / 18) / 4, atol=1e-6, rtol=0)
+
+
+def test_the_pool_is_what_test_time_would_look_at_and_the_best_of_each_truth():
+    boxes = torch.tensor(
+        [
+            [0.0, 0.0, 10.0, 10.0],
+            [0.0, 0.0, 10.0, 8.0],  # IoU 0.8 with the first, which scores higher
+            [50.0, 0.0, 60.0, 10.0],
+            [80.0, 0.0, 90.0, 10.0],  # a third good one, where two are looked at
+            [20.0, 20.0, 28.0, 30.0],  # hardly scored, and best on the true box
+            [20.0, 20.0, 30.0, 30.0],  # on it exactly, in the padding
+        ]
+    )
+    scores = torch.tensor([0.9, 0.8, 0.7, 0.6, -5.0, 3.0])
+    allowed = torch.tensor([True] * 5 + [False])
+    pool = _pool(boxes, scores, torch.tensor([[20.0, 20.0, 30.0, 30.0]]), allowed, tiny_config(roi_pool=2))
+    assert pool.tolist() == [True, False, True, False, True, False]
 
 
 def batch_of(boxes: list[list[list[float]]], phrases: list[tuple[int, int, bool]], **changes) -> Batch:
