@@ -89,9 +89,9 @@ class Predictor:
         with torch.autocast(self.device.type, torch.bfloat16):
             features = self._model.features(batch.contiguous(memory_format=torch.channels_last))
             detections = self._model.detect(features, sizes, max_regions=max_regions)
-        codes = torch.cat([d.codes for d in detections])
+            codes = torch.cat([d.codes for d in detections])
+            tokens = self._model.language.generate(codes, length=self.config.max_words).cpu()
         embeddings = self._model.embed(codes).cpu().numpy()
-        tokens = self._model.language.generate(codes, length=self.config.max_words).cpu()
         phrases = [self._vocabulary.decode(row) for row in tokens.tolist()]
         found, start = [], 0
         for image, detection in zip(images, detections, strict=True):
