@@ -41,5 +41,6 @@ setup(
         "demo": ["scikit-image>=0.24", "scikit-learn>=1.5"],  # the photographs in their wheels
     },
     entry_points={"console_scripts": ["indexer = indexer.cli:main", "search = search.cli:main"]},
-    classifiers=["Private :: Do Not Upload", "Programming Language :: Python :: 3.11"],  # the name `search` is not ours to publish
+    # The names of the packages are too general to publish: a stranger's `search` would be overwritten.
+    classifiers=["Private :: Do Not Upload", "Programming Language :: Python :: 3.11"],
 )
