@@ -70,6 +70,11 @@ def test_without_negatives_all_others_serve():
     assert sorted(sample.indices[sample.positives :].tolist()) == [1, 2]
 
 
+def test_the_forced_positive_is_not_among_them():
+    sample = draw([height(0.5), height(0.4)], TRUTH)
+    assert (sample.indices.tolist(), sample.positives) == ([0, 1], 1)
+
+
 def test_boxes_that_are_not_allowed_are_never_drawn():
     boxes = [height(1.0), height(0.9), height(0.8), FAR, [300.0, 0.0, 310.0, 10.0]]
     sample = draw(boxes, TRUTH, allowed=[False, True, True, False, True])
