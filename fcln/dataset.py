@@ -227,7 +227,7 @@ class BatchLoader:
         """The batch of these photographs; key fixes everything that is drawn by chance."""
         rng = random.Random("/".join(map(str, key)))
         flips = [self.flip and rng.random() < 0.5 for _ in indices]
-        boxes, captions, texts, photo_of, box_of, group, sizes = [], [], [], [], [], [], []
+        boxes, captions, texts, photo_of, boxes_of, group, sizes = [], [], [], [], [], [], []
         for n, (index, flipped) in enumerate(zip(indices, flips, strict=True)):
             photo = self.photographs[index]
             width, height = self._shape(photo)
@@ -239,11 +239,14 @@ class BatchLoader:
                 scaled = torch.stack([width - scaled[:, 2], scaled[:, 1], width - scaled[:, 0], scaled[:, 3]], 1)
             boxes.append(scaled)
             captions.append(self._captions(photo, rng, flipped))
-            for text, box, in_group in self._phrases(photo, rng):
+            for text, named, in_group in self._phrases(photo, rng):
                 texts.append(mirror(text) if flipped else text)
                 photo_of.append(n)
-                box_of.append(box)
+                boxes_of.append(named)
                 group.append(in_group)
+        phrase_boxes = torch.zeros(len(texts), max(map(len, boxes)), dtype=torch.bool)
+        for q, named in enumerate(boxes_of):
+            phrase_boxes[q, named] = True
         also = torch.zeros(len(texts), len(indices), dtype=torch.bool)
         sets = [self._sets[i] for i in indices]
         for q, (text, owner) in enumerate(zip(texts, photo_of, strict=True)):
@@ -259,7 +262,7 @@ class BatchLoader:
             captions=captions,
             phrases=self.pieces.encode(texts),
             phrase_photo=torch.tensor(photo_of),
-            phrase_box=torch.tensor(box_of),
+            phrase_boxes=phrase_boxes,
             phrase_group=torch.tensor(group),
             also_true=also,
             names=[str(self.photographs[i].path) for i in indices],
@@ -278,22 +281,25 @@ class BatchLoader:
         return tokens
 
     @staticmethod
-    def _phrases(photo: Photograph, rng: random.Random) -> list[tuple[str, int, bool]]:
-        """(phrase, its box or -1, part of the photograph's query): distinct phrases, longer ones likelier."""
-        pool = {p.lower(): (p, box) for box, ps in enumerate(photo.phrases) if not photo.weak[box] for p in ps}
-        entries = list(pool.values())
+    def _phrases(photo: Photograph, rng: random.Random) -> list[tuple[str, list[int], bool]]:
+        """(phrase, its boxes, part of the photograph's query): distinct phrases, longer ones likelier."""
+        pool: dict[str, tuple[str, set[int]]] = {}
+        for box, phrases in enumerate(photo.phrases):
+            for phrase in phrases if not photo.weak[box] else ():
+                pool.setdefault(phrase.lower(), (phrase, set()))[1].add(box)
+        entries = [(phrase, sorted(boxes)) for phrase, boxes in pool.values()]
         weights = [min(3, len(words_of(p))) + 1e-3 for p, _ in entries]
         # Weighted draw without replacement: the largest of u^(1/w).
         entries = [
             e for _, e in sorted(zip((rng.random() ** (1 / w) for w in weights), entries, strict=True), reverse=True)
         ]
-        chosen = [(p, box, n < _GROUP) for n, (p, box) in enumerate(entries[:_PHRASES])]
+        chosen = [(p, boxes, n < _GROUP) for n, (p, boxes) in enumerate(entries[:_PHRASES])]
         weak = [box for box, is_weak in enumerate(photo.weak) if is_weak]
         if weak and len(chosen) < _PHRASES:
             box = rng.choice(weak)
-            chosen.append((photo.phrases[box][0], box, False))
+            chosen.append((photo.phrases[box][0], [box], False))
         if photo.captions:
-            chosen.append((rng.choice(photo.captions), -1, False))
+            chosen.append((rng.choice(photo.captions), [], False))
         return chosen
 
     def _pixels_or_features(self, indices: Sequence[int], flips: Sequence[bool]) -> tuple[Tensor | None, Tensor | None]:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fcln.vocabulary import END, PAD, START
+from fcln.vocabulary import END, PAD, START, UNK
 
 
 class LanguageModel(nn.Module):
@@ -49,7 +49,7 @@ class LanguageModel(nn.Module):
 
     @torch.no_grad()
     def generate(self, codes: Tensor, *, length: int) -> Tensor:
-        """The greedy phrase of each code: (N, code) -> (N, length) int64 word ids, PAD from the end on."""
+        """The greedy phrase of each code, UNK left out: (N, code) -> (N, length) int64 word ids, PAD from the end on."""
         tokens = torch.full((len(codes), length), PAD, device=codes.device)
         _, state = self.lstm(F.relu(self.image(codes))[:, None])
         word = torch.full((len(codes),), START, device=codes.device)
@@ -57,7 +57,7 @@ class LanguageModel(nn.Module):
         for step in range(length):
             hidden, state = self.lstm(self.words(word)[:, None], state)
             logits = self.output(hidden[:, 0])
-            logits[:, [PAD, START]] = -torch.inf
+            logits[:, [PAD, START, UNK]] = -torch.inf  # the likeliest word that has a spelling
             word = logits.argmax(1)
             open_ = open_ & (word != END)
             if not open_.any():

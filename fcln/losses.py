@@ -40,7 +40,7 @@ class Batch:
     captions: list[Tensor]  # B of (G, T) int64: one phrase of each box, padded with 0
     phrases: Tensor  # (Q, T) int64 word pieces of the batch's phrases, padded with 0
     phrase_photo: Tensor  # (Q,) int64, photograph of each phrase, 0..B-1
-    phrase_box: Tensor  # (Q,) int64, box of each phrase in its photograph; -1: the whole photograph
+    phrase_boxes: Tensor  # (Q, most G) bool, the boxes of each phrase in its photograph; none: all of the photograph
     phrase_group: Tensor  # (Q,) bool, phrases that make up their photograph's query of several phrases
     also_true: Tensor  # (Q, B) bool, other photographs that are known to have the same phrase
     names: list[str]  # B photographs' names, for messages
@@ -56,7 +56,7 @@ class Batch:
             captions=[self.captions[photo]],
             phrases=self.phrases[mine],
             phrase_photo=torch.zeros_like(self.phrase_photo[mine]),
-            phrase_box=self.phrase_box[mine],
+            phrase_boxes=self.phrase_boxes[mine],
             phrase_group=self.phrase_group[mine],
             also_true=self.also_true[mine, photo : photo + 1],
             names=[self.names[photo]],
@@ -69,7 +69,7 @@ class ContrastiveLoss(nn.Module):
     photographs: the score that retrieval ranks by (mean over a photograph's phrases of the best region's similarity),
     cross-entropy both ways against the batch's other photographs: the thing that is measured.
     phrases: the same for each single phrase, caption or not, against the other photographs.
-    grounding: of its photograph's regions, the phrase must pick those that overlap its box.
+    grounding: of its photograph's regions, the phrase must pick those that overlap a box of it.
     """
 
     def __init__(self) -> None:
@@ -108,10 +108,11 @@ class ContrastiveLoss(nn.Module):
         terms = []
         for photo, truth in enumerate(batch.boxes):
             mine = (batch.phrase_photo == photo).nonzero()[:, 0]
-            box = batch.phrase_box[mine]
+            asked = batch.phrase_boxes[mine, : len(truth)]  # (q, G)
             whole = torch.cat([boxes.new_zeros(2), batch.sizes[photo]])[None]
-            wanted = torch.cat([truth, whole])[box]  # -1 takes the last: the whole photograph
-            overlap = iou(wanted, boxes[photo].detach())  # (q, R)
+            asked = torch.cat([asked, ~asked.any(1, keepdim=True)], dim=1)  # (q, G + 1)
+            every = iou(torch.cat([truth, whole]), boxes[photo].detach())  # (G + 1, R)
+            overlap = (every * asked[..., None]).amax(1)  # (q, R): with the best of a phrase's boxes
             right = overlap * (overlap >= torch.minimum(overlap.amax(1, keepdim=True), overlap.new_tensor(_ANSWERS)))
             right = right / right.sum(1, keepdim=True).clamp(min=1e-6)
             terms.append(-(right * F.log_softmax(logits[mine, photo], dim=1)).sum(1))

@@ -229,9 +229,10 @@ def test_phrases_name_their_photograph_and_box(tmp_path):
     batch = loader(photographs, batch_size=1).batch([0], (1,))
     assert batch.phrase_photo.tolist() == [0] * 8  # seven of the eight, and the caption
     assert batch.phrase_group.tolist() == [True] * 4 + [False] * 4  # a query of four, as in the paper
-    assert batch.phrase_box.tolist()[-1] == -1  # the caption is of the whole photograph
+    assert not batch.phrase_boxes[-1].any()  # the caption is of the whole photograph
     letters = [PIECE_OF[i] for i in batch.phrases[:7, 1].tolist()]
-    assert [f"a {letter}" for letter in letters] == [photographs[0].phrases[b][0] for b in batch.phrase_box[:7]]
+    boxes = batch.phrase_boxes[:7].int().argmax(1)
+    assert [f"a {letter}" for letter in letters] == [photographs[0].phrases[box][0] for box in boxes]
     assert len(set(letters)) == 7
 
 
@@ -246,7 +247,21 @@ def test_weak_labels_are_asked_for_but_not_in_the_query(tmp_path):
     )
     photographs = load_photographs(tmp_path / "photos", tmp_path / "a", weak_labels=True)
     batch = loader(photographs, batch_size=1).batch([0], (1,))
-    assert batch.phrase_box.tolist() == [0, 1] and batch.phrase_group.tolist() == [True, False]
+    assert batch.phrase_boxes.tolist() == [[True, False], [False, True]] and batch.phrase_group.tolist() == [
+        True,
+        False,
+    ]
+
+
+def test_a_phrase_has_all_of_its_boxes(tmp_path):
+    photographs = one_photo(
+        tmp_path,
+        region((0, 0, 20, 20), "Two squares"),
+        region((0, 0, 20, 20), "a red square"),
+        region((30, 0, 20, 20), "two squares"),
+    )
+    batch = loader(photographs, batch_size=1).batch([0], (1,))
+    assert sorted(batch.phrase_boxes.tolist()) == [[True, False], [True, True]]
 
 
 def test_phrases_that_hold_for_other_photographs_too(tmp_path):

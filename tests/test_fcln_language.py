@@ -95,7 +95,7 @@ def greedy(language: LanguageModel, code: Tensor, length: int) -> list[int]:
     words: list[int] = []
     while len(words) < length:
         shares = next_words(language, code, words)
-        word = max((w for w in range(WORDS) if w not in (PAD, START)), key=shares.__getitem__)
+        word = max((w for w in range(WORDS) if w not in (PAD, START, UNK)), key=shares.__getitem__)
         if word == END:
             break
         words.append(word)

@@ -86,7 +86,7 @@ def test_the_pool_is_what_test_time_would_look_at_and_the_best_of_each_truth():
 
 
 def batch_of(boxes: list[list[list[float]]], phrases: list[tuple[int, int, bool]], **changes) -> Batch:
-    """A batch of 100x100 photographs for the contrastive losses. phrases: photograph, box, in its query."""
+    """A batch of 100x100 photographs for the contrastive losses. phrases: photograph, box or -1, in its query."""
     values = {
         "images": None,
         "features": None,
@@ -95,7 +95,7 @@ def batch_of(boxes: list[list[list[float]]], phrases: list[tuple[int, int, bool]
         "captions": [],
         "phrases": torch.zeros(len(phrases), 1, dtype=torch.int64),
         "phrase_photo": torch.tensor([p for p, _, _ in phrases]),
-        "phrase_box": torch.tensor([b for _, b, _ in phrases]),
+        "phrase_boxes": torch.tensor([[b == n for n in range(max(map(len, boxes)))] for _, b, _ in phrases]),
         "phrase_group": torch.tensor([g for _, _, g in phrases]),
         "also_true": torch.zeros(len(phrases), len(boxes), dtype=torch.bool),
         "names": [f"{n}.jpg" for n in range(len(boxes))],
