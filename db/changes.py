@@ -1,20 +1,18 @@
 """What one commit does to the rows of photos.db, and the segment that belongs to it."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
-from sqlalchemy import Select, bindparam, delete, exists, func, insert, select, text, update
+from sqlalchemy import bindparam, delete, exists, insert, select, text, update
 from sqlalchemy.orm import Session
 
-from db.features import SegmentFolder
-from db.models import Meta, Photo, Region, Segment
+from db.checksums import features_crc32, regions_crc32
+from db.features import SegmentFile, SegmentFolder
+from db.models import IndexFile, Meta, Photo, Region, Segment
 from db.records import FailedFile, ModelIdentity, NewPath, NewPhoto
-
-
-def among(ids: Iterable[int]) -> Select[tuple[int]]:
-    """`column.in_(among(ids))` for any number of ids: SQLite limits the parameters of a statement."""
-    return select(func.json_each(json.dumps([int(some_id) for some_id in ids])).table_valued("value").c.value)
+from db.snapshot import SavedIndex
+from db.store import among
 
 
 def check(photo: NewPhoto, model: ModelIdentity) -> None:
@@ -112,26 +110,15 @@ def add(session: Session, folder: SegmentFolder, photos: Sequence[NewPhoto]) -> 
         return
     counts = [len(photo.phrases) for photo in photos]
     first_rows = np.cumsum([0, *counts]).tolist()
-    photo_id, region_id, segment_id = (_next_id(session, table) for table in ("photo", "region", "segment"))
+    photo_id, region_id, segment_id = (next_id(session, table) for table in ("photo", "region", "segment"))
     segment = folder.write(
         segment_id,
         np.arange(region_id, region_id + first_rows[-1]),
         np.concatenate([photo.codes for photo in photos]),
         np.concatenate([photo.embeddings for photo in photos]),
     )
-    session.execute(
-        insert(Segment),
-        [
-            {
-                "id": segment.id,
-                "rows": segment.rows,
-                "size": segment.size,
-                "sha256": segment.sha256,
-                "codes_offset": segment.codes_offset,
-                "embeddings_offset": segment.embeddings_offset,
-            }
-        ],
-    )
+    session.execute(insert(Segment), [asdict(segment)])
+    phrases = [[_storable(phrase) for phrase in photo.phrases] for photo in photos]
     session.execute(
         insert(Photo),
         [
@@ -148,6 +135,15 @@ def add(session: Session, folder: SegmentFolder, photos: Sequence[NewPhoto]) -> 
                 "region_count": count,
                 "segment_id": segment_id,
                 "first_row": first_row,
+                "features_crc32": features_crc32(photo.codes, photo.embeddings),
+                "regions_crc32": regions_crc32(
+                    photo.digest.encode(),
+                    photo.width,
+                    photo.height,
+                    region_id + first_row,
+                    np.column_stack([photo.boxes, photo.scores]),
+                    [phrase.encode() for phrase in phrases[number]],
+                ),
             }
             for number, (photo, count, first_row) in enumerate(zip(photos, counts, first_rows))
         ],
@@ -160,10 +156,12 @@ def add(session: Session, folder: SegmentFolder, photos: Sequence[NewPhoto]) -> 
                 "photo_id": photo_id + number,
                 **dict(zip(("x1", "y1", "x2", "y2"), box)),
                 "score": score,
-                "phrase": _storable(phrase),
+                "phrase": phrase,
             }
             for number, (photo, first_row) in enumerate(zip(photos, first_rows))
-            for row, (box, score, phrase) in enumerate(zip(photo.boxes.tolist(), photo.scores.tolist(), photo.phrases))
+            for row, (box, score, phrase) in enumerate(
+                zip(photo.boxes.tolist(), photo.scores.tolist(), phrases[number])
+            )
         ],
     )
 
@@ -187,6 +185,40 @@ def add_failed(session: Session, files: Sequence[FailedFile]) -> None:
         )
 
 
+def remove_regions(session: Session, region_ids: Iterable[int]) -> None:
+    """Remove regions that are of no photograph."""
+    session.connection().execute(delete(Region).where(Region.id.in_(among(region_ids))))
+
+
+def describe_again(session: Session, photo_ids: Iterable[int], reason: str) -> None:
+    """Turn described photographs into files that failed, of a size that no file has: the next build looks at them."""
+    connection = session.connection()
+    connection.execute(delete(Region).where(Region.photo_id.in_(among(photo_ids))))
+    none_of = dict.fromkeys(
+        ("width", "height", "first_region_id", "region_count", "segment_id", "first_row", "features_crc32",
+         "regions_crc32")
+    )  # fmt: skip
+    connection.execute(
+        update(Photo).where(Photo.id.in_(among(photo_ids))).values(size=-1, reason=_storable(reason), **none_of)
+    )
+
+
+def place(session: Session, segment: SegmentFile, places: Sequence[Mapping[str, int]]) -> None:
+    """Say that the features of photographs are in this new segment.
+
+    places: `id`, `first_row` and `features_crc32` of each.
+    """
+    session.execute(insert(Segment), [asdict(segment)])
+    session.execute(update(Photo), [{"segment_id": segment.id, **a_place} for a_place in places])
+
+
+def replace_indexes(session: Session, replaced: Iterable[int], files: Sequence[SavedIndex]) -> None:
+    """FAISS files for others."""
+    session.connection().execute(delete(IndexFile).where(IndexFile.id.in_(among(replaced))))
+    if files:
+        session.execute(insert(IndexFile), [asdict(file) for file in files])
+
+
 def finish(session: Session) -> None:
     """Forget the segments that no photograph needs any more, and count the commit.
 
@@ -197,7 +229,7 @@ def finish(session: Session) -> None:
     connection.execute(update(Meta).values(revision=Meta.revision + 1))
 
 
-def _next_id(session: Session, table: str) -> int:
+def next_id(session: Session, table: str) -> int:
     """The id that AUTOINCREMENT would give. Asked for, not left to SQLite: the segment is written before its rows."""
     last = session.execute(text("SELECT seq FROM sqlite_sequence WHERE name = :table"), {"table": table}).scalar()
     return (last or 0) + 1

@@ -1,53 +1,36 @@
 """Collection: photographs, their regions and their vectors as one unit, with one commit point."""
 
 import logging
+import shutil
+from collections.abc import Collection as Ids
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import select
 
-from db import changes
-from db.cache import SavedIndex, Snapshot, VectorCache
-from db.errors import CheckpointMismatch, CollectionError, CollectionMissing
-from db.features import Extents, SegmentFile, SegmentFolder
+from db import backup, changes, compaction, succession
+from db.cache import Target
+from db.contents import SEGMENTS, Contents
+from db.errors import CheckpointMismatch, CollectionDamaged, CollectionError
 from db.files import sync_folder
+from db.inspection import Findings, inspect
 from db.lock import ReaderLock, WriterLock, alone
-from db.migrations import check_version, migrate, schema_version
-from db.models import Build, Meta, Photo, Region, Root, Segment
-from db.records import (
-    BuildRecord,
-    FailedFile,
-    Features,
-    ModelIdentity,
-    NewPath,
-    NewPhoto,
-    PhotoRow,
-    PhotoStat,
-    RegionRow,
-)
+from db.models import Build, Root
+from db.opening import DATABASE, LOCK, READERS, make_folder, missing, prepare, read_model
+from db.records import CompactionReport, FailedFile, IndexReport, ModelIdentity, NewPath, NewPhoto
+from db.snapshot import SavedIndex, Snapshot, read_segments
 from db.store import Store, plain_errors
-
-if TYPE_CHECKING:
-    from db.vectors import VectorIndex
 
 logger = logging.getLogger(__name__)
 
-DATABASE = "photos.db"
-SEGMENTS = "features"
-LOCK = "lock"
-READERS = "readers"
-
 # A build that runs for days saves the FAISS file now and then, or every reader would have to bring days of regions
-# up to date in memory: when this many regions are new, and a quarter of all.
+# up to date in memory.
 SAVE_AFTER_REGIONS = 100_000
 
 
-class Collection:
+class Collection(Contents):
     """A folder with a database, feature segments and a FAISS file. Use it as a context manager.
 
     A reader sees the last commit at the time it was opened, whatever a writer does meanwhile, until `refresh`. One
@@ -56,34 +39,32 @@ class Collection:
     Every method raises CollectionError (or a kind of it) when the disk refuses or a file turns out damaged.
     """
 
-    path: Path
-    model: ModelIdentity
-
     def __init__(self, path: Path, store: Store, lock: WriterLock | ReaderLock, model: ModelIdentity):
         """Use `open`."""
-        self.path = path
-        self.model = model
-        self._store = store
+        super().__init__(path, store, model)
         self._lock = lock
         self._writes = isinstance(lock, WriterLock)
-        self._segments = SegmentFolder(path / SEGMENTS, code_size=model.code_size, embedding_size=model.embedding_size)
-        self._cache = VectorCache(path, self._segments, model.embedding_size)
-        self._unsaved_regions = 0  # added since the FAISS file was saved, or since opening
+        self._unsaved_regions = 0  # added since FAISS files were saved, or since opening
         self._closed = False
-        self._loaded_snapshot: Snapshot | None = None
-        self._index: VectorIndex | None = None
 
     @classmethod
     def open(
-        cls, path: Path, *, write: bool = False, create: bool = False, model: ModelIdentity | None = None
+        cls,
+        path: Path,
+        *,
+        write: bool = False,
+        create: bool = False,
+        model: ModelIdentity | None = None,
+        clean_up: bool = True,
     ) -> "Collection":
         """Open the collection in the folder `path`.
 
         Args:
-            write: be its one writer. Cleans up after a writer that was killed, and replaces a FAISS file that is
-                missing or damaged, with a warning.
+            write: be its one writer.
             create: make the collection if there is none; needs `write` and `model`.
             model: the checkpoint that is going to be used with it; None: any.
+            clean_up: as a writer, delete what a killed one left behind, and make FAISS files that are missing or
+                damaged anew, with a warning. Without, a collection opens whose segments are damaged too.
 
         Raises:
             CollectionMissing, CollectionLocked, CheckpointMismatch, SchemaTooNew, CollectionDamaged
@@ -95,22 +76,23 @@ class Collection:
         with plain_errors(path):
             if not (path / DATABASE).exists():
                 if not create:
-                    raise _missing(path)
-                _make_folder(path)
+                    raise missing(path)
+                make_folder(path)
             lock = WriterLock(path / LOCK) if write else ReaderLock(path / READERS)
             store = Store(path / DATABASE, write=write)
             try:
-                with store.session() as session:
-                    stored = _prepare(session, path, write=write, create=model if create else None)
+                stored = prepare(store, write=write, create=model if create else None)
                 if model is not None and model != stored:
                     raise CheckpointMismatch(
-                        f"the collection {path} was built with the checkpoint {stored.digest[:12]}, not with "
-                        f"{model.digest[:12]}: use that one, or build a collection of its own for this one"
+                        f"The collection {path} was described by the checkpoint {stored.digest[:12]}, not by "
+                        f"{model.digest[:12]}: use that one, or move the collection over with "
+                        "`indexer build --redescribe`."
                     )
                 collection = cls(path, store, lock, stored)
                 if write:
                     sync_folder(path)  # photos.db may be new
-                    collection._clean_up()
+                    if clean_up:
+                        collection._clean_up()
             except BaseException:
                 store.close()
                 lock.release()
@@ -131,12 +113,31 @@ class Collection:
             return
         self._closed = True
         try:
-            if self._writes and self._meta().index_revision != self.revision:
+            if self._writes and not self._snapshot().saved:
                 self._try_to_save_index()
         finally:
             self._forget_loaded()
             self._store.close()
             self._lock.release()
+
+    def refresh(self) -> None:
+        """Move a reader to the last commit. A writer is always there.
+
+        Raises:
+            CheckpointMismatch: the collection is of another checkpoint now.
+        """
+        if not self._writes:
+            before = self.revision
+            self._store.refresh()
+            if self.revision != before:
+                self._forget_loaded()
+                with self._store.session() as session:
+                    model = read_model(session)
+                if model != self.model:
+                    raise CheckpointMismatch(
+                        f"The collection {self.path} has moved from the checkpoint {self.model.digest[:12]} to "
+                        f"{model.digest[:12]}: open it again with that one."
+                    )
 
     # -- writing: one transaction each, and its commit is the only commit point
 
@@ -198,261 +199,219 @@ class Collection:
         finally:
             self._forget_loaded()
         self._unsaved_regions += sum(len(photo.phrases) for photo in new)
-        if self._unsaved_regions >= SAVE_AFTER_REGIONS and self._unsaved_regions >= self.region_count() / 4:
+        if self._unsaved_regions >= SAVE_AFTER_REGIONS:
             self._try_to_save_index()
 
     def save_index(self) -> None:
-        """Write the FAISS file as a new generation, unless the current one is up to date."""
+        """Write the FAISS files that lack regions or hold regions that are gone; few or none."""
         self._require_writer()
-        with plain_errors(self.path):
-            saved = self._cache.save(self._snapshot())
+        snapshot = self._snapshot()
+        for target in self._cache.targets(snapshot):
+            files = [self._write_index(target, snapshot)] if target.extents.region_count else []
             with self._store.session() as session:
-                session.connection().execute(
-                    update(Meta).values(
-                        index_generation=saved.generation,
-                        index_revision=saved.revision,
-                        index_lists=saved.lists,
-                        index_size=saved.size,
-                        index_sha256=saved.sha256,
-                    )
-                )
+                changes.replace_indexes(session, [target.replaced.id] if target.replaced else [], files)
         self._unsaved_regions = 0
         self._forget_loaded()
         self._sweep()
 
     def record_build(self, counts: Mapping[str, int], *, seconds: float) -> None:
-        """Remember a finished build: its counts under the indexer's names, and how long it took."""
+        """Remember a finished build: its counts under the indexer's names, and how long it took.
+
+        If the build changed anything, a copy of photos.db is kept beside it, for `verify` to restore.
+        """
         self._require_writer()
         finished_at = datetime.now(UTC).isoformat(timespec="seconds")
         with self._store.session() as session:
             session.add(Build(finished_at=finished_at, seconds=seconds, counts=dict(counts)))
+        self._keep_copy()
 
-    # -- reading
+    # -- maintenance
 
-    @property
-    def revision(self) -> int:
-        """The number of the commit that this Collection sees: how many there were before, and itself."""
-        return self._meta().revision
+    def compact(self) -> CompactionReport:
+        """Merge small segments into large ones and drop the rows of photographs that are gone. Ids stay.
 
-    def refresh(self) -> None:
-        """Move a reader to the last commit. A writer is always there."""
-        if not self._writes:
-            before = self.revision
-            self._store.refresh()
-            if self.revision != before:
-                self._forget_loaded()
-
-    def roots(self) -> dict[int, Path]:
-        """Root id -> folder, in the order they were added."""
-        with self._store.session() as session:
-            rows = session.execute(select(Root.id, Root.path).order_by(Root.id))
-            return {root_id: Path(path) for root_id, path in rows}
-
-    def known(self, root_id: int) -> dict[str, PhotoStat]:
-        """Every remembered file of a root by its relative path, failed ones too."""
-        columns = (Photo.id, Photo.path, Photo.size, Photo.mtime_ns, Photo.digest, Photo.reason)
-        with self._store.session() as session:
-            rows = session.execute(select(*columns).where(Photo.root_id == root_id))
-            return {row.path: PhotoStat(*row) for row in rows}
-
-    def find_digest(self, digest: str) -> int | None:
-        """The id of a described photograph with this content (the first one added), if there is one."""
-        described = Photo.reason.is_(None)
-        with self._store.session() as session:
-            return session.scalar(select(func.min(Photo.id)).where(Photo.digest == digest, described))
-
-    def last_build(self) -> BuildRecord | None:
-        """The last build that finished."""
-        with self._store.session() as session:
-            row = session.scalar(select(Build).order_by(Build.id.desc()).limit(1))
-            return BuildRecord(datetime.fromisoformat(row.finished_at), row.seconds, row.counts) if row else None
-
-    def photo_count(self) -> int:
-        """Described photographs."""
-        with self._store.session() as session:
-            return session.scalar(select(func.count()).where(Photo.reason.is_(None))) or 0
-
-    def region_count(self) -> int:
-        with self._store.session() as session:
-            return session.scalar(select(func.sum(Photo.region_count))) or 0
-
-    def photo_ids(self) -> np.ndarray:
-        """(P,) int64: all described photographs, ascending."""
-        return np.sort(self._snapshot().extents.photo_ids)
-
-    def photo_ids_of(self, region_ids: np.ndarray) -> np.ndarray:
-        """(N,) int64: the photograph of each of N regions.
+        One commit for each new segment. Killed at any moment, what was committed is done, and compacting again ends
+        where it would have ended. Old segments are deleted at the end, or once nobody reads any more: until then the
+        features take up to twice their place.
 
         Raises:
-            KeyError: an id that is not known.
+            CollectionDamaged: a segment is missing or altered; what was merged before stays merged.
         """
-        extents = self._snapshot().extents
-        return extents.photo_ids[extents.positions_of(np.asarray(region_ids, np.int64))]
-
-    def photos(self, photo_ids: Sequence[int] | np.ndarray) -> list[PhotoRow]:
-        """Described photographs, in the order asked.
-
-        Raises:
-            KeyError: an id that is not known.
-        """
-        columns = (Photo.id, Photo.root_id, Photo.path, Photo.width, Photo.height)
-        roots = self.roots()
-        with self._store.session() as session:
-            rows = session.execute(
-                select(*columns).where(Photo.id.in_(changes.among(photo_ids)), Photo.reason.is_(None))
-            )
-            found = {row.id: PhotoRow(row.id, roots[row.root_id] / row.path, row.width, row.height) for row in rows}
-        return [found[int(photo_id)] for photo_id in photo_ids]
-
-    def regions(self, region_ids: Sequence[int] | np.ndarray) -> list[RegionRow]:
-        """Regions, in the order asked.
-
-        Raises:
-            KeyError: an id that is not known.
-        """
-        columns = (Region.id, Region.photo_id, Region.x1, Region.y1, Region.x2, Region.y2, Region.score, Region.phrase)
-        with self._store.session() as session:
-            rows = session.execute(select(*columns).where(Region.id.in_(changes.among(region_ids))))
-            found = {
-                region_id: RegionRow(region_id, photo_id, (x1, y1, x2, y2), score, phrase)
-                for region_id, photo_id, x1, y1, x2, y2, score, phrase in rows
-            }
-        return [found[int(region_id)] for region_id in region_ids]
-
-    def features(self, photo_ids: Sequence[int] | np.ndarray | None = None) -> Features:
-        """Codes and embeddings of these photographs (each once), or of all.
-
-        Raises:
-            KeyError: an id that is not known or was not described.
-            CollectionDamaged: a segment is missing or was cut off.
-        """
+        self._require_writer()
         snapshot = self._snapshot()
-        extents = snapshot.extents
-        if photo_ids is not None:
-            extents = extents.of_photos(np.asarray(photo_ids, np.int64))
-        with plain_errors(self.path):
-            codes = self._segments.read("codes", extents, snapshot.segments)
-            embeddings = self._segments.read("embeddings", extents, snapshot.segments)
-        return Features(
-            region_ids=extents.region_ids(),
-            photo_ids=np.repeat(extents.photo_ids, extents.counts),
-            codes=codes,
-            embeddings=embeddings.astype(np.float32),
+        before = list(snapshot.segments.values())
+        row_size = 2 * (self.model.code_size + self.model.embedding_size)
+        for extents in compaction.plan(snapshot.extents, snapshot.segments, row_size):
+            try:
+                with self._store.session() as session:
+                    compaction.merge(session, self._segments, extents, snapshot.segments)
+                    changes.finish(session)
+            finally:
+                self._forget_loaded()
+        self._keep_copy()
+        self._sweep()
+        after = list(self._snapshot().segments.values())
+        return CompactionReport(
+            segments_before=len(before),
+            segments_after=len(after),
+            bytes_before=sum(segment.size for segment in before),
+            bytes_after=sum(segment.size for segment in after),
+            rows_dropped=sum(segment.rows for segment in before) - sum(segment.rows for segment in after),
         )
 
-    def nearest(self, vectors: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The k regions nearest to each vector.
+    def rebuild_index(self) -> IndexReport:
+        """Make all FAISS files anew from the segments, and measure how well they find.
+
+        Files are of the kind that suits the number of regions. The same collection gives the same files.
+
+        Raises:
+            CollectionDamaged: a segment is missing or altered.
+        """
+        self._require_writer()
+        snapshot = self._snapshot()
+        # All at once: ranges of old and new files need not agree.
+        files: list[SavedIndex] = []
+        for target in self._cache.targets(snapshot, anew=True):
+            files.append(self._write_index(target, snapshot, after=len(files)))
+        with self._store.session() as session:
+            changes.replace_indexes(session, [file.id for file in snapshot.files], files)
+        self._unsaved_regions = 0
+        self._forget_loaded()
+        self._sweep()
+        from db.recall import judge  # which needs faiss
+
+        return judge(self._snapshot(), self._cache, self._segments)
+
+    def successor(self, model: ModelIdentity) -> "Collection":
+        """The collection that is going to take this one's place, described by another checkpoint; open for writing.
+
+        It is in the folder `next` of this one, knows the same roots and is filled like any other, in as many runs as it
+        takes; this one stays as it is meanwhile, and may even change. One for a third checkpoint is deleted, with a
+        warning. `pending` says what it lacks, `adopt` puts it in this one's place.
+
+        Raises:
+            ValueError: this collection is of that checkpoint.
+        """
+        self._require_writer()
+        if model == self.model:
+            raise ValueError("a collection cannot succeed itself")
+        path = self.path / succession.FOLDER
+        begun = succession.model_of(path)
+        if begun is not None and begun != model:
+            logger.warning("What was described by the checkpoint %s is deleted.", begun.digest[:12])
+            shutil.rmtree(path)
+        successor = Collection.open(path, write=True, create=True, model=model)
+        with self._store.session() as ours, successor._store.session() as theirs:
+            succession.inherit(ours, theirs)
+        return successor
+
+    def pending(self, successor: "Collection") -> dict[int, Path]:
+        """The described photographs (id -> path) that a successor knows neither by path nor by content."""
+        return succession.pending(
+            {root: self.known(root_id) for root_id, root in self.roots().items()},
+            {root: successor.known(root_id) for root_id, root in successor.roots().items()},
+        )
+
+    def adopt(self, successor: "Collection", *, gone: Ids[int] = ()) -> None:
+        """Put a successor in this collection's place, in one transaction; its folder is deleted.
+
+        Killed at any moment, this is the old collection and the successor is whole, or this is the new one. Readers of
+        the old one keep it until they `refresh`.
 
         Args:
-            vectors: (Q, embedding_size) float32, unit length.
+            gone: ids of photographs that need not be in the successor, because they are there no more.
 
-        Returns:
-            For each vector (region ids (K,) int64, inner products (K,) float32), best first, equal ones by id;
-            K < k only if there are fewer regions, or if a large collection's inverted lists find fewer.
+        Raises:
+            CollectionError: a photograph would be lost; nothing has changed.
         """
-        if self._index is None:
-            with plain_errors(self.path):
-                self._index = self._cache.open(self._snapshot())
-        return self._index.search(vectors, k)
+        self._require_writer()
+        if lost := self.pending(successor).keys() - set(gone):
+            raise CollectionError(
+                f"The checkpoint {successor.model.digest[:12]} has not described {len(lost)} photographs yet: the "
+                f"collection {self.path} stays with {self.model.digest[:12]}."
+            )
+        model = successor.model
+        successor.close()
+        theirs = self._store.attached(successor.path / DATABASE, succession.SCHEMA)
+        with theirs, self._store.session() as session:
+            shift = succession.bring_files(session, successor.path, self.path, SEGMENTS)
+            succession.take_over(session, shift)
+            changes.finish(session)
+        self._use(model)
+        self._forget_loaded()
+        shutil.rmtree(successor.path)
+        self._keep_copy()
+        self._sweep()
+
+    def inspect(self) -> Findings:
+        """Everything that is wrong with the collection, but for what `verification.verify` has to do from outside."""
+        return inspect(self._store, self._segments, self._cache)
+
+    def repair(self, findings: Findings) -> None:
+        """Make it right: what cannot be trusted any more is described again by the next build, FAISS is made anew."""
+        self._require_writer()
+        try:
+            with self._store.session() as session:
+                changes.remove(session, findings.rootless)
+                changes.remove_regions(session, findings.strays)
+                for reason in sorted(set(findings.damaged.values())):
+                    photo_ids = [photo_id for photo_id, why in findings.damaged.items() if why == reason]
+                    changes.describe_again(session, photo_ids, reason)
+                changes.finish(session)
+        finally:
+            self._forget_loaded()
+        if findings.index_unusable:
+            self.rebuild_index()
+        else:
+            self.save_index()
+        self._keep_copy(always=True)
 
     # -- within
 
     def _require_writer(self) -> None:
         if not self._writes:
-            raise CollectionError(f"the collection {self.path} was opened for reading")
-
-    def _forget_loaded(self) -> None:
-        """What was read of an earlier commit is of no use any more."""
-        self._loaded_snapshot = None
-        self._index = None
-
-    def _meta(self) -> Any:
-        """The row of `meta`."""
-        with self._store.session() as session:
-            return session.execute(select(Meta.__table__)).one()
-
-    def _snapshot(self) -> Snapshot:
-        if self._loaded_snapshot is None:
-            with self._store.session() as session:
-                self._loaded_snapshot = _read_snapshot(session)
-        return self._loaded_snapshot
+            raise CollectionError(f"The collection {self.path} was opened for reading.")
 
     def _clean_up(self) -> None:
-        """After a writer that was killed: orphans away, a FAISS file that cannot be used made anew."""
+        """After a writer that was killed: orphans away, FAISS files that cannot be used made anew."""
+        if succession.model_of(self.path / succession.FOLDER) == self.model:  # adopted
+            shutil.rmtree(self.path / succession.FOLDER)
+        backup.sweep(self.path)
         self._sweep()
-        if self._cache.fault(self._snapshot().saved):
+        if any(self._cache.fault(file) for file in self._snapshot().files):
             self.save_index()
 
+    def _write_index(self, target: Target, snapshot: Snapshot, *, after: int = 0) -> SavedIndex:
+        """Write a FAISS file under the next id that is free, but for so many that were just taken."""
+        with self._store.session() as session:
+            index_id = changes.next_id(session, "index_file") + after
+        with plain_errors(self.path):
+            return self._cache.write(index_id, target, snapshot)
+
     def _try_to_save_index(self) -> None:
-        """Save the FAISS file where failing to is no loss: what was committed is committed."""
+        """Save the FAISS files where failing to is no loss: what was committed is committed."""
         self._unsaved_regions = 0  # not again with every commit on a full disk
         try:
             self.save_index()
         except CollectionError as error:
-            logger.warning("the FAISS file was not saved, the next `indexer build` does it: %s", error)
+            logger.warning("FAISS files were not saved, the next `indexer build` does it. %s", error)
+
+    def _keep_copy(self, *, always: bool = False) -> None:
+        """Keep a copy of photos.db as it is now, unless there is one."""
+        copy = self.path / backup.COPY
+        if always or backup.copied_revision(copy) != self.revision:
+            try:
+                backup.copy_database(self.path / DATABASE, copy)
+            except CollectionDamaged:
+                raise
+            except CollectionError as error:  # what was committed is committed
+                logger.warning("No copy of the database was kept. %s", error)
 
     def _sweep(self) -> None:
         """Delete the files that the last commit does not need, unless somebody may be reading an earlier one."""
         with plain_errors(self.path), alone(self.path / READERS) as nobody_reads:
             if nobody_reads:
-                self._segments.sweep(self._snapshot().segments)
-                self._cache.sweep(self._snapshot().saved)
-
-
-def _missing(path: Path) -> CollectionMissing:
-    return CollectionMissing(f"there is no collection in {path}: `indexer build FOLDER` makes one")
-
-
-def _make_folder(path: Path) -> None:
-    """Make the folder of a new collection, in a place of its own."""
-    path.mkdir(parents=True, exist_ok=True)
-    sync_folder(path.parent)
-    if others := {entry.name for entry in path.iterdir()} - {LOCK, READERS}:
-        raise CollectionError(
-            f"{path} holds other files ({min(others)}) and no collection: name a folder that is empty or does not exist"
-        )
-
-
-def _prepare(session: Session, path: Path, *, write: bool, create: ModelIdentity | None) -> ModelIdentity:
-    """Bring the schema up to date (writers) or check it (readers), and say whose collection it is."""
-    version = schema_version(session.connection())
-    if version == 0 and create is None:  # a writer was killed before its first commit
-        raise _missing(path)
-    if write:
-        migrate(session.connection())
-    else:
-        check_version(version)
-    if version == 0 and create is not None:
-        session.add(
-            Meta(
-                id=1,
-                model_digest=create.digest,
-                embedding_size=create.embedding_size,
-                code_size=create.code_size,
-                revision=0,
-                index_generation=0,
-                index_revision=0,
-                index_lists=0,
-                index_size=0,
-                index_sha256="",
-            )
-        )
-        session.flush()
-    row = session.execute(select(Meta.model_digest, Meta.embedding_size, Meta.code_size)).one()
-    return ModelIdentity(*row)
-
-
-def _read_snapshot(session: Session) -> Snapshot:
-    meta = session.execute(select(Meta.__table__)).one()
-    columns = (Photo.id, Photo.first_region_id, Photo.region_count, Photo.segment_id, Photo.first_row)
-    rows = session.execute(select(*columns).where(Photo.reason.is_(None)).order_by(Photo.first_region_id)).all()
-    table = np.array([tuple(row) for row in rows], np.int64).reshape(-1, len(columns))
-    segments = session.execute(select(Segment.__table__))
-    return Snapshot(
-        revision=meta.revision,
-        saved=SavedIndex(
-            meta.index_generation, meta.index_revision, meta.index_lists, meta.index_size, meta.index_sha256
-        ),
-        extents=Extents(*np.ascontiguousarray(table.T)),
-        segments={row.id: SegmentFile(**row._mapping) for row in segments},
-    )
+                with self._store.session() as session:
+                    segments = read_segments(session)
+                self._segments.sweep(segments)
+                self._cache.sweep(self._snapshot().files)

@@ -1,4 +1,4 @@
-"""What can go wrong with a collection. Every message is one sentence: what, where, and the way out.
+"""What can go wrong with a collection. Every message is a full sentence: what, where, and the way out.
 
 DbError
 └── CollectionError             anything below, and what the disk refuses (full, read-only, not permitted)
@@ -36,3 +36,8 @@ class SchemaTooNew(CollectionError):
 
 class CollectionDamaged(CollectionError):
     """A file of the collection is missing or was altered."""
+
+    def __init__(self, fault: str):
+        """fault: the beginning of the sentence: which file, and what is wrong with it."""
+        super().__init__(f"{fault}: run `indexer verify --repair`.")
+        self.fault = fault

@@ -23,8 +23,9 @@ from typing import Literal
 
 import numpy as np
 
+from db.checksums import features_crc32
 from db.errors import CollectionDamaged
-from db.files import file_sha256, published, sync_folder
+from db.files import file_fault, published, sync_folder
 
 Array = Literal["codes", "embeddings"]
 
@@ -56,6 +57,7 @@ class Extents:
     counts: np.ndarray  # regions
     segment_ids: np.ndarray
     first_rows: np.ndarray  # in the segment
+    checksums: np.ndarray  # CRC-32 of the rows; -1: not known
 
     @property
     def region_count(self) -> int:
@@ -74,32 +76,23 @@ class Extents:
             self.counts[positions],
             self.segment_ids[positions],
             self.first_rows[positions],
+            self.checksums[positions],
         )
 
-    def of_photos(self, photo_ids: np.ndarray) -> "Extents":
-        """The photographs with these ids, each once.
+    def between(self, first_region_id: int, last_region_id: int) -> "Extents":
+        """The photographs whose regions are in this range of ids, both ends included."""
+        start, stop = np.searchsorted(self.first_region_ids, [first_region_id, last_region_id + 1])
+        return self.take(slice(start, stop))
 
-        Raises:
-            KeyError: there is no described photograph of that id.
-        """
-        known = np.isin(photo_ids, self.photo_ids)
-        if not known.all():
-            raise KeyError(f"no described photograph has id {photo_ids[~known][0]}")
-        return self.take(np.flatnonzero(np.isin(self.photo_ids, photo_ids)))
+    def beyond(self, region_id: int) -> "Extents":
+        """The photographs whose regions have higher ids."""
+        return self.take(slice(int(np.searchsorted(self.first_region_ids, region_id, side="right")), None))
 
-    def positions_of(self, region_ids: np.ndarray) -> np.ndarray:
-        """For each of these regions the position of its photograph, (N,) int64.
-
-        Raises:
-            KeyError: there is no region of that id.
-        """
-        positions = np.searchsorted(self.first_region_ids, region_ids, side="right") - 1
-        beyond = positions < 0
-        if not beyond.all():  # there are regions at all
-            beyond |= region_ids >= self.first_region_ids[positions] + self.counts[positions]
-        if beyond.any():
-            raise KeyError(f"no region has id {region_ids[beyond][0]}")
-        return positions
+    def slices(self) -> Iterator[slice]:
+        """For each photograph the slice of its rows among those of all, photograph by photograph."""
+        ends = np.cumsum(self.counts).tolist()
+        for start, end in zip([0, *ends], ends):
+            yield slice(start, end)
 
     def parts(self, rows: int) -> Iterator["Extents"]:
         """The same photographs in pieces of about `rows` regions, at least one photograph each."""
@@ -110,6 +103,15 @@ class Extents:
             stop = max(start + 1, int(np.searchsorted(ends, before + rows, side="right")))
             yield self.take(slice(start, stop))
             start = stop
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """The N rows of a segment."""
+
+    region_ids: np.ndarray  # (N,) int64
+    codes: np.ndarray  # (N, code_size) float16
+    embeddings: np.ndarray  # (N, embedding_size) float16
 
 
 class SegmentFolder:
@@ -137,7 +139,7 @@ class SegmentFolder:
             file["embeddings"] = np.asarray(embeddings, "<f2")
             codes_offset = file["codes"].id.get_offset()
             embeddings_offset = file["embeddings"].id.get_offset()
-        data = image.getvalue()
+        data = image.getbuffer()
         segment = SegmentFile(
             segment_id,
             len(region_ids),
@@ -156,7 +158,7 @@ class SegmentFolder:
     def read(self, array: Array, extents: Extents, segments: Mapping[int, SegmentFile]) -> np.ndarray:
         """The rows of these photographs, in their order: (N, size) float16.
 
-        Only the wanted bytes are read, neighbours together. The file's size is checked, its checksum is not.
+        Only the wanted bytes are read, neighbours together. The file's size is checked, its checksums are not.
 
         Raises:
             CollectionDamaged: a segment is missing or altered.
@@ -181,15 +183,39 @@ class SegmentFolder:
                 raise self._damage(segment) from None
         return rows
 
+    def read_checked(self, extents: Extents, segments: Mapping[int, SegmentFile]) -> tuple[np.ndarray, np.ndarray]:
+        """The codes and embeddings of these photographs, as `read` gives them, compared with their checksums.
+
+        Raises:
+            CollectionDamaged: a segment is missing or altered.
+        """
+        codes = self.read("codes", extents, segments)
+        embeddings = self.read("embeddings", extents, segments)
+        for position, rows in enumerate(extents.slices()):
+            checksum = extents.checksums[position]
+            if checksum >= 0 and features_crc32(codes[rows], embeddings[rows]) != checksum:
+                raise self._damage(segments[int(extents.segment_ids[position])])
+        return codes, embeddings
+
     def check(self, segment: SegmentFile) -> None:
         """Compare the whole file with its checksum.
 
         Raises:
             CollectionDamaged: the segment is missing or altered.
         """
-        path = self.path / segment.name
-        if not path.exists() or file_sha256(path) != segment.sha256:
+        if self.fault(segment):
             raise self._damage(segment)
+
+    def fault(self, segment: SegmentFile) -> str | None:
+        """What is wrong with the file, to follow its name in a sentence; None: it is what was written."""
+        return file_fault(self.path / segment.name, segment.size, segment.sha256)
+
+    def read_file(self, segment: SegmentFile) -> StoredRows:
+        """All that an unaltered segment holds."""
+        import h5py
+
+        with h5py.File(self.path / segment.name) as file:
+            return StoredRows(file["region_ids"][:], file["codes"][:], file["embeddings"][:])
 
     def sweep(self, segments: Mapping[int, SegmentFile]) -> None:
         """Delete what the last commit does not name: files of commits that did not happen, and of photographs that
@@ -201,18 +227,8 @@ class SegmentFolder:
                 path.unlink()
 
     def _damage(self, segment: SegmentFile) -> CollectionDamaged:
-        """What is wrong with a segment that could not be read, as one sentence."""
-        path = self.path / segment.name
-        if not path.exists():
-            fault = "is missing"
-        elif (size := path.stat().st_size) != segment.size:
-            fault = f"is damaged ({size} bytes instead of {segment.size})"
-        else:
-            fault = "is damaged (its content does not match its checksum)"
-        return CollectionDamaged(
-            f"{path}, the features of {segment.rows} regions, {fault}: restore it from a copy, or delete the "
-            "collection's folder and build it again"
-        )
+        fault = self.fault(segment) or "is not what its row in photos.db says"
+        return CollectionDamaged(f"{self.path / segment.name}, the features of {segment.rows} regions, {fault}")
 
 
 def _slices(extents: Extents) -> Iterator[tuple[int, list[tuple[int, int]]]]:

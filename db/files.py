@@ -66,3 +66,17 @@ def file_sha256(path: Path) -> str:
     """The sha256 of a file's bytes, in hexadecimal."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_fault(path: Path, size: int, sha256: str | None) -> str | None:
+    """How a file differs from what was written, to follow its name in a sentence; None: not at all.
+
+    sha256: None to look at its size only.
+    """
+    if not path.exists():
+        return "is missing"
+    if (found := path.stat().st_size) != size:
+        return f"is damaged ({found} bytes instead of {size})"
+    if sha256 is not None and file_sha256(path) != sha256:
+        return "is damaged (its content does not match its checksum)"
+    return None

@@ -64,7 +64,7 @@ class WriterLock:
             who = os.read(self._descriptor, 200).decode("utf-8", "replace").strip() or "another process"
             os.close(self._descriptor)
             raise CollectionLocked(
-                f"the collection {path.parent} is being written by {who}: wait for it to end, or stop it"
+                f"The collection {path.parent} is being written by {who}: wait for it to end, or stop it."
             ) from None
         now = datetime.now().astimezone().isoformat(" ", "seconds")
         os.ftruncate(self._descriptor, 0)

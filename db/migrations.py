@@ -87,8 +87,47 @@ def m001_tables(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
+def m002_checksums(connection: Connection) -> None:
+    """Checksums of each photograph's rows; several FAISS files, each of a range of regions, in a table of their own."""
+    for statement in (
+        "ALTER TABLE photo ADD COLUMN features_crc32 INTEGER",
+        "ALTER TABLE photo ADD COLUMN regions_crc32 INTEGER",
+        "CREATE INDEX ix_photo_first_region_id ON photo (first_region_id, region_count)",
+        """
+        CREATE TABLE index_file (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            first_region_id INTEGER NOT NULL,
+            last_region_id INTEGER NOT NULL,
+            region_count INTEGER NOT NULL,
+            lists INTEGER NOT NULL,
+            size INTEGER NOT NULL,
+            sha256 TEXT NOT NULL
+        )""",
+        # The one file that there was, if it is up to date; else the next one is made from the segments.
+        """
+        INSERT INTO index_file
+        SELECT index_generation, 1, (SELECT seq FROM sqlite_sequence WHERE name = 'region'),
+            (SELECT sum(region_count) FROM photo), index_lists, index_size, index_sha256
+        FROM meta
+        WHERE index_generation > 0 AND index_revision = revision
+            AND EXISTS (SELECT * FROM photo WHERE region_count > 0)""",
+        """
+        CREATE TABLE new_meta (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            model_digest TEXT NOT NULL,
+            embedding_size INTEGER NOT NULL,
+            code_size INTEGER NOT NULL,
+            revision INTEGER NOT NULL
+        )""",
+        "INSERT INTO new_meta SELECT id, model_digest, embedding_size, code_size, revision FROM meta",
+        "DROP TABLE meta",
+        "ALTER TABLE new_meta RENAME TO meta",
+    ):
+        connection.exec_driver_sql(statement)
+
+
 Migration = Callable[[Connection], None]
-MIGRATIONS: tuple[Migration, ...] = (m001_tables,)
+MIGRATIONS: tuple[Migration, ...] = (m001_tables, m002_checksums)
 
 
 def schema_version(connection: Connection) -> int:
@@ -105,12 +144,12 @@ def check_version(version: int) -> None:
     """
     if version > len(MIGRATIONS):
         raise SchemaTooNew(
-            f"the collection has schema {version}, this program knows schemas up to {len(MIGRATIONS)}: "
-            "use the newer version of densecap-search that wrote it"
+            f"The collection has schema {version}, this program knows schemas up to {len(MIGRATIONS)}: "
+            "use the newer version of densecap-search that wrote it."
         )
     if version < len(MIGRATIONS):
         raise CollectionError(
-            f"the collection has the older schema {version}: run `indexer build` once to bring it to {len(MIGRATIONS)}"
+            f"The collection has the older schema {version}: run `indexer build` once to bring it to {len(MIGRATIONS)}."
         )
 
 

@@ -2,7 +2,7 @@
 
 import os
 
-from sqlalchemy import JSON, ForeignKey, LargeBinary, TypeDecorator
+from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, TypeDecorator
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -38,12 +38,6 @@ class Meta(Base):
     embedding_size: Mapped[int]
     code_size: Mapped[int]
     revision: Mapped[int]  # number of commits so far
-    # The FAISS file: regions.<generation>.faiss. Generation 0: none was ever written.
-    index_generation: Mapped[int]
-    index_revision: Mapped[int]  # the commit whose regions it holds
-    index_lists: Mapped[int]  # inverted lists; 0: exact scan
-    index_size: Mapped[int]  # bytes
-    index_sha256: Mapped[str]
 
 
 class Root(Base):
@@ -68,10 +62,25 @@ class Segment(Base):
     embeddings_offset: Mapped[int]
 
 
+class IndexFile(Base):
+    """One FAISS file, of the regions whose ids are in a range. Written once, never changed."""
+
+    __tablename__ = "index_file"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    first_region_id: Mapped[int]
+    last_region_id: Mapped[int]
+    region_count: Mapped[int]  # in the file; once photographs are gone, fewer of them are left in the range
+    lists: Mapped[int]  # inverted lists; 0: exact scan
+    size: Mapped[int]  # bytes
+    sha256: Mapped[str]
+
+
 class Photo(Base):
     """A file that was looked at: a photograph with its regions, or one that failed, with the reason."""
 
     __tablename__ = "photo"
+    __table_args__ = (Index("ix_photo_first_region_id", "first_region_id", "region_count"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     root_id: Mapped[int] = mapped_column(ForeignKey("root.id"))
@@ -88,6 +97,9 @@ class Photo(Base):
     region_count: Mapped[int | None]
     segment_id: Mapped[int | None] = mapped_column(ForeignKey("segment.id"), index=True)
     first_row: Mapped[int | None]
+    # Of its rows in the segment and of those here (checksums.py); NULL: described before there were checksums.
+    features_crc32: Mapped[int | None]
+    regions_crc32: Mapped[int | None]
 
 
 class Region(Base):

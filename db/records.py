@@ -112,3 +112,27 @@ class BuildRecord:
     finished_at: datetime  # UTC
     seconds: float
     counts: dict[str, int]  # as the indexer names them
+
+
+@dataclass(frozen=True)
+class CompactionReport:
+    """What `Collection.compact` did."""
+
+    segments_before: int
+    segments_after: int
+    bytes_before: int
+    bytes_after: int
+    rows_dropped: int  # of photographs that are gone
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What `Collection.rebuild_index` made, and how well it finds."""
+
+    regions: int
+    files: int
+    lists: int  # inverted lists in all files; 0: every vector is looked at
+    bytes: int
+    queries: int  # embeddings drawn from the collection, and what exact search finds for them
+    recall_at_10: float  # share of that among the first 10 that the index finds
+    recall_at_100: float

@@ -1,12 +1,13 @@
 """photos.db: one SQLite connection, its pragmas and its transactions."""
 
+import json
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import Select, create_engine, event, func, select
 from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
@@ -71,9 +72,25 @@ class Store:
         """End a reader's snapshot; the next `session()` begins another, at the last commit."""
         self._session.rollback()
 
+    @contextmanager
+    def attached(self, path: Path, name: str) -> Iterator[None]:
+        """Another database within reach of SQL, its tables under `name`."""
+        with plain_errors(path), closing(self._engine.raw_connection()) as connection:
+            connection.cursor().execute(f"ATTACH ? AS {name}", (str(path),))
+        try:
+            yield
+        finally:
+            with plain_errors(path), closing(self._engine.raw_connection()) as connection:
+                connection.cursor().execute(f"DETACH {name}")
+
     def close(self) -> None:
         self._session.close()
         self._engine.dispose()
+
+
+def among(ids: Iterable[int]) -> Select[tuple[int]]:
+    """`column.in_(among(ids))` for any number of ids: SQLite limits the parameters of a statement."""
+    return select(func.json_each(json.dumps([int(some_id) for some_id in ids])).table_valued("value").c.value)
 
 
 @contextmanager
@@ -81,16 +98,14 @@ def plain_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite and the system say about the disk into one sentence about `path`."""
     try:
         yield
-    except IntegrityError:  # a mistake of ours, not of the disk
+    except (IntegrityError, sqlite3.IntegrityError):  # a mistake of ours, not of the disk
         raise
-    except DatabaseError as error:
-        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind of error
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        reason = error.orig if isinstance(error, DatabaseError) else error
+        code = getattr(reason, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind of error
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise CollectionDamaged(
-                f"{path} is damaged ({error.orig}): restore it from a copy, or delete the collection's folder and "
-                "build it again"
-            ) from error
-        raise CollectionError(f"{path}: {error.orig}") from error
+            raise CollectionDamaged(f"{path} is damaged ({reason})") from error
+        raise CollectionError(f"SQLite refuses {path}: {reason}.") from error
     except OSError as error:
         where = error.filename or path
-        raise CollectionError(f"{where}: {error.strerror or error}") from error
+        raise CollectionError(f"The system refuses {where}: {error.strerror or error}.") from error

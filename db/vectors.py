@@ -1,7 +1,7 @@
 """Nearest embeddings: the only file that knows FAISS.
 
-Up to EXACT_LIMIT regions every vector is looked at (`IDMap2,SQfp16`). Measured on 350,000 clustered unit vectors of
-256, one query, k = 100, one core, faiss 1.15.1:
+Small collections: every vector is looked at (`IDMap2,SQfp16`). Measured on 350,000 clustered unit vectors of 256, one
+query, k = 100, one core, faiss 1.15.1:
 
     Flat     344 MiB   11.1 ms   recall@100 1
     SQfp16   174 MiB    6.0 ms   recall@100 1.000
@@ -10,12 +10,15 @@ Up to EXACT_LIMIT regions every vector is looked at (`IDMap2,SQfp16`). Measured 
 SQ8 is smaller but has to be trained, and then answers depend on what it was trained on. Half floats are what the
 segments hold: the index is the segments bit for bit, and built anew or brought up to date it gives the same answers.
 
-Above, inverted lists with their own ids (`IVF<lists>,SQ8`; never inside an IDMap, whose ids go wrong when vectors are
-removed). 2,000,000 such vectors, 4,096 lists, one in eight of them searched: 7 ms against 41 ms for looking at all,
+Large ones: inverted lists with their own ids (`IVF<lists>,SQ8`; never inside an IDMap, whose ids go wrong when vectors
+are removed). 2,000,000 such vectors, 4,096 lists, one in eight of them searched: 7 ms against 41 ms for looking at all,
 recall@10 0.987, recall@100 0.965, 508 MiB against 1 GB; SQfp16 lists give 0.993 and 0.972 for twice the size.
+
+Which of them a file gets, cache.py decides.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,7 @@ import numpy as np
 
 from db.files import HashedStream
 
-EXACT_LIMIT = 2_000_000  # regions
-TRAINING_VECTORS_PER_LIST = 64  # FAISS asks for at least 39; 4,096 lists train in 55 s on one core
+TRAINING_VECTORS_PER_LIST = 64  # FAISS asks for at least 39; 2,048 lists train in 14 s on one core
 SEARCHED_SHARE = 8  # one list in this many
 
 
@@ -34,9 +36,7 @@ class UnreadableIndex(Exception):
 
 
 def lists_for(region_count: int) -> int:
-    """How many inverted lists suit so many regions: 0 (look at all), or the power of two next to 4 * sqrt(n)."""
-    if region_count <= EXACT_LIMIT:
-        return 0
+    """How many inverted lists suit so many regions: the power of two next to 4 * sqrt(n)."""
     return 2 ** round(math.log2(4 * math.sqrt(region_count)))
 
 
@@ -60,15 +60,15 @@ class VectorIndex:
 
     @classmethod
     def read(cls, path: Path, *, mapped: bool = False) -> "VectorIndex":
-        """Load a file that `write` wrote. Mapped: inverted lists stay on the disk, and may be searched only.
+        """Load a file that `write` wrote. Mapped: its vectors stay on the disk, and may be searched only.
 
-        (FAISS maps exact indexes too, but changing one of those ends the process: "viewed vector" is an abort.)
+        (To change a mapped index ends the process: "viewed vector" is an abort.)
 
         Raises:
             UnreadableIndex: it is cut off or something else.
         """
         try:
-            return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP if mapped else 0))
+            return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0))
         except (RuntimeError, MemoryError) as error:
             raise UnreadableIndex(str(error)) from error
 
@@ -126,3 +126,24 @@ class VectorIndex:
             order = np.lexsort((some_ids, -some_scores))
             found.append((some_ids[order], some_scores[order]))
         return found
+
+
+class Vectors:
+    """Several indexes of different regions, searched as one."""
+
+    def __init__(self, indexes: Sequence[VectorIndex]):
+        self.indexes = indexes
+
+    def __len__(self) -> int:
+        return sum(len(index) for index in self.indexes)
+
+    def search(self, queries: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """As `VectorIndex.search`."""
+        if not self.indexes:
+            return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+        merged = []
+        for found in zip(*(index.search(queries, k) for index in self.indexes)):
+            ids, scores = (np.concatenate(arrays) for arrays in zip(*found))
+            order = np.lexsort((ids, -scores))[:k]
+            merged.append((ids[order], scores[order]))
+        return merged

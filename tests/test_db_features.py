@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import h5py
 import numpy as np
 import pytest
 
+from db.checksums import features_crc32
 from db.errors import CollectionDamaged
 from db.features import Extents, SegmentFolder
 
@@ -12,6 +15,7 @@ EXTENTS = Extents(
     counts=np.array([2, 1, 3]),
     segment_ids=np.array([1, 1, 2]),
     first_rows=np.array([0, 2, 1]),
+    checksums=np.array([-1, -1, -1]),
 )
 
 
@@ -65,7 +69,7 @@ def test_rows_are_read_where_the_extents_say(folder, segments):
 def test_photographs_that_changed_places_in_a_segment_are_read_in_region_order(folder, segments):
     # Photograph 11 before photograph 10, as a merged segment might have them.
     swapped = Extents(
-        np.array([10, 11]), np.array([4, 6]), np.array([2, 1]), np.array([1, 1]), np.array([1, 0])
+        np.array([10, 11]), np.array([4, 6]), np.array([2, 1]), np.array([1, 1]), np.array([1, 0]), np.array([-1, -1])
     )  # fmt: skip
     assert folder.read("embeddings", swapped, segments).tolist() == [[102, 103], [104, 105], [100, 101]]
 
@@ -83,7 +87,7 @@ def test_a_damaged_segment_is_named_in_one_sentence(folder, segments, damage, fa
     damage(folder.path / segments[2].name)
     with pytest.raises(CollectionDamaged, match=f"{segments[2].name}, the features of 4 regions, {fault}") as found:
         folder.check(segments[2])
-    assert "\n" not in str(found.value) and ": restore it" in str(found.value)
+    assert "\n" not in str(found.value) and str(found.value).endswith(": run `indexer verify --repair`.")
     folder.check(segments[1])
     if "content" not in fault:  # which reading a few rows does not compare
         with pytest.raises(CollectionDamaged, match=fault):
@@ -97,24 +101,48 @@ def test_sweeping_spares_what_is_named_and_what_is_not_its_own(folder, segments)
     assert {path.name for path in folder.path.iterdir()} == {segments[2].name, "notes.txt"}
 
 
+def test_rows_that_do_not_match_their_checksum_are_refused(folder, segments):
+    codes, embeddings = (folder.read(array, EXTENTS, segments) for array in ("codes", "embeddings"))
+    right = [features_crc32(codes[rows], embeddings[rows]) for rows in EXTENTS.slices()]
+    extents = replace(EXTENTS, checksums=np.array(right))
+    read = folder.read_checked(extents, segments)
+    assert (read[0].tolist(), read[1].tolist()) == (codes.tolist(), embeddings.tolist())
+    file = folder.path / segments[1].name
+    for offset, rows in ((segments[1].codes_offset, 3), (segments[1].embeddings_offset, 2)):
+        unaltered = file.read_bytes()
+        last_row = offset + (3 - 1) * rows * 2  # of photograph 11
+        file.write_bytes(unaltered[:last_row] + bytes([unaltered[last_row] ^ 1]) + unaltered[last_row + 1 :])
+        with pytest.raises(CollectionDamaged, match=segments[1].name):
+            folder.read_checked(extents, segments)
+        folder.read_checked(extents.take(np.array([0, 2])), segments)  # its neighbours are as they were
+        folder.read_checked(EXTENTS, segments)  # without checksums, nobody knows
+        file.write_bytes(unaltered)
+
+
+def test_a_segment_as_a_whole(folder, segments):
+    stored = folder.read_file(segments[2])
+    assert stored.region_ids.tolist() == [19, 20, 21, 22]
+    assert stored.codes.tolist() == numbers(50, 4, 3).tolist()
+    assert stored.embeddings.tolist() == numbers(200, 4, 2).tolist()
+
+
 def test_region_ids_and_their_photographs():
     assert EXTENTS.region_ids().tolist() == [4, 5, 6, 20, 21, 22]
     assert EXTENTS.region_count == 6
-    assert EXTENTS.positions_of(np.array([22, 4, 5, 6])).tolist() == [2, 0, 0, 1]
+    assert list(EXTENTS.slices()) == [slice(0, 2), slice(2, 3), slice(3, 6)]
 
 
-@pytest.mark.parametrize("unknown", [3, 7, 19, 23])
-def test_a_region_between_or_beyond_the_photographs_is_unknown(unknown):
-    with pytest.raises(KeyError, match=f"no region has id {unknown}"):
-        EXTENTS.positions_of(np.array([4, unknown]))
-    with pytest.raises(KeyError, match=f"no region has id {unknown}"):
-        EXTENTS.take(slice(0, 0)).positions_of(np.array([unknown]))
+def test_ranges_of_regions():
+    def photographs(extents):
+        return extents.photo_ids.tolist()
 
-
-def test_photographs_by_id():
-    assert EXTENTS.of_photos(np.array([12, 10, 12])).photo_ids.tolist() == [10, 12]
-    with pytest.raises(KeyError, match="no described photograph has id 9"):
-        EXTENTS.of_photos(np.array([10, 9]))
+    assert photographs(EXTENTS.between(4, 6)) == [10, 11]
+    assert photographs(EXTENTS.between(6, 19)) == [11]
+    assert photographs(EXTENTS.between(7, 19)) == []
+    assert photographs(EXTENTS.beyond(0)) == [10, 11, 12]
+    assert photographs(EXTENTS.beyond(6)) == [12]
+    assert photographs(EXTENTS.beyond(22)) == []
+    assert list(EXTENTS.beyond(22).parts(10)) == []
 
 
 @pytest.mark.parametrize(

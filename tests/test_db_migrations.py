@@ -1,10 +1,15 @@
+import sqlite3
+
 import pytest
+from db_photos import LIFE, contents, create, live, photo
 from sqlalchemy import create_engine, inspect
 
 from db import migrations
+from db.collection import Collection
 from db.errors import CollectionError, SchemaTooNew
 from db.models import Base
 from db.store import Store
+from db.verification import verify
 
 
 @pytest.fixture
@@ -47,18 +52,21 @@ def test_migrated_tables_are_the_ones_the_models_describe(store):
     declared.dispose()
 
 
+LAST = len(migrations.MIGRATIONS)
+
+
 def test_missing_steps_are_taken_once_and_in_order(store, monkeypatch):
     with store.session() as session:
         migrations.migrate(session.connection())
-        assert migrations.schema_version(session.connection()) == 1
+        assert migrations.schema_version(session.connection()) == LAST == 2
     taken = []
-    later = (migrations.m001_tables, lambda c: taken.append(2), lambda c: taken.append(3))
+    later = (*migrations.MIGRATIONS, lambda c: taken.append(3), lambda c: taken.append(4))
     monkeypatch.setattr(migrations, "MIGRATIONS", later)
     for _ in range(2):
         with store.session() as session:
             migrations.migrate(session.connection())
-            assert migrations.schema_version(session.connection()) == 3
-    assert taken == [2, 3]
+            assert migrations.schema_version(session.connection()) == 4
+    assert taken == [3, 4]
 
 
 def test_a_step_that_fails_leaves_the_old_schema(store, monkeypatch):
@@ -73,23 +81,72 @@ def test_a_step_that_fails_leaves_the_old_schema(store, monkeypatch):
     with pytest.raises(ZeroDivisionError), store.session() as session:
         migrations.migrate(session.connection())
     with store.session() as session:
-        assert migrations.schema_version(session.connection()) == 1
+        assert migrations.schema_version(session.connection()) == LAST
         assert "album" not in inspect(session.connection()).get_table_names()
 
 
 def test_a_newer_schema_is_refused_untouched(store):
     with store.session() as session:
         session.connection().exec_driver_sql("PRAGMA user_version = 7")
-    with pytest.raises(SchemaTooNew, match="schema 7, this program knows schemas up to 1"), store.session() as session:
+    sentence = "^The collection has schema 7, this program knows schemas up to 2: .*newer version.*\\.$"
+    with pytest.raises(SchemaTooNew, match=sentence), store.session() as session:
         migrations.migrate(session.connection())
     with store.session() as session:
         assert inspect(session.connection()).get_table_names() == []
 
 
-def test_an_older_schema_is_no_use_to_a_reader(monkeypatch):
-    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, lambda connection: None))
-    with pytest.raises(CollectionError, match="older schema 1: run `indexer build`"):
+def test_an_older_schema_is_no_use_to_a_reader():
+    with pytest.raises(CollectionError, match="^The collection has the older schema 1: run `indexer build` once"):
         migrations.check_version(1)
+
+
+def as_of_schema_1(path, *, index_revision):
+    """Turn a collection into what version 1 would have left."""
+    database = sqlite3.connect(path / "photos.db")
+    database.executescript(f"""
+        ALTER TABLE photo DROP COLUMN features_crc32;
+        ALTER TABLE photo DROP COLUMN regions_crc32;
+        DROP INDEX ix_photo_first_region_id;
+        ALTER TABLE meta ADD COLUMN index_generation INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE meta ADD COLUMN index_revision INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE meta ADD COLUMN index_lists INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE meta ADD COLUMN index_size INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE meta ADD COLUMN index_sha256 TEXT NOT NULL DEFAULT '';
+        UPDATE meta SET (index_generation, index_size, index_sha256) = (SELECT id, size, sha256 FROM index_file);
+        UPDATE meta SET index_revision = {index_revision};
+        DROP TABLE index_file;
+        DELETE FROM sqlite_sequence WHERE name = 'index_file';
+        PRAGMA user_version = 1;
+    """)
+    database.close()
+
+
+@pytest.mark.parametrize("index_revision", [len(LIFE), len(LIFE) - 1])
+def test_a_collection_of_schema_1_goes_on(tmp_path, caplog, index_revision):
+    with create(tmp_path) as writer:
+        live(writer)
+        expected = contents(writer)
+    as_of_schema_1(tmp_path, index_revision=index_revision)
+    before = sqlite3.connect(tmp_path / "photos.db").execute("SELECT * FROM photo").fetchall()
+    with pytest.raises(CollectionError, match="older schema 1"):
+        Collection.open(tmp_path)
+    with create(tmp_path) as writer:
+        copy = tmp_path / "photos.schema-1.db"
+        assert f"from schema 1 to 2; its database before that stays as {copy}." in caplog.text
+        assert sqlite3.connect(copy).execute("SELECT * FROM photo").fetchall() == before
+        assert sqlite3.connect(copy).execute("PRAGMA user_version").fetchone() == (1,)
+        assert contents(writer) == expected
+        # An index file that was up to date is the one that counts; else a new one does.
+        names = [file.name for file in writer._snapshot().files]
+        assert names == (["regions.1.faiss"] if index_revision == len(LIFE) else [])
+        writer.commit(new=[photo(1, "new.jpg")])
+        expected = contents(writer)
+    caplog.clear()
+    report = verify(tmp_path)
+    assert (report.problems, report.without_checksums) == ([], 3 - 1)
+    with create(tmp_path) as writer:
+        assert contents(writer) == expected
+    assert not caplog.records
 
 
 def test_ids_of_deleted_rows_do_not_come_again(store):
@@ -100,6 +157,7 @@ def test_ids_of_deleted_rows_do_not_come_again(store):
             "root": "(path) VALUES ('a')",
             "segment": "(rows, size, sha256, codes_offset, embeddings_offset) VALUES (1, 1, '', 0, 0)",
             "photo": "(root_id, path, size, mtime_ns, reason) VALUES (2, 'a', 1, 1, 'x')",
+            "index_file": "(first_region_id, last_region_id, region_count, lists, size, sha256) VALUES (1, 1, 1, 0, 1, '')",
             "region": "(photo_id, x1, y1, x2, y2, score, phrase) VALUES (2, 0, 0, 1, 1, 0, '')",
         }.items():
             session.connection().exec_driver_sql("PRAGMA defer_foreign_keys = ON")

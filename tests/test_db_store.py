@@ -84,7 +84,7 @@ def test_a_database_locked_by_another_program_is_said_in_a_sentence(path, monkey
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     writer = Store(path, write=True)
-    with pytest.raises(CollectionError, match=r"photos\.db: database is locked"):
+    with pytest.raises(CollectionError, match=r"^SQLite refuses .*photos\.db: database is locked\.$"):
         insert(writer)
     other.execute("ROLLBACK")
     other.close()
@@ -99,6 +99,6 @@ def test_an_altered_database_is_said_to_be_damaged(path, damage):
     data[position : position + 100] = b"\xff" * 100
     path.write_bytes(data)
     store = Store(path, write=False)
-    with pytest.raises(CollectionDamaged, match=r"photos\.db is damaged .*: restore it"):
+    with pytest.raises(CollectionDamaged, match=r"photos\.db is damaged \(.*\): run `indexer verify --repair`\.$"):
         count(store)
     store.close()

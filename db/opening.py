@@ -1,0 +1,91 @@
+"""What has to be so before a folder is used as a collection: it is one, its schema fits, its model is known."""
+
+import logging
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.backup import COPY, copy_database
+from db.errors import CollectionDamaged, CollectionError, CollectionMissing
+from db.files import sync_folder
+from db.migrations import MIGRATIONS, check_version, migrate, schema_version
+from db.models import Meta
+from db.records import ModelIdentity
+from db.store import Store
+
+logger = logging.getLogger(__name__)
+
+DATABASE = "photos.db"
+LOCK = "lock"
+READERS = "readers"
+
+
+def missing(path: Path) -> CollectionError:
+    """Why there is no database in this folder."""
+    if (path / COPY).exists():
+        return CollectionDamaged(f"{path / DATABASE} is missing")
+    return CollectionMissing(f"There is no collection in {path}: `indexer build FOLDER` makes one.")
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of a new collection, in a place of its own.
+
+    Raises:
+        CollectionError: there are other things in it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    sync_folder(path.parent)
+    others = {entry.name for entry in path.iterdir()} - {LOCK, READERS}
+    if COPY in others:
+        raise missing(path)
+    if others:
+        raise CollectionError(
+            f"{path} holds other files ({min(others)}) and no collection: "
+            "name a folder that is empty or does not exist."
+        )
+
+
+def prepare(store: Store, *, write: bool, create: ModelIdentity | None) -> ModelIdentity:
+    """Bring the schema up to date (writers) or check it (readers), and say whose collection it is.
+
+    Raises:
+        CollectionMissing: the database is empty, and nobody says `create`.
+        SchemaTooNew: a newer program wrote it.
+        CollectionError: an older program wrote it and this is a reader.
+    """
+    with store.session() as session:
+        version = schema_version(session.connection())
+    if version == 0 and create is None:  # a writer was killed before its first commit
+        raise missing(store.path.parent)
+    if not write:
+        check_version(version)
+    elif 0 < version < len(MIGRATIONS):
+        copy = store.path.with_name(f"photos.schema-{version}.db")
+        copy_database(store.path, copy)
+        logger.warning("The collection is brought from schema %d to %d; its database before that stays as %s.",
+                       version, len(MIGRATIONS), copy)  # fmt: skip
+    with store.session() as session:
+        if write:
+            migrate(session.connection())
+        if version == 0 and create is not None:
+            _create_meta(session, create)
+        return read_model(session)
+
+
+def read_model(session: Session) -> ModelIdentity:
+    """The checkpoint that described the collection."""
+    return ModelIdentity(*session.execute(select(Meta.model_digest, Meta.embedding_size, Meta.code_size)).one())
+
+
+def _create_meta(session: Session, model: ModelIdentity) -> None:
+    session.add(
+        Meta(
+            id=1,
+            model_digest=model.digest,
+            embedding_size=model.embedding_size,
+            code_size=model.code_size,
+            revision=0,
+        )
+    )
+    session.flush()
