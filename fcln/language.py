@@ -49,7 +49,7 @@ class LanguageModel(nn.Module):
 
     @torch.no_grad()
     def generate(self, codes: Tensor, *, length: int) -> Tensor:
-        """The greedy phrase of each code, UNK left out: (N, code) -> (N, length) int64 word ids, PAD from the end on."""
+        """The greedy phrase of each code, UNK left out: (N, code) -> (N, length) int64 ids, PAD from the end on."""
         tokens = torch.full((len(codes), length), PAD, device=codes.device)
         _, state = self.lstm(F.relu(self.image(codes))[:, None])
         word = torch.full((len(codes),), START, device=codes.device)

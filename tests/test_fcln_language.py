@@ -105,7 +105,7 @@ def greedy(language: LanguageModel, code: Tensor, length: int) -> list[int]:
 @torch.no_grad()
 def talkative() -> LanguageModel:
     """Large random weights: phrases of many lengths."""
-    torch.manual_seed(9)
+    torch.manual_seed(7)
     language = LanguageModel(code=5, word=6, hidden=8, vocabulary=WORDS)
     lstm = language.lstm
     for weight in (language.output.weight, language.words.weight, lstm.weight_ih_l0, lstm.weight_hh_l0):
