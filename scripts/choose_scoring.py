@@ -70,7 +70,7 @@ def ranks_by_scoring(query: RetrievalQuery, predictor: Predictor, features: Feat
 
 
 def _rank(photo_id: int, regions: RegionScores, phrases: list[str]) -> int:
-    ranking = rank_photographs(regions, phrases, [range(len(phrases))])
+    ranking = rank_photographs(regions, phrases)
     return int(np.flatnonzero(ranking.photo_ids == photo_id)[0]) + 1
 
 

@@ -1,8 +1,8 @@
 """Which photographs answer, best first: pure functions over the scores of their regions.
 
 A photograph's score for a phrase is its best region's, for several phrases the mean over phrases (paper, image
-retrieval with several captions). Readings of one question compete. The order is total: equal scores are ordered by id,
-so that the first five of fifteen hits are the five hits.
+retrieval with several captions). The order is total: equal scores are ordered by id, so that the first five of fifteen
+hits are the five hits.
 """
 
 from collections.abc import Sequence
@@ -36,23 +36,21 @@ class Ranking:
 
     phrases: list[str]  # Q phrases scored: the given ones first
     photo_ids: np.ndarray  # (P,) int64
-    scores: np.ndarray  # (P,) float64, of the reading that won, in the scale of the first reading
-    readings: np.ndarray  # (P,) int64, which reading won
+    scores: np.ndarray  # (P,) float64
     best_region_ids: np.ndarray  # (P, Q) int64: the region that answers a phrase best, its grounding
 
 
-def rank_photographs(regions: RegionScores, phrases: list[str], readings: Sequence[Sequence[int]]) -> Ranking:
+def rank_photographs(regions: RegionScores, phrases: list[str]) -> Ranking:
     """Rank the photographs of some regions.
 
-    regions: at least one judged region for each photograph and phrase. readings: each a list of columns of phrases.
+    regions: at least one judged region for each photograph and phrase.
     """
     best, rows = best_regions(regions)  # (Q, P)
-    scores, winners = compete(np.stack([best[list(reading)].mean(axis=0) for reading in readings]))
     photo_ids = regions.photo_ids[regions.starts()]
-    scores = np.round(scores, _DIGITS)
+    scores = np.round(best.mean(axis=0), _DIGITS)
     order = np.lexsort((photo_ids, -scores))
     best_ids = regions.region_ids[rows].T
-    return Ranking(phrases, photo_ids[order], scores[order], winners[order], best_ids[order])
+    return Ranking(phrases, photo_ids[order], scores[order], best_ids[order])
 
 
 def best_regions(regions: RegionScores) -> tuple[np.ndarray, np.ndarray]:
@@ -71,25 +69,6 @@ def best_regions(regions: RegionScores) -> tuple[np.ndarray, np.ndarray]:
         winning = np.flatnonzero(scores == np.repeat(best[q], sizes))
         rows[q] = winning[np.searchsorted(winning, starts)]  # the first winning row of each photograph
     return best.astype(np.float64), rows
-
-
-def compete(readings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One score a photograph, where a question has R readings: that of the reading under which it stands out most.
-
-    Scores of readings are not on one scale (a long phrase is less likely than two short ones, and matches less
-    closely), so each is standardised over the photographs; the greatest is then put back on the first reading's scale.
-
-    readings: (R, P), any scale. Returns scores (P,) and the winning reading (P,) int64; of equal ones the first.
-    """
-    if len(readings) == 1:
-        return readings[0], np.zeros(readings.shape[1], dtype=np.int64)
-    if not readings.shape[1]:
-        return np.empty(0), np.empty(0, dtype=np.int64)
-    center = readings.mean(axis=1, keepdims=True)
-    spread = readings.std(axis=1, keepdims=True)
-    spread = np.where(spread > 0, spread, 1.0)  # all photographs alike: nothing stands out
-    standard = (readings - center) / spread
-    return standard.max(axis=0) * spread[0] + center[0], standard.argmax(axis=0)
 
 
 def answering_regions(

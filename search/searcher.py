@@ -98,7 +98,7 @@ class Searcher:
             regions = self._score(query, vectors, self._everything(), scoring)
         else:
             regions = self._score(query, vectors, self._candidates(query, vectors, scoring, k), scoring, JUDGED_REGIONS)
-        ranking = rank_photographs(regions, query.phrases, query.readings)
+        ranking = rank_photographs(regions, query.phrases)
         return Answer(query.given, scoring, self._hits(query, scoring, regions, ranking, k), query.unknown_words)
 
     def rank(self, phrases: Sequence[str], *, scoring: str | None = None, judged_regions: int | None = None) -> Ranking:
@@ -112,7 +112,7 @@ class Searcher:
         query = read_query(phrases, self._predictor)
         vectors = self._predictor.encode_phrases(query.phrases)
         regions = self._score(query, vectors, self._everything(), scoring, judged_regions)
-        return rank_photographs(regions, query.phrases, query.readings)
+        return rank_photographs(regions, query.phrases)
 
     def _checked(self, scoring: str | None) -> str:
         if scoring is None:
@@ -129,11 +129,11 @@ class Searcher:
 
     def _candidates(self, query: Query, vectors: np.ndarray, scoring: str, k: int) -> Features:
         """The features of the photographs worth scoring."""
-        photo_ids = shortlist(self._collection, vectors, query.readings, max(SHORTLIST_PHOTOS, k))
+        photo_ids = shortlist(self._collection, vectors, max(SHORTLIST_PHOTOS, k))
         features = self._collection.features(photo_ids.tolist())
         if scoring == "embedding":
             return features
-        closest = rank_photographs(_cosines(vectors, features), query.phrases, query.readings)
+        closest = rank_photographs(_cosines(vectors, features), query.phrases)
         kept = np.isin(features.photo_ids, closest.photo_ids[: judged_photos(len(query.phrases), k)])
         return Features(
             features.region_ids[kept], features.photo_ids[kept], features.codes[kept], features.embeddings[kept]
@@ -154,10 +154,7 @@ class Searcher:
 
     def _hits(self, query: Query, scoring: str, regions: RegionScores, ranking: Ranking, k: int) -> list[Hit]:
         photos = self._collection.photos(ranking.photo_ids[:k].tolist())
-        answers = [
-            answering_regions(regions, photo.photo_id, query.readings[reading], CLOSENESS[scoring])
-            for photo, reading in zip(photos, ranking.readings)
-        ]
+        answers = [answering_regions(regions, photo.photo_id, query.shown, CLOSENESS[scoring]) for photo in photos]
         rows = {row for answer in answers for row, _ in answer}
         stored = {r.region_id: r for r in self._collection.regions([int(regions.region_ids[row]) for row in rows])}
 

@@ -8,17 +8,15 @@ import numpy as np
 if TYPE_CHECKING:
     from db.collection import Collection
 
-# Photographs proposed for each reading of a query; every hit is one of them. The features of 200 take 18 ms to read.
-SHORTLIST_PHOTOS = 100
+# Photographs proposed for a query; every hit is one of them. The features of 200 take 18 ms to read.
+SHORTLIST_PHOTOS = 200
 # Regions asked of FAISS for each phrase at first: 50 correlated regions a photograph fill 50 photographs with 119
 # (median; reference peers F.1), and a mean over phrases needs each list to be deep enough to meet the others.
 SHORTLIST_REGIONS = 1000
 
 
-def shortlist(
-    collection: "Collection", vectors: np.ndarray, readings: Sequence[Sequence[int]], size: int
-) -> np.ndarray:
-    """Ids of candidate photographs, ascending: the `size` most promising ones of each reading.
+def shortlist(collection: "Collection", vectors: np.ndarray, size: int) -> np.ndarray:
+    """Ids of candidate photographs, ascending: the `size` most promising ones.
 
     vectors: (Q, E) float32 unit length, one a phrase. Asks FAISS for more regions until they fill `size` photographs or
     nothing is left.
@@ -32,11 +30,7 @@ def shortlist(
             break
         depth *= 4
     best = best_found(owner, [scores for _, scores in found], len(photo_ids))
-    chosen = np.zeros(len(photo_ids), dtype=bool)
-    for reading in readings:
-        promise = best[list(reading)].mean(axis=0)
-        chosen[np.lexsort((photo_ids, -promise))[:size]] = True
-    return photo_ids[chosen]
+    return np.sort(photo_ids[np.lexsort((photo_ids, -best.mean(axis=0)))[:size]])
 
 
 def best_found(owner: Sequence[np.ndarray], scores: Sequence[np.ndarray], photos: int) -> np.ndarray:

@@ -98,7 +98,6 @@ def test_the_grounding_is_the_best_region_in_the_querys_own_photograph() -> None
         list(boxes),
         photo_ids=np.array([5, 8, 6]),
         scores=np.array([0.9, 0.8, 0.1]),
-        readings=np.zeros(3, np.int64),
         best_region_ids=np.array([[1, 1, 1, 1], [4, 2, 3, 4], [1, 1, 1, 1]]),
     )
     outcome = judge(query, ranking, FourRegions())  # type: ignore[arg-type]

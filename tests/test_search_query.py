@@ -7,24 +7,24 @@ from search.query import MAX_PHRASES, Query, read_query
 PREDICTOR = WordPredictor()
 
 
-def test_a_question_is_read_as_it_stands_and_as_its_noun_phrases():
+def test_a_question_asks_for_its_noun_phrases_too_and_shows_those():
     query = read_query(["dog on couch"], PREDICTOR)
-    assert query == Query(["dog on couch"], ["dog on couch", "a dog", "a couch"], [[0], [1, 2]], [])
+    assert query == Query(["dog on couch"], ["dog on couch", "a dog", "a couch"], [1, 2], [])
 
 
 def test_a_question_that_is_its_own_noun_phrase_is_read_once():
-    assert read_query(["a dog"], PREDICTOR) == Query(["a dog"], ["a dog"], [[0]], [])
+    assert read_query(["a dog"], PREDICTOR) == Query(["a dog"], ["a dog"], [0], [])
 
 
 def test_a_thing_named_twice_counts_once():
     query = read_query(["dog on dog on couch"], PREDICTOR)
     assert query.phrases == ["dog on dog on couch", "a dog", "a couch"]
-    assert query.readings == [[0], [1, 2]]
+    assert query.shown == [1, 2]
 
 
 def test_several_phrases_are_read_as_given():
     assert read_query(["red lamp", "dog on couch"], PREDICTOR) == Query(
-        ["red lamp", "dog on couch"], ["red lamp", "dog on couch"], [[0, 1]], []
+        ["red lamp", "dog on couch"], ["red lamp", "dog on couch"], [0, 1], []
     )
 
 

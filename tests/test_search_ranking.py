@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from search.ranking import MAX_REGIONS, RegionScores, answering_regions, best_regions, compete, rank_photographs
+from search.ranking import MAX_REGIONS, RegionScores, answering_regions, best_regions, rank_photographs
 
 
 def regions(photo_ids, *scores, region_ids=None):
@@ -10,18 +10,17 @@ def regions(photo_ids, *scores, region_ids=None):
 
 
 def test_a_photograph_is_as_good_as_its_best_region():
-    ranking = rank_photographs(regions([7, 7, 8, 9, 9], [0.1, 0.5, 0.9, 0.2, 0.3]), ["dog"], [[0]])
+    ranking = rank_photographs(regions([7, 7, 8, 9, 9], [0.1, 0.5, 0.9, 0.2, 0.3]), ["dog"])
     assert ranking.photo_ids.tolist() == [8, 7, 9]
     assert ranking.scores.tolist() == pytest.approx([0.9, 0.5, 0.3])
     assert ranking.best_region_ids.tolist() == [[3], [2], [5]]
-    assert ranking.readings.tolist() == [0, 0, 0]
     assert ranking.phrases == ["dog"]
 
 
 def test_several_phrases_score_the_mean_of_their_best_regions():
     # Photograph 1: (0.8 + 0.2) / 2, photograph 2: (0.4 + 0.7) / 2.
     scored = regions([1, 1, 2, 2], [0.8, 0.1, 0.4, 0.3], [0.0, 0.2, 0.6, 0.7])
-    ranking = rank_photographs(scored, ["dog", "couch"], [[0, 1]])
+    ranking = rank_photographs(scored, ["dog", "couch"])
     assert ranking.photo_ids.tolist() == [2, 1]
     assert ranking.scores.tolist() == pytest.approx([0.55, 0.5])
     assert ranking.best_region_ids.tolist() == [[3, 4], [1, 2]]
@@ -29,25 +28,25 @@ def test_several_phrases_score_the_mean_of_their_best_regions():
 
 def test_equal_photographs_are_ordered_by_id_and_equal_regions_too():
     scored = regions([5, 5, 3, 3, 4], [0.5, 0.5, 0.5, 0.5, 0.5], region_ids=[1, 2, 3, 4, 5])
-    ranking = rank_photographs(scored, ["dog"], [[0]])
+    ranking = rank_photographs(scored, ["dog"])
     assert ranking.photo_ids.tolist() == [3, 4, 5]
     assert ranking.best_region_ids.tolist() == [[3], [5], [1]]
 
 
 def test_differences_below_float32s_rounding_are_ties():
     scored = regions([2, 1], [0.3000001, 0.3])
-    assert rank_photographs(scored, ["dog"], [[0]]).photo_ids.tolist() == [1, 2]
+    assert rank_photographs(scored, ["dog"]).photo_ids.tolist() == [1, 2]
 
 
 def test_a_region_that_was_not_judged_does_not_answer():
     scored = regions([1, 1, 2], [-np.inf, -3.0, -4.0])
-    ranking = rank_photographs(scored, ["dog"], [[0]])
+    ranking = rank_photographs(scored, ["dog"])
     assert ranking.scores.tolist() == [-3.0, -4.0]
     assert ranking.best_region_ids.tolist() == [[2], [3]]
 
 
 def test_no_regions_rank_no_photographs():
-    ranking = rank_photographs(regions([], [], []), ["dog on couch", "a dog"], [[0], [1]])
+    ranking = rank_photographs(regions([], [], []), ["dog on couch", "a dog"])
     assert ranking.photo_ids.tolist() == []
     assert ranking.best_region_ids.shape == (0, 2)
 
@@ -63,47 +62,6 @@ def test_best_regions_agree_with_a_plain_loop():
             own = np.flatnonzero(photo_ids == photo)
             assert best[q, p] == scored.scores[q, own].max()
             assert rows[q, p] == own[scored.scores[q, own].argmax()]
-
-
-def test_one_reading_keeps_its_scores():
-    scores, winners = compete(np.array([[0.1, 0.7, 0.3]]))
-    assert scores.tolist() == [0.1, 0.7, 0.3]
-    assert winners.tolist() == [0, 0, 0]
-
-
-def test_readings_compete_on_the_scale_of_the_first():
-    # First reading: mean 2, standard deviation 1; second: mean 20, standard deviation 10.
-    # Standardised: (-1, 1) and (1, -1); the greater of each is 1, which is 3 on the first scale.
-    scores, winners = compete(np.array([[1.0, 3.0], [30.0, 10.0]]))
-    assert scores.tolist() == [3.0, 3.0]
-    assert winners.tolist() == [1, 0]
-
-
-def test_a_reading_that_cannot_tell_photographs_apart_does_not_decide():
-    scores, winners = compete(np.array([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]]))
-    # The second is standardised to 0 everywhere, the mean 2 on the first scale: only what is below average is lifted.
-    assert scores.tolist() == pytest.approx([2.0, 2.0, 3.0])
-    assert winners.tolist() == [1, 0, 0]
-
-
-def test_the_scale_of_a_reading_does_not_matter():
-    readings = np.random.default_rng(1).normal(size=(2, 50))
-    other_scale = readings * [[1.0], [7.0]] + [[0.0], [-40.0]]
-    assert compete(other_scale)[0] == pytest.approx(compete(readings)[0])
-
-
-def test_a_question_is_won_by_its_better_reading():
-    # Columns: "dog on couch", "a dog", "a couch". Photograph 1 answers as a whole, 2 in two places, 3 and 4 not at all.
-    scored = regions(
-        [1, 2, 2, 3, 4],
-        [0.9, 0.2, 0.1, 0.1, 0.2],
-        [0.3, 0.9, 0.1, 0.2, 0.1],
-        [0.3, 0.1, 0.9, 0.2, 0.1],
-    )
-    ranking = rank_photographs(scored, ["dog on couch", "a dog", "a couch"], [[0], [1, 2]])
-    assert set(ranking.photo_ids[:2].tolist()) == {1, 2}
-    assert dict(zip(ranking.photo_ids.tolist()[:2], ranking.readings.tolist()[:2])) == {1: 0, 2: 1}
-    assert (np.diff(ranking.scores) <= 0).all()
 
 
 def test_one_phrase_is_answered_by_the_regions_nearly_as_good():

@@ -149,7 +149,7 @@ def test_searching_reads_a_shortlist_only(large, monkeypatch):
     large.search(["dog on couch"])
     assert len(read) == 1
     assert read[0] is not None
-    assert len(read[0]) <= 2 * module.SHORTLIST_PHOTOS  # for two readings
+    assert len(read[0]) <= module.SHORTLIST_PHOTOS
 
 
 def test_rank_orders_every_photograph_for_the_phrases_given(searcher, collection):
