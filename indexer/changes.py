@@ -9,8 +9,8 @@ from typing import NamedTuple
 from db.collection import Collection
 from db.records import PhotoStat
 from indexer.errors import FolderError
-from indexer.photos import FORMAT_NAMES, PhotoFile, Walk
 from indexer.progress import Progress, printable
+from indexer.walk import FORMAT_NAMES, PhotoFile, Walk
 
 _LOOKING_STEP = 1000
 
@@ -98,6 +98,7 @@ def find_changes(
     collection: Collection,
     folders: Sequence[Path],
     *,
+    exclude: Sequence[str] = (),
     retry: bool = False,
     prune: bool = False,
     progress: Progress | None = None,
@@ -109,6 +110,7 @@ def find_changes(
     cannot be read, HEIC files without their decoder. The progress is warned of each.
 
     Args:
+        exclude: patterns of what to take for absent, see `indexer.walk.Exclusion`.
         retry: files that failed before are tasks again.
         prune: what cannot be seen is gone after all.
         stop: asked now and then; once true, the walk ends and the outcome is incomplete.
@@ -124,7 +126,7 @@ def find_changes(
     problems = []
     found = 0
     for scope in scopes:
-        walk = Walk(scope.root, scope.below, other_roots=all_roots - {scope.root})
+        walk = Walk(scope.root, scope.below, other_roots=all_roots - {scope.root}, exclude=exclude)
         files = []
         for file in walk:
             files.append(file)
@@ -154,11 +156,11 @@ def find_changes(
     return changes
 
 
-def require_photographs(folders: Sequence[Path]) -> None:
+def require_photographs(folders: Sequence[Path], *, exclude: Sequence[str] = ()) -> None:
     """Raises FolderError unless every folder can be walked and at least one of them holds a photograph."""
     problems = []
     for scope in find_scopes(folders, {}):
-        walk = Walk(scope.root)
+        walk = Walk(scope.root, exclude=exclude)
         if any(True for _ in walk):
             return
         problems.append(_nothing_found(scope, walk, 0))

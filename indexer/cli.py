@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from db.collection import Collection
     from indexer.pipeline import BuildReport
     from indexer.progress import Progress
 
@@ -25,6 +26,7 @@ EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 _SHOWN_FAILURES = 20
+_ASK_AGAIN_SECONDS = 1.0  # while another process writes
 
 
 class Failure(click.ClickException):
@@ -66,6 +68,11 @@ collection_option = click.option(
 )
 
 
+wait_option = click.option(
+    "--wait", is_flag=True, help="If another process is writing the collection, wait for it to end; else refuse."
+)
+
+
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
         try:
@@ -86,6 +93,8 @@ def main() -> None:
     \b
     indexer build photos/          describe what is new or changed below photos/
     indexer status                 what the collection holds
+    indexer errors                 the files that could not be described, and why
+    indexer remove photos/old/     forget photographs; their files stay where they are
 
     Exit codes: 0 done (files that failed are named and counted), 2 an error, 130 interrupted (what is done is kept).
     """
@@ -118,12 +127,20 @@ def main() -> None:
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Threads that decode photographs. Default: one a processor, at most 8.",
+    help="Photographs read at one time, each decoded in a process of its own. Default: one a processor, at most 8.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Take files and folders for absent whose name matches ('*.gif', thumbs), or whose path ends so if there is a "
+    "/ in it ('2019/raw', 'raw/*.tif'; * matches / too). Repeatable. Not remembered: give it with every build.",
 )
 @click.option("--retry", is_flag=True, help="Try files again that failed before; else only once they change.")
 @click.option(
     "--prune", is_flag=True, help="Remove what is not there even if its whole folder is missing, unreadable or empty."
 )
+@wait_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress: only warnings, failed files and the counts at the end.")
 @reports_errors
 def build(
@@ -134,8 +151,10 @@ def build(
     batch_size: int,
     max_regions: int,
     threads: int | None,
+    exclude: tuple[str, ...],
     retry: bool,
     prune: bool,
+    wait: bool,
     quiet: bool,
 ) -> None:
     """Describe the photographs below FOLDERS, or bring what is known of them up to date.
@@ -144,27 +163,27 @@ def build(
     Hidden folders and those of systems and photo servers (@eaDir, $RECYCLE.BIN, ...) are left out. JPEG, PNG, WebP,
     TIFF, GIF (first frame), BMP; HEIC if the package pillow-heif is installed. Photographs need 16 pixels a side and
     may have 200 megapixels, less where decoding takes more memory (progressive JPEG 142, HEIC and transparency
-    111, WebP 58).
+    111, WebP 58). A file that crashes its decoder, or takes it longer than a minute, is named and left out like any
+    other that is broken.
 
     Ctrl-C ends it after the photographs in work; run it again to go on.
 
     \b
     indexer build ~/Pictures /media/disk/photos
     """
-    from db.collection import Collection
-    from db.records import ModelIdentity
     from indexer import pipeline
     from indexer.changes import require_photographs
+    from indexer.lazy_predictor import LazyPredictor
 
     path = _collection_path(collection)
-    if not path.exists():
-        require_photographs(folders)  # a mistyped folder must not cost an empty collection
+    first = not path.exists()  # then neither a mistyped folder nor damaged weights must leave an empty collection
+    if first:
+        require_photographs(folders, exclude=exclude)
     with _stop_on_signals() as stop:
-        from fcln.predictor import Predictor
-
-        predictor = Predictor.load(weights, device=device)
-        model = ModelIdentity(predictor.digest, predictor.embedding_size, predictor.code_size)
-        with Collection.open(path, write=True, create=True, model=model) as opened:
+        predictor = LazyPredictor(weights, device=device)
+        if first:
+            predictor.load()
+        with _open_to_write(path, wait=wait, stop=stop, create=True, model=predictor.model) as opened:
             progress = _progress(quiet)
             try:
                 report = pipeline.build(
@@ -174,6 +193,7 @@ def build(
                     max_regions=max_regions,
                     batch_size=batch_size,
                     threads=threads,
+                    exclude=exclude,
                     retry=retry,
                     prune=prune,
                     progress=progress,
@@ -199,12 +219,10 @@ def status(collection: Path | None, as_json: bool) -> None:
     path = _collection_path(collection)
     with Collection.open(path) as opened:
         roots = []
-        failures = []
         for root_id, root in opened.roots().items():
-            known = opened.known(root_id).values()
-            failed = [{"path": str(root / stat.path), "reason": stat.reason} for stat in known if stat.failed]
-            failures.extend(failed)
-            roots.append({"path": str(root), "present": root.is_dir(), "photographs": len(known) - len(failed)})
+            described = sum(not stat.failed for stat in opened.known(root_id).values())
+            roots.append({"path": str(root), "present": root.is_dir(), "photographs": described})
+        failures = _failures(opened)
         last = opened.last_build()
         document = {
             "collection": str(opened.path),
@@ -237,7 +255,60 @@ def _print_status(document: dict[str, Any]) -> None:
     for failure in document["failures"][:_SHOWN_FAILURES]:
         click.echo(f"failed       {_shown(failure['path'])}: {failure['reason']}")
     if len(document["failures"]) > _SHOWN_FAILURES:
-        click.echo(f"             and {len(document['failures']) - _SHOWN_FAILURES:,} more, all of them with --json")
+        click.echo(f"             and {len(document['failures']) - _SHOWN_FAILURES:,} more (`indexer errors`)")
+
+
+@main.command()
+@collection_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON list, with each file's size and digest.")
+@reports_errors
+def errors(collection: Path | None, as_json: bool) -> None:
+    """List the files that could not be described, and why.
+
+    They are tried again once they change, or with `indexer build --retry`.
+    """
+    from db.collection import Collection
+
+    with Collection.open(_collection_path(collection)) as opened:
+        failures = _failures(opened)
+    if as_json:
+        click.echo(json.dumps(failures, indent=2))
+    else:
+        for failure in failures:
+            click.echo(f"{_shown(failure['path'])}: {failure['reason']}")
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@collection_option
+@wait_option
+@reports_errors
+def remove(paths: tuple[Path, ...], collection: Path | None, wait: bool) -> None:
+    """Forget the photographs at or below PATHS. No file on the disk is touched.
+
+    PATHS are photographs, folders or whole roots; they need not exist any more. A later `indexer build` of a folder
+    around them describes them again, unless `--exclude` keeps them out.
+
+    \b
+    indexer remove ~/Pictures/scans /media/old-disk
+    """
+    from indexer.removal import remove as remove_from
+
+    path = _collection_path(collection)
+    with _open_to_write(path, wait=wait) as opened:
+        removal = remove_from(opened, paths)
+        click.echo(f"{removal.photographs:,} photographs and {removal.failed:,} failed files removed")
+        click.echo(f"{opened.photo_count():,} photographs, {opened.region_count():,} regions in {_shown(path)}")
+
+
+def _failures(opened: "Collection") -> list[dict[str, Any]]:
+    """Every file that is remembered as failed, as JSON says it."""
+    return [
+        {"path": str(root / stat.path), "reason": stat.reason, "size": stat.size, "digest": stat.digest}
+        for root_id, root in opened.roots().items()
+        for stat in opened.known(root_id).values()
+        if stat.failed
+    ]
 
 
 def _summary(report: "BuildReport") -> str:
@@ -257,6 +328,26 @@ def _collection_path(collection: Path | None) -> Path:
     from db.location import default_collection
 
     return collection or default_collection()
+
+
+def _open_to_write(path: Path, *, wait: bool, stop: threading.Event | None = None, **options: Any) -> "Collection":
+    """`Collection.open` as its writer; with `wait`, once nobody else is. KeyboardInterrupt if stopped meanwhile."""
+    from db.collection import Collection
+    from db.errors import CollectionLocked
+
+    stop = stop or threading.Event()
+    waiting = False
+    while True:
+        try:
+            return Collection.open(path, write=True, **options)
+        except CollectionLocked as error:
+            if not wait:
+                raise
+            if not waiting:
+                click.echo(f"Waiting: {error}", err=True)
+                waiting = True
+        if stop.wait(_ASK_AGAIN_SECONDS):
+            raise KeyboardInterrupt
 
 
 def _shown(path: str | Path) -> str:

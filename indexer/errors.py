@@ -1,8 +1,9 @@
 """Errors of this package.
 
 IndexerError
-├── FolderError     a folder given to `indexer build` that cannot be used
+├── FolderError     a folder given to `indexer build`, or a path to `indexer remove`, that cannot be used
 ├── PhotoError      one file that holds no usable photograph
+├── DecoderError    the processes that decode photographs do not start
 └── DescribeError   the network fails on whole batches: no fault of one photograph
 """
 
@@ -12,11 +13,15 @@ class IndexerError(Exception):
 
 
 class FolderError(IndexerError):
-    """A folder does not exist, is not a directory, cannot be read or holds no photographs."""
+    """A folder does not exist, is not a directory, cannot be read or holds no photographs; a path is not known."""
 
 
 class PhotoError(IndexerError):
     """A file that cannot be indexed. The message is the reason, without the file's name."""
+
+
+class DecoderError(IndexerError):
+    """The processes that decode photographs do not start."""
 
 
 class DescribeError(IndexerError):

@@ -1,42 +1,19 @@
-"""Photographs on disk: find them under a folder, and decode them to small upright RGB images.
+"""Photographs decoded to small upright RGB images.
 
 Files come from strangers. Nothing here trusts them: the size is checked before any pixel is decoded, only the named
-formats are opened, and whatever is wrong with one file ends as a `PhotoError` with the reason.
+formats are opened, and whatever Pillow finds wrong with one file ends as a `PhotoError` with the reason. A decoder that
+crashes or never ends is the business of `indexer.decoders`.
 """
 
-import hashlib
 import os
-import threading
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from indexer.errors import PhotoError
-
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"},
-)
-HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
-FORMAT_NAMES = "JPEG, PNG, WebP, TIFF, GIF or BMP"
-
-# What photo servers, NAS boxes and systems put between the photographs: thumbnails, waste bins, indexes. Lower case.
-SYSTEM_FOLDERS = frozenset(
-    {
-        "@eadir",
-        "#recycle",
-        "$recycle.bin",
-        "__macosx",
-        "lost+found",
-        "node_modules",
-        "system volume information",
-    }
-)
+from indexer.walk import FORMAT_NAMES, heic_supported
 
 # Pillow's names of the formats. JPEG opens as MPO where a camera wrote a second picture behind the first.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
@@ -70,117 +47,13 @@ _UPRIGHT = {
 _X_REVERSED = frozenset({2, 3, 6, 7})
 _Y_REVERSED = frozenset({3, 4, 7, 8})
 
-# Pillow warns at 89 megapixels and refuses at 179, whatever the format and the memory. `Decoder` checks every file
+# Pillow warns at 89 megapixels and refuses at 179, whatever the format and the memory. `OpenedPhoto` checks every file
 # before it is decoded, so its limit is the one that counts.
 Image.MAX_IMAGE_PIXELS = None
 
 # Pillow takes memory in blocks of 16 MiB, and glibc does not give such blocks back when threads free them: after a
 # few photographs of 200 megapixels 800 MB more were in use. Blocks beyond 32 MiB always go back to the system.
 Image.core.set_block_size(64 << 20)
-
-
-class PhotoFile(NamedTuple):
-    """A file that by its name holds a photograph."""
-
-    path: str  # relative to the root, "/" between the parts, undecodable bytes as lone surrogates (os.fsdecode)
-    size: int  # bytes
-    mtime_ns: int
-
-
-@cache
-def heic_supported() -> bool:
-    """Whether HEIC files can be decoded: the extra `heic` is installed. The first call registers its decoder."""
-    try:
-        import pillow_heif
-    except ImportError:
-        return False
-    pillow_heif.register_heif_opener()
-    return True
-
-
-class Walk:
-    """Iterating finds the photographs below a folder, in a stable order, each real directory once.
-
-    Hidden files and folders and `SYSTEM_FOLDERS` are left out. Links to directories are followed unless they lead
-    into a root (what lies there is indexed where it lies) or back up to a folder above, so loops end.
-
-    Args:
-        root: the directory that paths are relative to.
-        below: walk only this folder of the root, relative with "/"; "" is the whole root.
-        other_roots: directories with photographs of their own, left out wherever they are met.
-
-    Attributes, complete once the iteration is:
-        unreadable: (relative path, reason) of directories and links that could not be looked into; "" is the root.
-        without_decoder: relative paths of HEIC files, when there is no decoder for them.
-    """
-
-    def __init__(self, root: Path, below: str = "", *, other_roots: Collection[Path] = ()):
-        self.root = root
-        self.below = below
-        self.other_roots = other_roots
-        self.unreadable: list[tuple[str, str]] = []
-        self.without_decoder: list[str] = []
-
-    def __iter__(self) -> Iterator[PhotoFile]:
-        seen = {_identity(folder) for folder in (*self.root.parents, *self.other_roots)}
-        pending = [self.below]
-        while pending:
-            folder = pending.pop()
-            path = os.path.join(self.root, folder)
-            try:
-                identity = _identity(path)
-                if identity in seen:
-                    continue
-                seen.add(identity)
-                with os.scandir(path) as entries:
-                    listing = sorted(entries, key=lambda entry: entry.name)
-            except OSError as error:
-                self.unreadable.append((folder, error.strerror or str(error)))
-                continue
-            subfolders = []
-            for entry in listing:
-                if entry.name.startswith(".") or entry.name.lower() in SYSTEM_FOLDERS:
-                    continue
-                relative = f"{folder}/{entry.name}" if folder else entry.name
-                try:
-                    if entry.is_dir():
-                        if not (entry.is_symlink() and self._leads_into_a_root(entry.path)):
-                            subfolders.append(relative)
-                    elif entry.is_file():
-                        if self._is_photo(relative):
-                            stat = entry.stat()
-                            yield PhotoFile(relative, stat.st_size, stat.st_mtime_ns)
-                    elif entry.is_symlink() and not os.path.exists(entry.path):
-                        self.unreadable.append((relative, "broken link"))
-                except OSError as error:
-                    self.unreadable.append((relative, error.strerror or str(error)))
-            pending.extend(reversed(subfolders))
-
-    def _is_photo(self, relative: str) -> bool:
-        suffix = os.path.splitext(relative)[1].lower()
-        if suffix in HEIC_SUFFIXES and not heic_supported():
-            self.without_decoder.append(relative)
-            return False
-        return suffix in SUFFIXES or suffix in HEIC_SUFFIXES
-
-    def _leads_into_a_root(self, link: str) -> bool:
-        target = Path(os.path.realpath(link))
-        return any(target.is_relative_to(root) for root in (self.root, *self.other_roots))
-
-
-def _identity(path: str | Path) -> tuple[int, int] | None:
-    """(device, inode) of a directory; None if it does not exist."""
-    try:
-        stat = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return stat.st_dev, stat.st_ino
-
-
-def content_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file's content. Raises OSError where it cannot be read."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -211,57 +84,40 @@ class Photograph:
         return full.astype(np.float32)
 
 
-class Decoder:
-    """Decodes photographs from any number of threads within one bound of memory."""
+class OpenedPhoto:
+    """A photograph whose header was read and found acceptable. No pixel of it was decoded yet."""
 
-    def __init__(self, memory: int = DECODE_MEMORY):
-        """memory: bytes that all photographs being decoded at one moment may take together, or one alone."""
-        self._memory = _Memory(memory)
-        self._formats = (*_FORMATS, "HEIF") if heic_supported() else _FORMATS
+    memory: int  # bytes that `decode` takes at most
 
-    def decode(self, file: BinaryIO) -> Photograph:
-        """The photograph in an open file. Raises PhotoError with the reason if it holds none that can be used."""
+    def __init__(self, file: BinaryIO, memory_limit: int = DECODE_MEMORY):
+        """Read the header of an open file.
+
+        Raises:
+            PhotoError: with the reason, if it holds no photograph that can be used, or one that takes more memory.
+        """
         try:
-            image = Image.open(file, formats=self._formats)
+            self._image = Image.open(file, formats=(*_FORMATS, "HEIF") if heic_supported() else _FORMATS)
         except UnidentifiedImageError:
             empty = file.seek(0, os.SEEK_END) == 0
             raise PhotoError("the file is empty" if empty else f"not a {FORMAT_NAMES} file") from None
         except Exception as error:  # the header parsers raise whatever broken bytes lead to
             raise PhotoError(f"cannot be decoded ({_reason(error)})") from error
-        width, height = image.size
+        width, height = self._image.size
         if min(width, height) < MIN_SIDE:
             raise PhotoError(f"{width}x{height} pixels: too small, both sides need {MIN_SIDE}")
-        bytes_per_pixel = _bytes_per_pixel(image)
-        limit = min(PIXEL_LIMIT, self._memory.total // bytes_per_pixel)
+        bytes_per_pixel = _bytes_per_pixel(self._image)
+        limit = min(PIXEL_LIMIT, memory_limit // bytes_per_pixel)
         if width * height > limit:
             most = f"{limit // 1_000_000} megapixels"
-            raise PhotoError(f"{width}x{height} pixels: too large, the limit for such a {image.format} is {most}")
-        with self._memory.take(width * height * bytes_per_pixel):
-            try:
-                return _decode(image)
-            except Exception as error:  # as above: OSError, SyntaxError, struct.error, zlib.error, MemoryError, ...
-                raise PhotoError(f"cannot be decoded ({_reason(error)})") from error
+            raise PhotoError(f"{width}x{height} pixels: too large, the limit for such a {self._image.format} is {most}")
+        self.memory = width * height * bytes_per_pixel
 
-
-class _Memory:
-    """A semaphore over bytes."""
-
-    def __init__(self, total: int):
-        self.total = total
-        self._free = total
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def take(self, count: int) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= count)
-            self._free -= count
+    def decode(self) -> Photograph:
+        """The pixels, upright. Raises PhotoError with the reason if they cannot be decoded."""
         try:
-            yield
-        finally:
-            with self._changed:
-                self._free += count
-                self._changed.notify_all()
+            return _decode(self._image)
+        except Exception as error:  # as above: OSError, SyntaxError, struct.error, zlib.error, MemoryError, ...
+            raise PhotoError(f"cannot be decoded ({_reason(error)})") from error
 
 
 def _reason(error: Exception) -> str:

@@ -1,12 +1,13 @@
 """Folders into a collection: only what is new or changed is decoded and described, in batches, and committed.
 
     walk ──> digest ──> known content: moved, copied or only touched
-             (threads)  └─> decode (threads) ──> describe a batch ──> commit every few seconds
+             (threads)  └─> decode (processes) ──> describe a batch ──> commit every few seconds
 
 Every stage pulls from the one before and keeps a bounded number of files in flight, so memory does not grow with the
 folder. The digest comes before decoding: photographs that were only moved or copied cost a read, not a forward pass.
 """
 
+import hashlib
 import os
 import time
 from collections import deque
@@ -17,16 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
-from PIL import Image
 
 from db.collection import Collection
 from db.records import FailedFile, NewPath, NewPhoto
+from fcln.errors import FclnError
 from indexer.changes import Changes, Task, find_changes
+from indexer.decoders import Decoders
 from indexer.errors import DescribeError, PhotoError
-from indexer.photos import Decoder, Photograph, content_digest
+from indexer.photos import Photograph
 from indexer.progress import Progress, printable
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from fcln.predictor import Regions
 
 # A commit costs an fsync or three, and whatever is not committed is lost with the power.
@@ -44,7 +48,7 @@ Outcome = TypeVar("Outcome")
 class Describer(Protocol):
     """What a build needs of `fcln.predictor.Predictor`."""
 
-    def describe(self, images: Sequence[Image.Image], *, max_regions: int = 50) -> "list[Regions]":
+    def describe(self, images: "Sequence[Image.Image]", *, max_regions: int = 50) -> "list[Regions]":
         """The regions of upright RGB images, one entry each."""
         ...
 
@@ -80,6 +84,7 @@ def build(
     max_regions: int = 50,
     batch_size: int = 16,
     threads: int | None = None,
+    exclude: Sequence[str] = (),
     retry: bool = False,
     prune: bool = False,
     progress: Progress | None = None,
@@ -93,7 +98,8 @@ def build(
         predictor: describes photographs; must be of the collection's checkpoint.
         max_regions: regions kept of a photograph.
         batch_size: photographs described in one call.
-        threads: for reading and decoding; default one a processor, at most 8.
+        threads: photographs read or decoded at one time; default one a processor, at most 8.
+        exclude: patterns of files and folders to take for absent, see `indexer.walk.Exclusion`.
         retry: try again the files that failed before.
         prune: remove what is not there even if its whole root is missing, unreadable or empty.
         progress: told what happens; by default failed files and warnings go to stderr.
@@ -102,13 +108,18 @@ def build(
     Raises:
         FolderError: a folder cannot be used, or there are no photographs. The collection is as before.
         DescribeError: the network fails. What was described before is committed.
+        FclnError: a predictor that loads itself when it is needed cannot.
+        DecoderError: the processes that decode photographs do not start.
         CollectionError: the collection cannot be written.
     """
     started = time.monotonic()
     progress = progress or Progress()
-    changes = find_changes(collection, folders, retry=retry, prune=prune, progress=progress, stop=stop)
-    run = _Build(collection, predictor, changes, progress, stop, max_regions, batch_size)
-    with ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1), "decode") as pool:
+    changes = find_changes(collection, folders, exclude=exclude, retry=retry, prune=prune, progress=progress, stop=stop)
+    with (
+        ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1), "read") as pool,
+        Decoders() as decoders,  # ended first: the threads wait for them
+    ):
+        run = _Build(collection, predictor, decoders, changes, progress, stop, max_regions, batch_size)
         try:
             run.run(pool)
         finally:
@@ -139,6 +150,7 @@ class _Build:
         self,
         collection: Collection,
         predictor: Describer,
+        decoders: Decoders,
         changes: Changes,
         progress: Progress,
         stop: Callable[[], bool],
@@ -148,12 +160,12 @@ class _Build:
         self.report = BuildReport(unchanged=changes.unchanged, failed_before=changes.failed_before)
         self._collection = collection
         self._predictor = predictor
+        self._decoders = decoders
         self._tasks = changes.tasks
         self._progress = progress
         self._stop = stop
         self._max_regions = max_regions
         self._batch_size = batch_size
-        self._decoder = Decoder()
 
         self._missing = {stat.photo_id: stat for stat in changes.missing}
         self._missing_contents: dict[str, list[int]] = {}  # digest -> photo ids
@@ -259,9 +271,8 @@ class _Build:
 
     def _decode(self, content: _Content) -> Photograph | PhotoError | OSError:
         try:
-            with open(content.task.full_path, "rb") as file:
-                photograph = self._decoder.decode(file)
-                stat = os.fstat(file.fileno())
+            photograph = self._decoders.decode(content.task.full_path)
+            stat = content.task.full_path.stat()
         except (PhotoError, OSError) as error:
             return error
         if (stat.st_size, stat.st_mtime_ns) != (content.size, content.mtime_ns):
@@ -291,6 +302,8 @@ class _Build:
         """
         try:
             return self._predictor.describe([photo.image for _, photo in batch], max_regions=self._max_regions)
+        except FclnError:  # no weights, no GPU: has a sentence of its own
+            raise
         except Exception as error:
             first = error
         outcomes: list[Regions | Exception] = []
@@ -372,6 +385,12 @@ class _Build:
         self._collection.commit(new=self._new, moved=self._moved, touched=self._touched, gone=gone, failed=self._failed)
         self._new, self._new_contents, self._moved, self._touched, self._failed = [], {}, {}, {}, []
         self._committed = time.monotonic()
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file's content. Raises OSError where it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(task: Task) -> _Content | OSError:

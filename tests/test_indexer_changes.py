@@ -9,7 +9,7 @@ import pytest
 
 from db.collection import Collection
 from db.records import FailedFile, ModelIdentity, NewPhoto
-from indexer import photos
+from indexer import walk
 from indexer.changes import Scope, find_changes, find_scopes, require_photographs
 from indexer.errors import FolderError
 from indexer.progress import Progress
@@ -61,7 +61,7 @@ def remember(collection: Collection, root: Path, *names: str, failed: bool = Fal
                     path=name,
                     size=stat.st_size,
                     mtime_ns=stat.st_mtime_ns,
-                    digest=f"digest of {name}",
+                    digest=f"digest of {name!a}",
                     width=20,
                     height=10,
                     boxes=np.array([[0, 0, 20, 10]], np.float32),
@@ -270,7 +270,7 @@ def test_a_link_that_broke_keeps_what_was_behind_it(collection, root, tmp_path):
 def test_heic_without_its_decoder_is_neither_new_nor_gone(collection, root, monkeypatch):
     touch(root, "a.jpg", "b.heic", "c.heic")
     remember(collection, root, "a.jpg", "b.heic")
-    monkeypatch.setattr(photos, "heic_supported", lambda: False)
+    monkeypatch.setattr(walk, "heic_supported", lambda: False)
     progress = Warnings()
     changes = find_changes(collection, [root], progress=progress)
     assert (tasks(changes), missing(changes)) == ([], [])

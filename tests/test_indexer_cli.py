@@ -1,7 +1,9 @@
 """The command `indexer`: what it prints and where, its exit codes, and what signals do to it."""
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from PIL import Image
 from db.collection import Collection
 from db.records import ModelIdentity
 from indexer.cli import main
+from indexer.lazy_predictor import LazyPredictor
 from indexer.progress import BarProgress, LineProgress, printable
 
 PROJECT = Path(__file__).parent.parent
@@ -62,7 +65,7 @@ def assert_error(result: Result | subprocess.CompletedProcess[str], *parts: str)
 # -- help
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["build", "--help"], ["status", "--help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in main.commands), ["--version"]])
 def test_help_is_instant(arguments):
     heavy = ["torch", "faiss", "sqlalchemy", "h5py", "numpy", "PIL"]
     code = (
@@ -107,9 +110,10 @@ def test_the_real_command_from_nothing_to_status(photos, place, tiny_checkpoint)
     assert document["regions"] >= 3
     assert document["failed"] == 1
     assert document["roots"] == [{"path": str(photos), "present": True, "photographs": 3}]
-    assert document["failures"] == [
-        {"path": str(photos / "text.jpg"), "reason": "not a JPEG, PNG, WebP, TIFF, GIF or BMP file"}
-    ]
+    (failure,) = document["failures"]
+    assert (failure["path"], failure["reason"]) == (
+        str(photos / "text.jpg"), "not a JPEG, PNG, WebP, TIFF, GIF or BMP file"
+    )  # fmt: skip
     assert document["last_build"]["new"] == 3
     assert document["checkpoint"] == Collection.open(place).model.digest
 
@@ -138,6 +142,71 @@ def test_the_collection_can_be_named_by_the_environment(photos, place, tiny_chec
     monkeypatch.setenv("DENSECAP_SEARCH_COLLECTION", str(place))
     assert invoke("build", photos, "--weights", tiny_checkpoint, "--device", "cpu").exit_code == 0
     assert json.loads(invoke("status", "--json").stdout)["collection"] == str(place)
+
+
+def test_exclude(photos, place, tiny_checkpoint):
+    noise(photos / "thumbs" / "3.png", 3)
+    options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu", "-q"]
+    result = invoke("build", photos, *options, "--exclude", "thumbs", "--exclude", "[1-2].*")
+    assert result.stdout.startswith("1 new, ")
+    # not remembered, and excluded means absent
+    assert invoke("build", photos, *options).stdout.startswith("3 new, 0 changed, 0 moved, 0 gone, 1 unchanged, ")
+    result = invoke("build", photos, *options, "--exclude", "thumbs")
+    assert result.stdout.startswith("0 new, 0 changed, 0 moved, 1 gone, 3 unchanged, ")
+    assert_error(invoke("build", photos, *options, "--exclude", "*.png"), "holds no photographs", "--prune")
+
+
+def test_errors(photos, place, tiny_checkpoint):
+    (photos / "text.jpg").write_text("Dear diary")
+    (photos / "new\nline.jpg").touch()
+    invoke("build", photos, "--collection", place, "--weights", tiny_checkpoint, "--device", "cpu")
+    assert invoke("errors", "--collection", place).stdout.splitlines() == [
+        f"{photos}/new\\nline.jpg: the file is empty",
+        f"{photos}/text.jpg: not a JPEG, PNG, WebP, TIFF, GIF or BMP file",
+    ]
+    document = json.loads(invoke("errors", "--json", "--collection", place).stdout)
+    assert document[0] == {
+        "path": str(photos / "new\nline.jpg"),
+        "reason": "the file is empty",
+        "size": 0,
+        "digest": hashlib.sha256(b"").hexdigest(),
+    }
+    (photos / "text.jpg").unlink()
+    (photos / "new\nline.jpg").unlink()
+    invoke("build", photos, "--collection", place, "--weights", tiny_checkpoint)
+    assert invoke("errors", "--collection", place).stdout == ""
+    assert json.loads(invoke("errors", "--json", "--collection", place).stdout) == []
+
+
+def test_remove(photos, place, tiny_checkpoint):
+    options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu", "-q"]
+    invoke("build", photos, *options)
+    result = invoke("remove", photos / "1.png", "--collection", place)
+    first, second = result.stdout.splitlines()
+    assert (result.exit_code, first) == (0, "1 photographs and 0 failed files removed")
+    assert second.startswith("2 photographs, ")
+    assert (photos / "1.png").exists()
+    assert_error(invoke("remove", photos / "1.png", "--collection", place), "knows no photograph in", "1.png")
+    assert invoke("build", photos, *options).stdout.startswith("1 new, 0 changed, 0 moved, 0 gone, 2 unchanged, ")
+
+
+def test_a_run_with_nothing_to_describe_does_not_load_the_network(photos, place, tiny_checkpoint):
+    options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu", "-q"]
+    invoke("build", photos, *options)
+    shutil.copy(photos / "0.png", photos / "copy.png")
+    (photos / "1.png").rename(photos / "moved.png")
+    code = (
+        "import sys, indexer.cli\n"
+        "try: indexer.cli.main(sys.argv[1:])\n"
+        "finally: print([name for name in ('torch', 'faiss', 'h5py') if name in sys.modules])\n"
+    )
+    command = [sys.executable, "-c", code, "build", *map(str, [photos, *options])]
+    first = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert first.stdout.startswith("1 new, 0 changed, 1 moved, 0 gone, 2 unchanged, 0 failed "), first.stderr
+    assert first.stdout.splitlines()[-1] == "['faiss', 'h5py']"  # the copy's regions are written
+    second = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert second.stdout.startswith("0 new, 0 changed, 0 moved, 0 gone, 4 unchanged, 0 failed "), second.stderr
+    assert second.stdout.splitlines()[-1] == "[]"
 
 
 def test_max_regions(photos, place, tiny_checkpoint):
@@ -204,11 +273,41 @@ def test_weights_that_are_missing_or_damaged(photos, place, tiny_checkpoint, tmp
     assert not place.exists()
 
 
+def test_weights_that_cannot_be_used_are_one_sentence_also_when_they_are_needed_late(photos, place, tiny_checkpoint):
+    """The header is whole and the collection exists: the damage shows with the first photograph to describe."""
+    damaged = place.with_name("damaged.safetensors")
+    content = tiny_checkpoint.read_bytes()
+    damaged.write_bytes(content[:-100] + bytes([content[-100] ^ 64]) + content[-99:])
+    model = LazyPredictor(damaged).model
+    Collection.open(place, write=True, create=True, model=model).close()
+    assert_error(invoke("build", photos, "--collection", place, "--weights", damaged, "-q"), "is damaged (its checksum")
+
+
 def test_a_second_writer_is_refused(photos, place, tiny_checkpoint):
     options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu"]
     invoke("build", photos, *options)
     with Collection.open(place, write=True):
-        assert_error(invoke("build", photos, *options), "is being written by process")
+        for command in (["build", photos, *options], ["remove", photos, "--collection", place]):
+            assert_error(invoke(*command), f"is being written by process {os.getpid()}, started 20")
+
+
+def test_a_second_writer_waits(photos, place, tiny_checkpoint):
+    options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu", "-q"]
+    invoke("build", photos, *options)
+    command = [sys.executable, "-m", "indexer", "build", photos, *options, "--wait"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with Collection.open(place, write=True) as first:
+        second = subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)
+        third = subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)
+        for process in (second, third):
+            line = process.stderr.readline()
+            assert line.startswith("Waiting: ") and f"is being written by process {os.getpid()}, started 20" in line
+        third.send_signal(signal.SIGINT)
+        assert third.communicate(timeout=300)[0] == ""
+        assert (third.returncode, second.poll()) == (130, None)
+        first.commit(gone=first.photo_ids()[:1].tolist())
+    stdout, _ = second.communicate(timeout=300)
+    assert stdout.startswith("1 new, 0 changed, 0 moved, 0 gone, 2 unchanged, ")
 
 
 # -- interrupts
@@ -233,11 +332,13 @@ def test_an_interrupt_keeps_what_is_done_and_the_next_run_goes_on(tmp_path, plac
     (photos / "08_bad.png").write_text("Dear diary")
     options = ["--weights", tiny_checkpoint, "--device", "cpu", "--batch-size", "1"]
     command = [sys.executable, "-m", "indexer", "build", photos, "--collection", place, *options]
-    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
         for line in process.stderr:
             if "08_bad.png" in line:
-                process.send_signal(number)
+                os.killpg(process.pid, number)  # as a terminal does: to all its processes
                 break
         stdout, stderr = process.communicate(timeout=300)
     finally:

@@ -1,20 +1,20 @@
-"""Finding photographs and decoding them: every mode, orientation and kind of bad file, values worked out by hand."""
+"""Decoding photographs: every mode, orientation and kind of bad file, values worked out by hand."""
 
 import io
-import os
 import random
-import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from indexer import photos
 from indexer.errors import PhotoError
-from indexer.photos import DECODE_SIDE, Decoder, Photograph, Walk, content_digest
+from indexer.photos import DECODE_MEMORY, DECODE_SIDE, OpenedPhoto, Photograph
 
 ORANGE = (255, 128, 0)
+
+
+def decode(file: io.BytesIO) -> Photograph:
+    return OpenedPhoto(file).decode()
 
 
 def encoded(image: Image.Image, format: str, **options) -> io.BytesIO:
@@ -26,7 +26,7 @@ def encoded(image: Image.Image, format: str, **options) -> io.BytesIO:
 
 def decoded_pixel(image: Image.Image, format: str, **options) -> tuple[int, ...]:
     """The middle pixel of what comes back after saving and decoding."""
-    decoded = Decoder().decode(encoded(image, format, **options)).image
+    decoded = decode(encoded(image, format, **options)).image
     assert decoded.mode == "RGB"
     assert decoded.size == image.size
     return decoded.getpixel((decoded.width // 2, decoded.height // 2))
@@ -49,7 +49,7 @@ def test_every_format_comes_back_as_rgb(format):
 
 def test_the_first_frame_of_an_animation_is_taken():
     frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
-    decoded = Decoder().decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    decoded = decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     assert decoded.image.getpixel((5, 5)) == (255, 0, 0)
 
 
@@ -61,7 +61,7 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped():
 
 
 def test_a_large_sixteen_bit_picture_is_reduced_too():
-    photograph = Decoder().decode(encoded(Image.fromarray(np.full((20, 1500), 33000, np.uint16)), "PNG"))
+    photograph = decode(encoded(Image.fromarray(np.full((20, 1500), 33000, np.uint16)), "PNG"))
     assert (photograph.image.size, photograph.scale) == ((750, 10), 2)
     assert photograph.image.getpixel((3, 3)) == (128, 128, 128)
 
@@ -122,24 +122,24 @@ def test_every_exif_orientation_comes_out_upright(format, value):
         7: pixels.transpose(1, 0, 2)[::-1, ::-1],
         8: pixels.transpose(1, 0, 2)[:, ::-1],
     }[value]
-    photograph = Decoder().decode(encoded(Image.fromarray(stored.copy()), format, exif=orientation(value)))
+    photograph = decode(encoded(Image.fromarray(stored.copy()), format, exif=orientation(value)))
     assert (photograph.width, photograph.height, photograph.scale) == (60, 40, 1)
     np.testing.assert_array_equal(np.asarray(photograph.image), pixels)
 
 
 def test_a_broken_exif_block_does_not_lose_the_photograph():
-    photograph = Decoder().decode(encoded(Image.new("RGB", (40, 30), ORANGE), "PNG", exif=b"Exif\0\0II*\0\xff\xff"))
+    photograph = decode(encoded(Image.new("RGB", (40, 30), ORANGE), "PNG", exif=b"Exif\0\0II*\0\xff\xff"))
     assert photograph.image.size == (40, 30)
 
 
 def test_an_orientation_out_of_range_is_upright():
-    photograph = Decoder().decode(encoded(Image.new("RGB", (40, 30)), "JPEG", exif=orientation(9)))
+    photograph = decode(encoded(Image.new("RGB", (40, 30)), "JPEG", exif=orientation(9)))
     assert photograph.image.size == (40, 30)
 
 
 def test_large_photographs_are_reduced_by_a_whole_factor_and_never_below_what_the_network_sees():
     def reduced(width: int, height: int, format: str) -> tuple[tuple[int, int], int]:
-        photograph = Decoder().decode(encoded(Image.new("RGB", (width, height)), format))
+        photograph = decode(encoded(Image.new("RGB", (width, height)), format))
         assert (photograph.width, photograph.height) == (width, height)
         return photograph.image.size, photograph.scale
 
@@ -164,7 +164,7 @@ def test_boxes_of_the_reduced_image_are_exact_in_the_full_upright_photograph(for
     left, top, right, bottom = 40 * scale, 24 * scale, 200 * scale, 120 * scale
     stored = Image.new("RGB", (width, height))
     stored.paste("white", (left, top, right, bottom))
-    photograph = Decoder().decode(encoded(stored, format, exif=orientation(value)))
+    photograph = decode(encoded(stored, format, exif=orientation(value)))
 
     rows, columns = np.nonzero(np.asarray(photograph.image)[:, :, 0] > 127)
     box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
@@ -201,9 +201,9 @@ def test_full_boxes_worked_out_by_hand():
 # -- bad files
 
 
-def refusal(content: bytes, decoder: Decoder | None = None) -> str:
+def refusal(content: bytes, memory: int = DECODE_MEMORY) -> str:
     with pytest.raises(PhotoError) as caught:
-        (decoder or Decoder()).decode(io.BytesIO(content))
+        OpenedPhoto(io.BytesIO(content), memory).decode()
     return str(caught.value)
 
 
@@ -235,7 +235,7 @@ def test_a_truncated_large_jpeg_is_noticed_while_it_is_reduced():
 def test_one_pixel():
     assert refusal(encoded(Image.new("RGB", (1, 1)), "PNG").getvalue()) == ("1x1 pixels: too small, both sides need 16")
     assert refusal(encoded(Image.new("RGB", (500, 15)), "PNG").getvalue()).startswith("500x15 pixels: too small")
-    assert Decoder().decode(encoded(Image.new("RGB", (16, 16)), "PNG")).image.size == (16, 16)
+    assert decode(encoded(Image.new("RGB", (16, 16)), "PNG")).image.size == (16, 16)
 
 
 def test_a_bomb_is_refused_before_anything_is_decoded(monkeypatch):
@@ -250,8 +250,10 @@ def test_memory_that_a_format_takes_lowers_the_pixel_limit():
         """Whether memory for exactly so many bytes a pixel is enough, and one byte less is not."""
         content = encoded(image, format, **options).getvalue()
         memory = image.width * image.height * bytes_per_pixel
-        assert Decoder(memory).decode(io.BytesIO(content)).image.size == image.size
-        return "too large, the limit for such a" in refusal(content, Decoder(memory - 1))
+        opened = OpenedPhoto(io.BytesIO(content), memory)
+        assert opened.memory == memory
+        assert opened.decode().image.size == image.size
+        return "too large, the limit for such a" in refusal(content, memory - 1)
 
     rgb = Image.new("RGB", (100, 100))
     assert accepted(rgb, 1, "JPEG")
@@ -259,34 +261,6 @@ def test_memory_that_a_format_takes_lowers_the_pixel_limit():
     assert accepted(rgb, 4, "PNG")
     assert accepted(rgb.convert("RGBA"), 9, "PNG")
     assert accepted(rgb, 17, "WEBP")
-
-
-def test_photographs_being_decoded_at_once_stay_within_the_memory(monkeypatch):
-    """Four threads, room for two: never three at once, and everyone gets through."""
-    png = encoded(Image.new("RGB", (100, 100)), "PNG").getvalue()
-    running, most, lock = 0, 0, threading.Lock()
-    real_decode = photos._decode
-
-    def slow_decode(image):
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        threading.Event().wait(0.02)
-        with lock:
-            running -= 1
-        return real_decode(image)
-
-    monkeypatch.setattr(photos, "_decode", slow_decode)
-    decoder = Decoder(memory=2 * 100 * 100 * 4)
-    results = []
-    threads = [threading.Thread(target=lambda: results.append(decoder.decode(io.BytesIO(png)).width)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [100] * 4
-    assert most == 2
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow on broken metadata
@@ -301,159 +275,10 @@ def test_no_damage_leads_to_anything_but_a_photograph_or_a_reason():
                 # headers and metadata first: that is where parsers go wrong
                 damaged[rng.randrange(min(len(damaged), rng.choice((64, 400, 10_000))))] = rng.randrange(256)
             try:
-                outcomes.add(type(Decoder().decode(io.BytesIO(damaged))))
+                outcomes.add(type(decode(io.BytesIO(damaged))))
             except PhotoError:
                 outcomes.add(PhotoError)
     assert outcomes == {Photograph, PhotoError}
-
-
-def test_content_digest(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")  # the example of FIPS 180-2
-    assert content_digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-
-
-# -- walking
-
-
-def touch(root: Path, *names: str) -> None:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"x")
-
-
-def found(walk: Walk) -> list[str]:
-    return [file.path for file in walk]
-
-
-def test_photographs_are_found_by_suffix_in_a_stable_order(tmp_path):
-    touch(tmp_path, "b.JPG", "a.jpeg", "notes.txt", "z/1.png", "z/2.webp", "m/k/3.tiff", "m/4.gif", "5.bmp", "jpg")
-    assert found(Walk(tmp_path)) == ["5.bmp", "a.jpeg", "b.JPG", "m/4.gif", "m/k/3.tiff", "z/1.png", "z/2.webp"]
-
-
-def test_size_and_time_are_those_of_the_file(tmp_path):
-    touch(tmp_path, "a.jpg")
-    os.utime(tmp_path / "a.jpg", ns=(1, 1_234_567_890_123_456_789))
-    assert list(Walk(tmp_path)) == [("a.jpg", 1, 1_234_567_890_123_456_789)]
-
-
-def test_hidden_and_system_folders_are_left_out(tmp_path):
-    touch(
-        tmp_path,
-        "a.jpg",
-        "._a.jpg",
-        ".trash/b.jpg",
-        "@eaDir/c.jpg",
-        "x/System Volume Information/d.jpg",
-        "$RECYCLE.BIN/e.jpg",
-        "node_modules/f.jpg",
-    )
-    assert found(Walk(tmp_path)) == ["a.jpg"]
-
-
-def test_a_hidden_folder_that_is_asked_for_by_name_is_walked(tmp_path):
-    touch(tmp_path, ".photos/a.jpg")
-    assert found(Walk(tmp_path / ".photos")) == ["a.jpg"]
-
-
-def test_only_a_part_of_a_root(tmp_path):
-    touch(tmp_path, "a.jpg", "2019/b.jpg", "2019/06/c.jpg")
-    assert found(Walk(tmp_path, "2019")) == ["2019/b.jpg", "2019/06/c.jpg"]
-
-
-def test_link_loops_end(tmp_path):
-    root = tmp_path / "root"
-    outside = tmp_path / "outside"
-    touch(root, "a.jpg", "sub/b.jpg")
-    touch(outside, "c.jpg")
-    (root / "sub" / "loop").symlink_to(root)
-    (root / "up").symlink_to(tmp_path)  # a folder above: would find the root again, and everything beside it
-    (root / "self").symlink_to(root / "self")
-    (root / "disk").symlink_to(outside)
-    (root / "disk2").symlink_to(outside)
-    (outside / "back").symlink_to(root / "sub")
-    walk = Walk(root)
-    assert found(walk) == ["a.jpg", "disk/c.jpg", "sub/b.jpg"]
-    assert [path for path, _ in walk.unreadable] == ["self"]
-
-
-def test_a_broken_link_is_reported(tmp_path):
-    touch(tmp_path, "a.jpg")
-    (tmp_path / "b.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    walk = Walk(tmp_path)
-    assert found(walk) == ["a.jpg"]
-    assert walk.unreadable == [("b.jpg", "broken link")]
-
-
-def test_a_link_to_a_photograph_is_a_photograph(tmp_path):
-    touch(tmp_path, "root/a.jpg", "other/b.jpg")
-    (tmp_path / "root" / "c.jpg").symlink_to(tmp_path / "other" / "b.jpg")
-    assert found(Walk(tmp_path / "root")) == ["a.jpg", "c.jpg"]
-
-
-def test_other_roots_are_left_out_however_they_are_reached(tmp_path):
-    touch(tmp_path, "root/a.jpg", "root/inner/b.jpg", "other/deep/c.jpg")
-    root, inner, other = tmp_path / "root", tmp_path / "root" / "inner", tmp_path / "other"
-    (root / "link").symlink_to(other / "deep")
-    assert found(Walk(root, other_roots=[inner, other])) == ["a.jpg"]
-    assert found(Walk(root)) == ["a.jpg", "inner/b.jpg", "link/c.jpg"]
-
-
-def test_things_that_are_no_files_are_left_out(tmp_path):
-    os.mkfifo(tmp_path / "pipe.jpg")
-    (tmp_path / "folder.jpg").mkdir()
-    touch(tmp_path, "a.jpg")
-    assert found(Walk(tmp_path)) == ["a.jpg"]
-
-
-def test_names_that_are_no_text_survive(tmp_path):
-    (tmp_path / os.fsdecode(b"\xff\xfe.jpg")).write_bytes(b"x")
-    (path,) = found(Walk(tmp_path))
-    assert os.fsencode(path) == b"\xff\xfe.jpg"
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every directory")
-def test_a_directory_without_read_permission(tmp_path):
-    touch(tmp_path, "a.jpg", "locked/b.jpg", "open/c.jpg")
-    (tmp_path / "locked").chmod(0)
-    try:
-        walk = Walk(tmp_path)
-        assert found(walk) == ["a.jpg", "open/c.jpg"]
-        assert walk.unreadable == [("locked", "Permission denied")]
-    finally:
-        (tmp_path / "locked").chmod(0o755)
-
-
-def test_a_directory_that_cannot_be_listed_is_reported_and_the_others_are_walked(tmp_path, monkeypatch):
-    touch(tmp_path, "a.jpg", "locked/b.jpg", "open/c.jpg")
-    real_scandir = os.scandir
-
-    def scandir(path):
-        if os.path.basename(path) == "locked":
-            raise PermissionError(13, "Permission denied", path)
-        return real_scandir(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    walk = Walk(tmp_path)
-    assert found(walk) == ["a.jpg", "open/c.jpg"]
-    assert walk.unreadable == [("locked", "Permission denied")]
-
-
-def test_an_unreadable_root_is_reported_as_itself(tmp_path):
-    walk = Walk(tmp_path / "missing")
-    assert found(walk) == []
-    assert walk.unreadable == [("", "No such file or directory")]
-
-
-def test_heic_needs_its_extra(tmp_path, monkeypatch):
-    touch(tmp_path, "a.jpg", "b.HEIC")
-    monkeypatch.setattr(photos, "heic_supported", lambda: False)
-    walk = Walk(tmp_path)
-    assert found(walk) == ["a.jpg"]
-    assert walk.without_decoder == ["b.HEIC"]
-    monkeypatch.setattr(photos, "heic_supported", lambda: True)
-    walk = Walk(tmp_path)
-    assert found(walk) == ["a.jpg", "b.HEIC"]
-    assert walk.without_decoder == []
 
 
 def test_heic_is_decoded_where_the_extra_is_installed():

@@ -15,9 +15,9 @@ from PIL import Image
 from db.collection import Collection
 from db.records import ModelIdentity
 from indexer import pipeline
+from indexer.decoders import Decoders
 from indexer.errors import DescribeError, FolderError
-from indexer.photos import Decoder
-from indexer.pipeline import BuildReport, build
+from indexer.pipeline import BuildReport, build, content_digest
 from indexer.progress import Progress
 
 MODEL = ModelIdentity("0" * 64, embedding_size=4, code_size=3)
@@ -149,6 +149,11 @@ def counts(report: BuildReport) -> dict[str, int]:
 
 
 # -- the first build
+
+
+def test_content_digest(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")  # the example of FIPS 180-2
+    assert content_digest(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def test_everything_about_a_photograph_is_committed(shop):
@@ -470,15 +475,15 @@ def test_of_two_copies_one_becomes_unreadable_before_it_is_decoded(shop, monkeyp
     shop.photo("a.png")
     shutil.copy(shop.root / "a.png", shop.root / "b.png")
     shop.photo("c.png", "blue")
-    real = Decoder.decode
+    real = Decoders.decode
 
-    def decode(self, file):
+    def decode(self, path):
         (shop.root / "a.png").unlink(missing_ok=True)
-        if Path(file.name).name == "a.png":
+        if path.name == "a.png":
             raise OSError(5, "Input/output error")
-        return real(self, file)
+        return real(self, path)
 
-    monkeypatch.setattr(Decoder, "decode", decode)
+    monkeypatch.setattr(Decoders, "decode", decode)
     assert counts(shop.build()) == {"new": 2, "failed": 1}
     assert shop.progress.failures == {"a.png": "cannot be read (Input/output error)"}
     assert shop.paths() == ["b.png", "c.png"]
@@ -628,13 +633,13 @@ def test_the_number_of_photographs_in_memory_does_not_grow_with_the_folder(shop,
     for number in range(100):
         shop.photo(f"{number:02}.png", (number, 0, 0), size=(16, 16))
     decoded = []
-    real = Decoder.decode
+    real = Decoders.decode
 
-    def decode(self, file):
-        decoded.append(file.name)
-        return real(self, file)
+    def decode(self, path):
+        decoded.append(path)
+        return real(self, path)
 
-    monkeypatch.setattr(Decoder, "decode", decode)
+    monkeypatch.setattr(Decoders, "decode", decode)
     ahead = []
     shop.predictor.before_batch = lambda: ahead.append(len(decoded) - shop.predictor.described)
     assert counts(shop.build(batch_size=3)) == {"new": 100}

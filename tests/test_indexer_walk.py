@@ -1,0 +1,190 @@
+"""Which files are photographs: names, folders, links, exclusions."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from indexer import walk as walk_module
+from indexer.walk import Exclusion, Walk
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+def found(walk: Walk) -> list[str]:
+    return [file.path for file in walk]
+
+
+def test_photographs_are_found_by_suffix_in_a_stable_order(tmp_path):
+    touch(tmp_path, "b.JPG", "a.jpeg", "notes.txt", "z/1.png", "z/2.webp", "m/k/3.tiff", "m/4.gif", "5.bmp", "jpg")
+    assert found(Walk(tmp_path)) == ["5.bmp", "a.jpeg", "b.JPG", "m/4.gif", "m/k/3.tiff", "z/1.png", "z/2.webp"]
+
+
+def test_size_and_time_are_those_of_the_file(tmp_path):
+    touch(tmp_path, "a.jpg")
+    os.utime(tmp_path / "a.jpg", ns=(1, 1_234_567_890_123_456_789))
+    assert list(Walk(tmp_path)) == [("a.jpg", 1, 1_234_567_890_123_456_789)]
+
+
+def test_hidden_and_system_folders_are_left_out(tmp_path):
+    touch(
+        tmp_path,
+        "a.jpg",
+        "._a.jpg",
+        ".trash/b.jpg",
+        "@eaDir/c.jpg",
+        "x/System Volume Information/d.jpg",
+        "$RECYCLE.BIN/e.jpg",
+        "node_modules/f.jpg",
+    )
+    assert found(Walk(tmp_path)) == ["a.jpg"]
+
+
+def test_a_hidden_folder_that_is_asked_for_by_name_is_walked(tmp_path):
+    touch(tmp_path, ".photos/a.jpg")
+    assert found(Walk(tmp_path / ".photos")) == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        ("*.gif", ["a.jpg", "thumbs/b.jpg", "x/raw/c.jpg", "x/raw/deep/d.jpg", "y/raw/e.jpg"]),
+        ("thumbs", ["a.jpg", "s.gif", "x/raw/c.jpg", "x/raw/deep/d.jpg", "y/raw/e.jpg"]),
+        ("thumbs/", ["a.jpg", "s.gif", "x/raw/c.jpg", "x/raw/deep/d.jpg", "y/raw/e.jpg"]),
+        ("raw", ["a.jpg", "s.gif", "thumbs/b.jpg"]),
+        ("x/raw", ["a.jpg", "s.gif", "thumbs/b.jpg", "y/raw/e.jpg"]),
+        ("raw/*.jpg", ["a.jpg", "s.gif", "thumbs/b.jpg"]),
+        ("x/*/d.jpg", ["a.jpg", "s.gif", "thumbs/b.jpg", "x/raw/c.jpg", "y/raw/e.jpg"]),
+        ("[a-d].jpg", ["s.gif", "y/raw/e.jpg"]),
+        ("thumb", ["a.jpg", "s.gif", "thumbs/b.jpg", "x/raw/c.jpg", "x/raw/deep/d.jpg", "y/raw/e.jpg"]),
+        ("", ["a.jpg", "s.gif", "thumbs/b.jpg", "x/raw/c.jpg", "x/raw/deep/d.jpg", "y/raw/e.jpg"]),
+        ("A.JPG", ["a.jpg", "s.gif", "thumbs/b.jpg", "x/raw/c.jpg", "x/raw/deep/d.jpg", "y/raw/e.jpg"]),
+    ],
+)
+def test_what_is_excluded_is_left_out_with_all_below(tmp_path, pattern, left):
+    touch(tmp_path, "a.jpg", "s.gif", "thumbs/b.jpg", "x/raw/c.jpg", "x/raw/deep/d.jpg", "y/raw/e.jpg")
+    assert found(Walk(tmp_path, exclude=[pattern])) == left
+
+
+def test_absolute_patterns_are_compared_with_the_whole_path(tmp_path):
+    touch(tmp_path, "root/a.jpg", "root/x/b.jpg", "root/y/x/c.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "root")
+    for way in ("root", "link"):  # roots are remembered with their links resolved
+        assert found(Walk(tmp_path / "root", exclude=[f"{tmp_path}/{way}/x"])) == ["a.jpg", "y/x/c.jpg"]
+    assert found(Walk(tmp_path / "root", exclude=["/x", f"{tmp_path}/root/*/c.jpg"])) == ["a.jpg", "x/b.jpg"]
+
+
+def test_several_patterns_and_names_that_are_no_text():
+    exclusion = Exclusion(["*.gif", os.fsdecode(b"\xff*"), "new\nline"], Path("/photos"))
+    names = ["a.gif", os.fsdecode(b"\xff\xfe.jpg"), "new\nline", "a.jpg", os.fsdecode(b"\xfe.jpg")]
+    assert [exclusion.covers(f"x/{name}", name) for name in names] == [True, True, True, False, False]
+
+
+def test_a_folder_that_is_asked_for_is_walked_even_if_a_pattern_names_it(tmp_path):
+    touch(tmp_path, "thumbs/a.jpg", "thumbs/thumbs/b.jpg")
+    assert found(Walk(tmp_path, "thumbs", exclude=["thumbs"])) == ["thumbs/a.jpg"]
+
+
+def test_only_a_part_of_a_root(tmp_path):
+    touch(tmp_path, "a.jpg", "2019/b.jpg", "2019/06/c.jpg")
+    assert found(Walk(tmp_path, "2019")) == ["2019/b.jpg", "2019/06/c.jpg"]
+
+
+def test_link_loops_end(tmp_path):
+    root = tmp_path / "root"
+    outside = tmp_path / "outside"
+    touch(root, "a.jpg", "sub/b.jpg")
+    touch(outside, "c.jpg")
+    (root / "sub" / "loop").symlink_to(root)
+    (root / "up").symlink_to(tmp_path)  # a folder above: would find the root again, and everything beside it
+    (root / "self").symlink_to(root / "self")
+    (root / "disk").symlink_to(outside)
+    (root / "disk2").symlink_to(outside)
+    (outside / "back").symlink_to(root / "sub")
+    walk = Walk(root)
+    assert found(walk) == ["a.jpg", "disk/c.jpg", "sub/b.jpg"]
+    assert [path for path, _ in walk.unreadable] == ["self"]
+
+
+def test_a_broken_link_is_reported(tmp_path):
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    walk = Walk(tmp_path)
+    assert found(walk) == ["a.jpg"]
+    assert walk.unreadable == [("b.jpg", "broken link")]
+
+
+def test_a_link_to_a_photograph_is_a_photograph(tmp_path):
+    touch(tmp_path, "root/a.jpg", "other/b.jpg")
+    (tmp_path / "root" / "c.jpg").symlink_to(tmp_path / "other" / "b.jpg")
+    assert found(Walk(tmp_path / "root")) == ["a.jpg", "c.jpg"]
+
+
+def test_other_roots_are_left_out_however_they_are_reached(tmp_path):
+    touch(tmp_path, "root/a.jpg", "root/inner/b.jpg", "other/deep/c.jpg")
+    root, inner, other = tmp_path / "root", tmp_path / "root" / "inner", tmp_path / "other"
+    (root / "link").symlink_to(other / "deep")
+    assert found(Walk(root, other_roots=[inner, other])) == ["a.jpg"]
+    assert found(Walk(root)) == ["a.jpg", "inner/b.jpg", "link/c.jpg"]
+
+
+def test_things_that_are_no_files_are_left_out(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    touch(tmp_path, "a.jpg")
+    assert found(Walk(tmp_path)) == ["a.jpg"]
+
+
+def test_names_that_are_no_text_survive(tmp_path):
+    (tmp_path / os.fsdecode(b"\xff\xfe.jpg")).write_bytes(b"x")
+    (path,) = found(Walk(tmp_path))
+    assert os.fsencode(path) == b"\xff\xfe.jpg"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every directory")
+def test_a_directory_without_read_permission(tmp_path):
+    touch(tmp_path, "a.jpg", "locked/b.jpg", "open/c.jpg")
+    (tmp_path / "locked").chmod(0)
+    try:
+        walk = Walk(tmp_path)
+        assert found(walk) == ["a.jpg", "open/c.jpg"]
+        assert walk.unreadable == [("locked", "Permission denied")]
+    finally:
+        (tmp_path / "locked").chmod(0o755)
+
+
+def test_a_directory_that_cannot_be_listed_is_reported_and_the_others_are_walked(tmp_path, monkeypatch):
+    touch(tmp_path, "a.jpg", "locked/b.jpg", "open/c.jpg")
+    real_scandir = os.scandir
+
+    def scandir(path):
+        if os.path.basename(path) == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return real_scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    walk = Walk(tmp_path)
+    assert found(walk) == ["a.jpg", "open/c.jpg"]
+    assert walk.unreadable == [("locked", "Permission denied")]
+
+
+def test_an_unreadable_root_is_reported_as_itself(tmp_path):
+    walk = Walk(tmp_path / "missing")
+    assert found(walk) == []
+    assert walk.unreadable == [("", "No such file or directory")]
+
+
+def test_heic_needs_its_extra(tmp_path, monkeypatch):
+    touch(tmp_path, "a.jpg", "b.HEIC")
+    monkeypatch.setattr(walk_module, "heic_supported", lambda: False)
+    walk = Walk(tmp_path)
+    assert found(walk) == ["a.jpg"]
+    assert walk.without_decoder == ["b.HEIC"]
+    monkeypatch.setattr(walk_module, "heic_supported", lambda: True)
+    walk = Walk(tmp_path)
+    assert found(walk) == ["a.jpg", "b.HEIC"]
+    assert walk.without_decoder == []
