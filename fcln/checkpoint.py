@@ -18,7 +18,7 @@ from fcln.model import FCLN, FCLNConfig
 from fcln.noun_phrases import NounPhrases, WordUse
 from fcln.phrases import WordPieces
 from fcln.vocabulary import Vocabulary
-from fcln.weights_file import DEFAULT_WEIGHTS, FORMAT, damaged, read_metadata
+from fcln.weights_file import DEFAULT_WEIGHTS, FORMAT, damaged, pack_texts, read_texts
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def new_model(config: FCLNConfig, vocabulary: Vocabulary, pieces: WordPieces) ->
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a weights file, whole or not at all; weights as float16."""
-    metadata = {
+    texts = {
         "format": FORMAT,
         "config": json.dumps(checkpoint.model.config.to_json()),
         "vocabulary": json.dumps(checkpoint.vocabulary.words, ensure_ascii=False),
@@ -59,10 +59,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     state = checkpoint.model.state_dict()
     weights = {name: tensor.detach().half().cpu().contiguous() for name, tensor in state.items()}
-    metadata["checksum"] = _checksum(metadata, weights)
+    texts["checksum"] = _checksum(texts, weights)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    save_file(weights, temporary, metadata=metadata)
+    save_file(weights, temporary, metadata=pack_texts(texts))
     os.replace(temporary, path)
 
 
@@ -72,21 +72,20 @@ def load_checkpoint(path: Path | None = None) -> Checkpoint:
     Raises CheckpointError if it is missing, damaged, or not one of this version's.
     """
     path = path or DEFAULT_WEIGHTS
-    metadata = read_metadata(path)
+    texts = read_texts(path)
     try:
         with safe_open(path, framework="pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise damaged(path, str(error)) from error
-    checksum = metadata.pop("checksum", None)
-    if checksum is not None and checksum != _checksum(metadata, weights):
+    if texts.pop("checksum", "") != _checksum(texts, weights):
         raise damaged(path, "its checksum is wrong")
     try:
-        config = FCLNConfig.from_json(json.loads(metadata["config"]))
-        vocabulary = Vocabulary(json.loads(metadata["vocabulary"]))
-        pieces = WordPieces(json.loads(metadata["pieces"]))
-        noun_phrases = NounPhrases({w: WordUse(*use) for w, use in json.loads(metadata["noun_phrases"]).items()})
-        scoring = Scoring(**json.loads(metadata["scoring"]))
+        config = FCLNConfig.from_json(json.loads(texts["config"]))
+        vocabulary = Vocabulary(json.loads(texts["vocabulary"]))
+        pieces = WordPieces(json.loads(texts["pieces"]))
+        noun_phrases = NounPhrases({w: WordUse(*use) for w, use in json.loads(texts["noun_phrases"]).items()})
+        scoring = Scoring(**json.loads(texts["scoring"]))
         with torch.device("meta"):  # no time is spent on weights that are replaced at once
             model = new_model(config, vocabulary, pieces)
         model.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
@@ -97,11 +96,11 @@ def load_checkpoint(path: Path | None = None) -> Checkpoint:
     return Checkpoint(model.eval(), vocabulary, pieces, noun_phrases, scoring)
 
 
-def _checksum(metadata: dict[str, str], weights: dict[str, torch.Tensor]) -> str:
+def _checksum(texts: dict[str, str], weights: dict[str, torch.Tensor]) -> str:
     """crc32 of everything in the file, hexadecimal: safetensors itself notices only a damaged layout."""
     value = 0
-    for key in sorted(metadata):
-        value = zlib.crc32(f"{key}\0{metadata[key]}\0".encode(), value)
+    for key in sorted(texts):
+        value = zlib.crc32(f"{key}\0{texts[key]}\0".encode(), value)
     for name in sorted(weights):
         value = zlib.crc32(name.encode(), value)
         value = zlib.crc32(weights[name].numpy().tobytes(), value)

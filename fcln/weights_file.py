@@ -11,6 +11,7 @@ from fcln.errors import CheckpointError
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default.safetensors"
 FORMAT = "densecap-search 1"
+_KEY = "densecap-search"
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,20 @@ class WeightsFile:
         Raises CheckpointError if it is missing, cut short, or not one of this version's.
         """
         path = path or DEFAULT_WEIGHTS
-        metadata = read_metadata(path)
+        texts = read_texts(path)
         try:
-            config = json.loads(metadata["config"])
+            config = json.loads(texts["config"])
             return cls(checkpoint_digest(path), int(config["embedding_size"]), int(config["code_size"]))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"The weights file {path} does not fit this version ({error}).") from error
 
 
-def read_metadata(path: Path) -> dict[str, str]:
+def pack_texts(texts: dict[str, str]) -> dict[str, str]:
+    """Texts as a safetensors header takes them: as one, for the library writes several in an order of its own."""
+    return {_KEY: json.dumps(texts, ensure_ascii=False, sort_keys=True)}
+
+
+def read_texts(path: Path) -> dict[str, str]:
     """The texts in a weights file's header: configuration, words, checksum.
 
     Raises CheckpointError if it is missing, cut short, or not one of this version's.
@@ -45,12 +51,12 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise CheckpointError(f"The weights file {path} does not exist.")
     try:
         with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
+            texts = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+    except (OSError, SafetensorError, ValueError) as error:
         raise damaged(path, str(error)) from error
-    if metadata.get("format") != FORMAT:
+    if not isinstance(texts, dict) or texts.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a weights file of densecap-search, or of another version.")
-    return metadata
+    return texts
 
 
 def checkpoint_digest(path: Path | None = None) -> str:

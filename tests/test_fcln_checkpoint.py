@@ -12,9 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from small_world import tiny_config, vocabulary, word_pieces
 
-from fcln.checkpoint import Checkpoint, Scoring, load_checkpoint, new_model, save_checkpoint
+from fcln.checkpoint import Checkpoint, Scoring, _checksum, load_checkpoint, new_model, save_checkpoint
 from fcln.errors import CheckpointError
 from fcln.noun_phrases import NounPhrases, WordUse
+from fcln.weights_file import pack_texts, read_texts
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +41,13 @@ def copy(saved, tmp_path) -> Path:
 
 
 def rewrite(path: Path, **changes: str | None) -> None:
-    """Change entries of a file's metadata; None removes one."""
+    """Change texts of a file, None removes one; its checksum follows."""
+    texts = read_texts(path)
     with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    metadata = {k: v for k, v in (metadata | changes).items() if v is not None}
-    save_file(weights, path, metadata=metadata)
+    texts = {k: v for k, v in (texts | changes).items() if v is not None and k != "checksum"}
+    texts["checksum"] = _checksum(texts, weights)
+    save_file(weights, path, metadata=pack_texts(texts))
 
 
 def test_round_trip(checkpoint, saved):
@@ -81,6 +83,11 @@ def test_saving_replaces_a_file_and_leaves_nothing_beside_it(checkpoint, tmp_pat
         save_checkpoint(path, replace(checkpoint, scoring=scoring))
         assert load_checkpoint(path).scoring == scoring
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_same_network_is_the_same_file(checkpoint, saved, tmp_path):
+    save_checkpoint(tmp_path / "again.safetensors", checkpoint)
+    assert (tmp_path / "again.safetensors").read_bytes() == saved.read_bytes()
 
 
 def test_a_missing_file(tmp_path):
@@ -135,7 +142,7 @@ def test_a_file_of_another_program_is_refused(tmp_path):
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_in_a_sentence(copy, changes):
-    rewrite(copy, checksum=None, **changes)
+    rewrite(copy, **changes)
     with pytest.raises(CheckpointError, match=r"w\.safetensors does not fit this version") as caught:
         load_checkpoint(copy)
     assert "\n" not in str(caught.value)

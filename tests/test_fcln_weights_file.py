@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from fcln.errors import CheckpointError
-from fcln.weights_file import FORMAT, WeightsFile, checkpoint_digest
+from fcln.weights_file import FORMAT, WeightsFile, checkpoint_digest, pack_texts
 
 PROJECT = Path(__file__).parent.parent
 
@@ -46,7 +46,7 @@ def test_a_file_cut_short(tiny_checkpoint, tmp_path):
 
 @pytest.mark.parametrize("config", ["{", "[]", "{}", '{"embedding_size": "many", "code_size": 3}'])
 def test_a_configuration_that_makes_no_sense(tmp_path, config):
-    save_file({"x": np.zeros(3)}, tmp_path / "w.safetensors", metadata={"format": FORMAT, "config": config})
+    save_file({"x": np.zeros(3)}, tmp_path / "w.safetensors", metadata=pack_texts({"format": FORMAT, "config": config}))
     with pytest.raises(CheckpointError, match=r"w\.safetensors does not fit this version"):
         WeightsFile.read(tmp_path / "w.safetensors")
 
