@@ -60,7 +60,7 @@ def figures(retrieval: dict[tuple[str, int], dict], questions: dict, as_one_phra
         "at most 50 regions a photograph. `python -m scripts.evaluate_retrieval --photos PHOTOS --annotations VAL`",
         "(`--scoring` and `--draws` for the rows)",
         "",
-        "| scoring | draws | recall@1 | recall@5 | recall@10 | median rank | localization@0.1 | @0.3 | @0.5 | median IoU |",
+        "| scoring | draws | recall@1 | @5 | @10 | median rank | localization@0.1 | @0.3 | @0.5 | median IoU |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     names = ("recall@1", "recall@5", "recall@10", "median_rank", "localization@0.1", "localization@0.3",

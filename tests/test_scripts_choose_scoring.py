@@ -9,7 +9,6 @@ from PIL import Image
 
 from fcln.checkpoint import load_checkpoint
 from scripts.choose_scoring import choose, main, score
-from scripts.measure import replace_figures
 
 
 def test_a_querys_score_counts_three_depths():
@@ -53,10 +52,3 @@ def test_the_choice_is_stored_with_the_weights(tiny_checkpoint, tmp_path):
     assert f"fused weight {after.scoring.fused_weight:g}" in result.output
     for (name, a), b in zip(before.model.state_dict().items(), after.model.state_dict().values(), strict=True):
         assert a.equal(b), name
-
-
-def test_figures_go_between_the_markers():
-    document = "before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n"
-    assert replace_figures(document, "new") == "before\n<!-- figures -->\nnew\n<!-- /figures -->\nafter\n"
-    with pytest.raises(ValueError, match="figures"):
-        replace_figures("no markers", "new")
