@@ -327,8 +327,8 @@ class Collection(Contents):
         self._require_writer()
         if lost := self.pending(successor).keys() - set(gone):
             raise CollectionError(
-                f"The checkpoint {successor.model.digest[:12]} has not described {len(lost)} photographs yet: the "
-                f"collection {self.path} stays with {self.model.digest[:12]}."
+                f"The checkpoint {successor.model.digest[:12]} has not described {len(lost):,} of its "
+                f"photographs yet: the collection {self.path} stays with {self.model.digest[:12]}."
             )
         model = successor.model
         successor.close()

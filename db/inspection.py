@@ -97,7 +97,7 @@ def _inspect_keys(connection: Connection, findings: Findings) -> None:
     findings.rootless.extend(orphans.get(("photo", "root"), []))
     findings.damaged.update(dict.fromkeys(orphans.get(("photo", "segment"), []), LOST_FEATURES))
     for (table, parent), row_ids in orphans.items():
-        findings.problems.append(Problem("rows", f"{len(row_ids)} rows of {table} have no {parent}."))
+        findings.problems.append(Problem("rows", f"photos.db holds {_counted(row_ids, table)} without {parent}."))
 
 
 def _inspect_rows(connection: Connection, findings: Findings) -> None:
@@ -128,10 +128,12 @@ def _inspect_rows(connection: Connection, findings: Findings) -> None:
         last_id = end
     strays.extend(connection.exec_driver_sql("SELECT id FROM region WHERE id > ?", (last_id,)).scalars())
     if damaged:
-        findings.problems.append(Problem("rows", f"{len(damaged)} photographs do not match their checksums."))
+        findings.problems.append(
+            Problem("rows", f"The rows of {_counted(damaged, 'photograph')} do not match their checksums.")
+        )
         findings.damaged.update(dict.fromkeys(damaged, ALTERED_ROWS))
     if strays := sorted(set(strays) - set(findings.strays)):
-        findings.problems.append(Problem("rows", f"{len(strays)} regions are of no photograph."))
+        findings.problems.append(Problem("rows", f"photos.db holds {_counted(strays, 'region')} of no photograph."))
         findings.strays.extend(strays)
 
 
@@ -165,7 +167,7 @@ def _inspect_segments(folder: SegmentFolder, snapshot: Snapshot, findings: Findi
         path = folder.path / segment.name
         if fault := folder.fault(segment):
             damaged = extents.photo_ids.tolist()
-            what = f"{path}, the features of {len(damaged)} photographs, {fault}."
+            what = f"{path}, the features of {_counted(damaged, 'photograph')}, {fault}."
         else:
             stored = folder.read_file(segment)
             damaged = []
@@ -182,7 +184,7 @@ def _inspect_segments(folder: SegmentFolder, snapshot: Snapshot, findings: Findi
                     same = features_crc32(stored.codes[rows], stored.embeddings[rows]) == checksum
                 if not same:
                     damaged.append(photo_id)
-            what = f"{len(damaged)} photographs have other features in {path} than their rows say."
+            what = f"{path} holds other features of {_counted(damaged, 'photograph')} than photos.db says."
         if damaged:
             findings.problems.append(Problem("segment", what))
             findings.damaged.update(dict.fromkeys(damaged, LOST_FEATURES))
@@ -208,9 +210,14 @@ def _inspect_indexes(cache: VectorCache, snapshot: Snapshot, findings: Findings)
         twice = len(held) - len(np.unique(held))
         if missing or foreign or twice:
             problems.append(
-                f"{path} lacks {missing} regions, and holds {foreign} that it should not and {twice} twice."
+                f"{path} holds other regions than photos.db says: {missing} are missing, {foreign} are not of its "
+                f"range, {twice} are there twice."
             )
     if added != snapshot.extents.beyond(snapshot.last_region_id).region_count:
         problems.append("The ranges of the FAISS files leave regions out, or overlap.")
     findings.index_unusable = bool(problems)
     findings.problems.extend(Problem("index", what) for what in problems)
+
+
+def _counted(rows: Sequence[int], what: str) -> str:
+    return f"{len(rows):,} {what}" + ("" if len(rows) == 1 else "s")

@@ -39,10 +39,10 @@ def create(path: Path) -> Collection:
     return Collection.open(path, write=True, create=True, model=MODEL)
 
 
-def contents(collection: Collection) -> dict[str, Any]:
+def contents(collection: Collection, model: ModelIdentity = MODEL) -> dict[str, Any]:
     """Everything that can be asked of a collection, to compare two of them."""
     features = collection.features()
-    queries = np.eye(MODEL.embedding_size, dtype=np.float32)
+    queries = np.eye(model.embedding_size, dtype=np.float32)
     return {
         "revision": collection.revision,
         "known": {root_id: collection.known(root_id) for root_id in collection.roots()},

@@ -52,7 +52,7 @@ def test_a_damaged_database_does_not_take_the_place_of_a_good_copy(database, tmp
     broken = tmp_path / "broken.db"
     broken.write_bytes(before)
     damage(broken)
-    with pytest.raises(CollectionDamaged, match="broken.db is damaged"):
+    with pytest.raises(CollectionDamaged, match=r"broken\.db is damaged"):
         copy_database(broken, copy)
     assert copy.read_bytes() == before
     assert not list(tmp_path.glob("copy.db?*"))

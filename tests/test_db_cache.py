@@ -226,7 +226,7 @@ class TestLargeCollection:
     def test_beyond_the_limit_full_files_get_lists_and_the_last_one_does_not(self, path, monkeypatch):
         with create(path) as writer:
             writer.commit(new=[photo(1, f"{number}.png", count=9) for number in range(11)])
-            expected = {region_id: embedding for region_id, embedding in enumerate(writer.features().embeddings, 1)}
+            expected = dict(enumerate(writer.features().embeddings, 1))
         assert self.files(path) == [
             (5, 1, 99, 99, True), (6, 100, 198, 99, True), (7, 199, 297, 99, True), (8, 298, 390, 93, True),
             (9, 391, 399, 9, False),

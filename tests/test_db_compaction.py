@@ -1,4 +1,4 @@
-"""What compacting does to segments. That it may be killed: test_db_killed.py; while others read: test_db_together.py."""
+"""What compacting does to segments. That it may be killed: test_db_killed.py; while others read: test_db_together."""
 
 import numpy as np
 import pytest

@@ -96,7 +96,7 @@ def test_a_newer_schema_is_refused_untouched(store):
 
 
 def test_an_older_schema_is_no_use_to_a_reader():
-    with pytest.raises(CollectionError, match="^The collection has the older schema 1: run `indexer build` once"):
+    with pytest.raises(CollectionError, match=r"^The collection has the older schema 1: run `indexer build` once"):
         migrations.check_version(1)
 
 
@@ -157,7 +157,8 @@ def test_ids_of_deleted_rows_do_not_come_again(store):
             "root": "(path) VALUES ('a')",
             "segment": "(rows, size, sha256, codes_offset, embeddings_offset) VALUES (1, 1, '', 0, 0)",
             "photo": "(root_id, path, size, mtime_ns, reason) VALUES (2, 'a', 1, 1, 'x')",
-            "index_file": "(first_region_id, last_region_id, region_count, lists, size, sha256) VALUES (1, 1, 1, 0, 1, '')",
+            "index_file": "(first_region_id, last_region_id, region_count, lists, size, sha256)"
+            " VALUES (1, 1, 1, 0, 1, '')",
             "region": "(photo_id, x1, y1, x2, y2, score, phrase) VALUES (2, 0, 0, 1, 1, 0, '')",
         }.items():
             session.connection().exec_driver_sql("PRAGMA defer_foreign_keys = ON")
