@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -62,8 +63,7 @@ class FailedFile:
 # -- out
 
 
-@dataclass(frozen=True)
-class PhotoStat:
+class PhotoStat(NamedTuple):
     """What is remembered of a file, to tell whether it changed."""
 
     photo_id: int

@@ -50,6 +50,16 @@ class Changes:
     unchanged: int = 0
     failed_before: int = 0  # remembered as failed, and not changed since
 
+    def add(self, root: Path, root_id: int, file: PhotoFile, known: PhotoStat | None, retry: bool) -> None:
+        """Note a file that was found, and what is remembered under its path."""
+        same = known is not None and known.size == file.size and known.mtime_ns == file.mtime_ns
+        if known is None or not same or (known.failed and retry):
+            self.tasks.append(Task(root_id, root / file.path, file, known))
+        elif known.failed:
+            self.failed_before += 1
+        else:
+            self.unchanged += 1
+
 
 def find_scopes(folders: Sequence[Path], roots: Mapping[int, Path]) -> list[Scope]:
     """What to look at when a build is asked for some folders, no photograph twice.
@@ -127,26 +137,27 @@ def find_changes(
     found = 0
     for scope in scopes:
         walk = Walk(scope.root, scope.below, other_roots=all_roots - {scope.root}, exclude=exclude)
-        files = []
+        root_id = scope.root_id
+        known = collection.known(root_id) if root_id is not None else {}
+        if scope.below:
+            known = {path: stat for path, stat in known.items() if scope.contains(path)}
+        found_before = found
         for file in walk:
-            files.append(file)
+            if stop():
+                return changes
+            if root_id is None:
+                root_id = collection.add_root(scope.root)
+            changes.add(scope.root, root_id, file, known.pop(file.path, None), retry)
             found += 1
             if found % _LOOKING_STEP == 0:
                 progress.looking(found)
-            if stop():
-                return changes
-        known = {}
-        if scope.root_id is not None:
-            known = {path: stat for path, stat in collection.known(scope.root_id).items() if scope.contains(path)}
-        if not files:
+        if found == found_before:
             if prune:
                 changes.missing.extend(known.values())
             if not (known and prune):
                 problems.append(_nothing_found(scope, walk, len(known)))
             continue
         _warn_of_unseen(scope, walk, progress)
-        root_id = collection.add_root(scope.root) if scope.root_id is None else scope.root_id
-        _compare(scope.root, root_id, files, known, retry, changes)
         unseen = set() if prune else _unseen(walk, known)
         changes.missing.extend(stat for path, stat in known.items() if path not in unseen)
     if not found and not changes.missing:
@@ -165,21 +176,6 @@ def require_photographs(folders: Sequence[Path], *, exclude: Sequence[str] = ())
             return
         problems.append(_nothing_found(scope, walk, 0))
     raise FolderError("; ".join(problems))
-
-
-def _compare(
-    root: Path, root_id: int, files: list[PhotoFile], known: dict[str, PhotoStat], retry: bool, changes: Changes
-) -> None:
-    """Sort the files of a root into tasks and unchanged ones, and take them out of `known`."""
-    for file in files:
-        stat = known.pop(file.path, None)
-        same = stat is not None and (stat.size, stat.mtime_ns) == (file.size, file.mtime_ns)
-        if stat is None or not same or (stat.failed and retry):
-            changes.tasks.append(Task(root_id, root / file.path, file, stat))
-        elif stat.failed:
-            changes.failed_before += 1
-        else:
-            changes.unchanged += 1
 
 
 def _unseen(walk: Walk, known: Mapping[str, PhotoStat]) -> set[str]:

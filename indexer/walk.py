@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,13 +100,14 @@ class Walk:
         self.root = root
         self.below = below
         self.other_roots = other_roots
-        self._exclusion = Exclusion(exclude, root)
+        self._exclusion = Exclusion(exclude, root) if exclude else None
         self.unreadable: list[tuple[str, str]] = []
         self.without_decoder: list[str] = []
 
     def __iter__(self) -> Iterator[PhotoFile]:
         seen = {_identity(folder) for folder in (*self.root.parents, *self.other_roots)}
         pending = [self.below]
+        excluded = self._exclusion.covers if self._exclusion else None
         while pending:
             folder = pending.pop()
             path = os.path.join(self.root, folder)
@@ -115,17 +117,18 @@ class Walk:
                     continue
                 seen.add(identity)
                 with os.scandir(path) as entries:
-                    listing = sorted(entries, key=lambda entry: entry.name)
+                    listing = sorted(entries, key=attrgetter("name"))
             except OSError as error:
                 self.unreadable.append((folder, error.strerror or str(error)))
                 continue
             subfolders = []
+            before = f"{folder}/" if folder else ""
             for entry in listing:
                 name = entry.name
                 if name.startswith("."):
                     continue
-                relative = f"{folder}/{name}" if folder else name
-                if self._exclusion.covers(relative, name):
+                relative = before + name
+                if excluded and excluded(relative, name):
                     continue
                 try:
                     if entry.is_dir():
@@ -133,7 +136,8 @@ class Walk:
                         if not leads_back and name.lower() not in SYSTEM_FOLDERS:
                             subfolders.append(relative)
                     elif entry.is_file():
-                        if self._is_photo(relative, name):
+                        suffix = name[name.rfind(".") :].lower()  # no dot: the last letter, which is no suffix
+                        if suffix in SUFFIXES or (suffix in HEIC_SUFFIXES and self._can_decode_heic(relative)):
                             stat = entry.stat()
                             yield PhotoFile(relative, stat.st_size, stat.st_mtime_ns)
                     elif entry.is_symlink() and not os.path.exists(entry.path):
@@ -142,12 +146,10 @@ class Walk:
                     self.unreadable.append((relative, error.strerror or str(error)))
             pending.extend(reversed(subfolders))
 
-    def _is_photo(self, relative: str, name: str) -> bool:
-        suffix = os.path.splitext(name)[1].lower()
-        if suffix in HEIC_SUFFIXES and not heic_supported():
+    def _can_decode_heic(self, relative: str) -> bool:
+        if not heic_supported():
             self.without_decoder.append(relative)
-            return False
-        return suffix in SUFFIXES or suffix in HEIC_SUFFIXES
+        return heic_supported()
 
     def _leads_into_a_root(self, link: str) -> bool:
         target = Path(os.path.realpath(link))
