@@ -202,7 +202,8 @@ class VectorCache:
 
     def _remove_gone(self, index: "VectorIndex", extents: Extents) -> None:
         """Leave these regions in the index, all of which it must hold."""
-        gone = np.setdiff1d(index.ids(), extents.region_ids())
+        ids = index.ids()
+        gone = ids[~extents.contain(ids)]
         if len(gone):
             index.remove(gone)
         if len(index) != extents.region_count:

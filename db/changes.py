@@ -148,16 +148,11 @@ def add(session: Session, folder: SegmentFolder, photos: Sequence[NewPhoto]) -> 
             for number, (photo, count, first_row) in enumerate(zip(photos, counts, first_rows))
         ],
     )
-    session.execute(
-        insert(Region),
+    # Regions are fifty times as many as photographs: not through SQLAlchemy's rows, which take three times as long.
+    session.connection().exec_driver_sql(
+        "INSERT INTO region (id, photo_id, x1, y1, x2, y2, score, phrase) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            {
-                "id": region_id + first_row + row,
-                "photo_id": photo_id + number,
-                **dict(zip(("x1", "y1", "x2", "y2"), box)),
-                "score": score,
-                "phrase": phrase,
-            }
+            (region_id + first_row + row, photo_id + number, *box, score, phrase)
             for number, (photo, first_row) in enumerate(zip(photos, first_rows))
             for row, (box, score, phrase) in enumerate(
                 zip(photo.boxes.tolist(), photo.scores.tolist(), phrases[number])

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 from db.errors import CollectionLocked
 
 REFUSED = (BlockingIOError, PermissionError)  # the second is what Windows says
+_LOOKS, _BETWEEN_LOOKS = 20, 0.01  # seconds
 
 if sys.platform == "win32":
     import msvcrt
@@ -60,8 +62,7 @@ class WriterLock:
         try:
             _take(self._descriptor)
         except REFUSED:
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
-            who = os.read(self._descriptor, 200).decode("utf-8", "replace").strip() or "another process"
+            who = self._holder() or "another process"
             os.close(self._descriptor)
             raise CollectionLocked(
                 f"The collection {path.parent} is being written by {who}: wait for it to end, or stop it."
@@ -71,8 +72,18 @@ class WriterLock:
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         os.write(self._descriptor, f"process {os.getpid()}, started {now}\n".encode())
 
+    def _holder(self) -> str:
+        """What the holder says of itself; it may have the lock for no longer than it takes to say it."""
+        for _ in range(_LOOKS):
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            if text := os.read(self._descriptor, 200).decode("utf-8", "replace").strip():
+                return text
+            time.sleep(_BETWEEN_LOOKS)
+        return ""
+
     def release(self) -> None:
         """Let the next writer in."""
+        os.ftruncate(self._descriptor, 0)
         # Unlocked by name, not only closed: worker processes forked meanwhile hold copies of the descriptor.
         _release(self._descriptor)
         os.close(self._descriptor)

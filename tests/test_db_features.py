@@ -132,6 +132,12 @@ def test_region_ids_and_their_photographs():
     assert list(EXTENTS.slices()) == [slice(0, 2), slice(2, 3), slice(3, 6)]
 
 
+def test_which_ids_are_regions():
+    asked = np.array([22, 3, 4, 5, 6, 7, 19, 20, 23])
+    assert EXTENTS.contain(asked).tolist() == [True, False, True, True, True, False, False, True, False]
+    assert EXTENTS.take(slice(0, 0)).contain(asked).tolist() == [False] * 9
+
+
 def test_ranges_of_regions():
     def photographs(extents):
         return extents.photo_ids.tolist()

@@ -26,6 +26,22 @@ def test_one_holder_at_a_time(tmp_path):
         WriterLock(path)
     first.release()
     WriterLock(path).release()
+    assert path.read_text() == ""  # nobody is taken for the holder who is not
+
+
+def test_who_has_only_just_taken_it_is_waited_for(tmp_path, monkeypatch):
+    path = tmp_path / "lock"
+    holder = WriterLock(path)
+    text = path.read_text()
+    path.write_text("")
+    monkeypatch.setattr("time.sleep", lambda seconds: path.write_text(text))
+    with pytest.raises(CollectionLocked, match=f"by process {os.getpid()}, started 20"):
+        WriterLock(path)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    path.write_text("")
+    with pytest.raises(CollectionLocked, match="by another process"):
+        WriterLock(path)
+    holder.release()
 
 
 def test_another_process_is_named_and_its_lock_goes_with_it(tmp_path):

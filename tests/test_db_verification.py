@@ -12,6 +12,8 @@ from db_photos import contents, create, live, photo
 
 from db.collection import Collection
 from db.errors import CollectionError, CollectionLocked, CollectionMissing
+from db.files import published
+from db.vectors import VectorIndex
 from db.verification import verify
 
 
@@ -250,6 +252,22 @@ def test_a_faiss_file_of_other_regions_is_made_anew(path, statement):
     assert verify(path, repair=True).holds and verify(path).problems == []
     with Collection.open(path) as reader:
         assert all(sorted(ids) == sorted(reader.features().region_ids) for ids, _ in reader.nearest(np.eye(8), 99))
+
+
+def test_a_whole_faiss_file_of_the_wrong_regions_is_made_anew(path, sound):
+    index = VectorIndex.exact(8)
+    with Collection.open(path) as reader:
+        features = reader.features()
+    ids = features.region_ids.copy()
+    ids[:3] = [4, ids[3], ids[3]]  # one that it should not hold, and one three times
+    index.add(ids, features.embeddings)
+    with published(path / "regions.1.faiss") as stream:
+        index.write(stream)
+    sql(path, f"UPDATE index_file SET size = {stream.size}, sha256 = '{stream.sha256}'")
+    (problem,) = verify(path).problems
+    assert problem.what.endswith("3 are missing, 1 are not of its range, 2 are there twice.")
+    assert verify(path, repair=True).holds and verify(path).problems == []
+    assert comparable(path) == sound
 
 
 # -- photos.db and its copy
