@@ -19,8 +19,10 @@ from db.errors import (
 from db.location import default_collection
 from db.records import (
     BuildRecord,
+    CompactionReport,
     FailedFile,
     Features,
+    IndexReport,
     ModelIdentity,
     NewPath,
     NewPhoto,
@@ -40,9 +42,11 @@ __all__ = [
     "CollectionError",
     "CollectionLocked",
     "CollectionMissing",
+    "CompactionReport",
     "DbError",
     "FailedFile",
     "Features",
+    "IndexReport",
     "ModelIdentity",
     "NewPath",
     "NewPhoto",

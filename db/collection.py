@@ -378,6 +378,14 @@ class Collection(Contents):
             shutil.rmtree(self.path / succession.FOLDER)
         backup.sweep(self.path)
         self._sweep()
+        with self._store.session() as session:
+            absent = self._segments.absent(read_segments(session))
+        if absent:  # whoever goes on should know; what is there can be used
+            logger.warning(
+                "%s and %d other segments are missing: run `indexer verify --repair`.",
+                self._segments.path / absent[0].name,
+                len(absent) - 1,
+            )
         if any(self._cache.fault(file) for file in self._snapshot().files):
             self.save_index()
 

@@ -226,6 +226,11 @@ class SegmentFolder:
         with h5py.File(self.path / segment.name) as file:
             return StoredRows(file["region_ids"][:], file["codes"][:], file["embeddings"][:])
 
+    def absent(self, segments: Mapping[int, SegmentFile]) -> list[SegmentFile]:
+        """The segments whose files are not there."""
+        there = set(os.listdir(self.path)) if self.path.exists() else set()
+        return [segment for segment in segments.values() if segment.name not in there]
+
     def sweep(self, segments: Mapping[int, SegmentFile]) -> None:
         """Delete what the last commit does not name: files of commits that did not happen, and of photographs that
         are gone. Not while anybody reads: earlier commits need those.

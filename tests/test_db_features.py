@@ -126,6 +126,14 @@ def test_a_segment_as_a_whole(folder, segments):
     assert stored.embeddings.tolist() == numbers(200, 4, 2).tolist()
 
 
+def test_which_files_are_not_there(folder, segments, tmp_path):
+    assert folder.absent(segments) == []
+    (folder.path / segments[2].name).unlink()
+    assert folder.absent(segments) == [segments[2]]
+    nowhere = SegmentFolder(tmp_path / "nowhere", code_size=3, embedding_size=2)
+    assert nowhere.absent({}) == [] and len(nowhere.absent(segments)) == 2
+
+
 def test_region_ids_and_their_photographs():
     assert EXTENTS.region_ids().tolist() == [4, 5, 6, 20, 21, 22]
     assert EXTENTS.region_count == 6

@@ -147,6 +147,15 @@ def test_photographs_of_a_damaged_segment_are_described_again(path, sound, damag
     assert comparable(path) == sound
 
 
+def test_a_writer_is_told_of_a_missing_segment(path, caplog):
+    segment = max((path / "features").iterdir())
+    segment.unlink()
+    create(path).close()
+    assert [record.message for record in caplog.records] == [
+        f"{segment} and 0 other segments are missing: run `indexer verify --repair`."
+    ]
+
+
 def test_a_row_that_names_the_wrong_place_is_noticed(path, sound):
     sql(path, "UPDATE photo SET first_row = 1 - 1 WHERE path = CAST('large.jpg' AS BLOB)")
     assert verify(path).holds
