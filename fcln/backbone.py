@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fcln.errors import CheckpointError
 
 STRIDE = 16
+CHANNELS = {"vgg16": 512, "resnet50": 1024, "resnet18": 256}
 # torchvision's ImageNet statistics, for RGB in [0, 1]. (The released code feeds Caffe's BGR 0-255 less a mean.)
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)

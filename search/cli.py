@@ -148,7 +148,7 @@ def query(
             from fcln.predictor import Predictor
             from search.searcher import Searcher
 
-            searcher = Searcher(opened, Predictor.load(weights, device=device))
+            searcher = Searcher(opened, Predictor.load(weights, device=device, describes=False))
             answer = searcher.search(phrases, k=top, scoring=scoring, exact=exact)
         if answer.unknown_words:
             words = ", ".join(map(output.printable, answer.unknown_words))

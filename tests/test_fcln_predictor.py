@@ -189,3 +189,11 @@ def test_what_a_checkpoint_says_is_what_the_predictor_has(tiny_predictor, tiny_c
     assert tiny_predictor.embedding_size == checkpoint.model.config.embedding_size
     assert tiny_predictor.default_scoring == checkpoint.scoring.default
     assert tiny_predictor.fused_weight == checkpoint.scoring.fused_weight
+
+
+def test_one_that_only_answers_needs_no_backbone(tiny_checkpoint, tiny_predictor):
+    asked = Predictor.load(tiny_checkpoint, device="cpu", describes=False)
+    phrases, codes = ["a red dog", "couch"], np.random.default_rng(1).random((5, 24), dtype=np.float32)
+    assert np.array_equal(asked.encode_phrases(phrases), tiny_predictor.encode_phrases(phrases))
+    assert np.array_equal(asked.log_likelihood(phrases, codes), tiny_predictor.log_likelihood(phrases, codes))
+    assert not list(asked._model.backbone.parameters())
