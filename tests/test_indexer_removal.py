@@ -46,12 +46,21 @@ def test_a_folder_with_all_below_and_not_its_namesake(collection, root):
 
 def test_a_root_with_the_roots_inside_it(collection, root):
     assert remove(collection, [root]) == Removal(photographs=6, failed=1)
-    assert left(collection) == []
+    assert (left(collection), collection.roots(), collection.region_count()) == ([], {}, 0)
 
 
 def test_a_root_that_lies_deeper_than_the_path(collection, root, tmp_path):
     assert remove(collection, [root / "inner"]) == Removal(photographs=2, failed=0)
+    assert list(collection.roots().values()) == [root]
     assert remove(collection, [tmp_path]) == Removal(photographs=4, failed=1)
+    assert collection.roots() == {}
+
+
+def test_a_root_of_which_nothing_is_left(collection, root):
+    assert remove(collection, [root / "inner" / "e.jpg", root / "inner" / "f.jpg"]) == Removal(2, 0)
+    assert root / "inner" in collection.roots().values()  # a build may find others there
+    assert remove(collection, [root / "inner"]) == Removal(0, 0)
+    assert list(collection.roots().values()) == [root]
 
 
 def test_several_paths_that_overlap(collection, root):
