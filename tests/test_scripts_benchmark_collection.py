@@ -19,9 +19,8 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_every_job_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark_collection, "COMMIT_PHOTOS", 8)
-    command = f"--photographs 20 --regions 3 --folder {tmp_path}"
+def test_every_job_is_measured(tmp_path: Path) -> None:
+    command = f"--photographs 20 --regions 3 --commit-photographs 8 --folder {tmp_path}"
     result = CliRunner().invoke(benchmark_collection.main, f"{command} --json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
