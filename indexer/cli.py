@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -19,13 +20,12 @@ import click
 
 if TYPE_CHECKING:
     from db.collection import Collection
-    from indexer.pipeline import BuildReport
     from indexer.progress import Progress
 
+EXIT_PROBLEMS = 1
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
-_SHOWN_FAILURES = 20
 _ASK_AGAIN_SECONDS = 1.0  # while another process writes
 
 
@@ -68,6 +68,13 @@ collection_option = click.option(
 )
 
 
+weights_option = click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Describe with this checkpoint in place of the one that came along.",
+)
+device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 wait_option = click.option(
     "--wait", is_flag=True, help="If another process is writing the collection, wait for it to end; else refuse."
 )
@@ -95,21 +102,20 @@ def main() -> None:
     indexer status                 what the collection holds
     indexer errors                 the files that could not be described, and why
     indexer remove photos/old/     forget photographs; their files stay where they are
+    indexer verify                 whether the collection holds together; --repair where not
+    indexer compact                give back the room of photographs that are gone
+    indexer rebuild                make the search index anew
 
-    Exit codes: 0 done (files that failed are named and counted), 2 an error, 130 interrupted (what is done is kept).
+    Exit codes: 0 done (files that failed are named and counted), 1 verify found problems, 2 an error, 130 interrupted
+    (what is done is kept).
     """
 
 
 @main.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
 @collection_option
-@click.option(
-    "--weights",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Describe with this checkpoint in place of the one that came along.",
-)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@weights_option
+@device_option
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
@@ -140,6 +146,19 @@ def main() -> None:
 @click.option(
     "--prune", is_flag=True, help="Remove what is not there even if its whole folder is missing, unreadable or empty."
 )
+@click.option(
+    "--redescribe",
+    is_flag=True,
+    help="Move a collection of another checkpoint over to this one: describe its photographs again (FOLDERS, or all), "
+    "while it can be searched with the old one. Interrupted, the same command goes on.",
+)
+@click.option(
+    "--commit-seconds",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    help="Time between commits: the work that a power cut costs at most.",
+)
 @wait_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress: only warnings, failed files and the counts at the end.")
 @reports_errors
@@ -154,6 +173,8 @@ def build(
     exclude: tuple[str, ...],
     retry: bool,
     prune: bool,
+    redescribe: bool,
+    commit_seconds: float,
     wait: bool,
     quiet: bool,
 ) -> None:
@@ -171,41 +192,56 @@ def build(
     \b
     indexer build ~/Pictures /media/disk/photos
     """
-    from indexer import pipeline
+    from indexer import output, pipeline, redescription
     from indexer.changes import require_photographs
     from indexer.lazy_predictor import LazyPredictor
 
+    if not folders and not redescribe:
+        raise click.UsageError("Missing argument 'FOLDERS...': the folders that the photographs are in.")
     path = _collection_path(collection)
-    first = not path.exists()  # then neither a mistyped folder nor damaged weights must leave an empty collection
-    if first:
+    first = not path.exists() and not redescribe
+    if first:  # neither a mistyped folder nor damaged weights must leave an empty collection behind
         require_photographs(folders, exclude=exclude)
+    left: list[Path] = []
     with _stop_on_signals() as stop:
         predictor = LazyPredictor(weights, device=device)
         if first:
             predictor.load()
-        with _open_to_write(path, wait=wait, stop=stop, create=True, model=predictor.model) as opened:
+        model = None if redescribe else predictor.model
+        with _open_to_write(path, wait=wait, stop=stop, create=not redescribe, model=model) as opened:
             progress = _progress(quiet)
+            options: dict[str, Any] = {
+                "max_regions": max_regions,
+                "batch_size": batch_size,
+                "threads": threads,
+                "exclude": exclude,
+                "retry": retry,
+                "prune": prune,
+                "commit_seconds": commit_seconds,
+                "progress": progress,
+                "stop": stop.is_set,
+            }
             try:
-                report = pipeline.build(
-                    opened,
-                    folders,
-                    predictor,
-                    max_regions=max_regions,
-                    batch_size=batch_size,
-                    threads=threads,
-                    exclude=exclude,
-                    retry=retry,
-                    prune=prune,
-                    progress=progress,
-                    stop=stop.is_set,
-                )
+                if opened.model == predictor.model:
+                    report = pipeline.build(opened, folders or list(opened.roots().values()), predictor, **options)
+                else:
+                    outcome = redescription.redescribe(opened, folders, predictor, predictor.model, **options)
+                    report, left = outcome.report, outcome.left
+                    if outcome.adopted:
+                        click.echo(f"The collection is of the checkpoint {opened.model.digest} now.")
             finally:
                 progress.close()
-            click.echo(_summary(report))
-            click.echo(f"{opened.photo_count():,} photographs, {opened.region_count():,} regions in {_shown(path)}")
+            click.echo(output.summary(report))
+            click.echo(output.contents(opened))
     if report.interrupted:
         click.echo("Interrupted: what was done is kept, the same command goes on from here.", err=True)
         sys.exit(EXIT_INTERRUPTED)
+    if left:
+        raise Failure(
+            f"{len(left):,} photographs, the first is {output.printable(left[0])}, could not be described with the new "
+            "checkpoint yet, so the collection stays with the old one: run the command again when they can be read "
+            "(without FOLDERS), or let them go with --prune."
+        )
 
 
 @main.command()
@@ -215,6 +251,7 @@ def build(
 def status(collection: Path | None, as_json: bool) -> None:
     """What the collection holds, where its photographs are, and which files failed."""
     from db.collection import Collection
+    from indexer import output
 
     path = _collection_path(collection)
     with Collection.open(path) as opened:
@@ -235,27 +272,7 @@ def status(collection: Path | None, as_json: bool) -> None:
             "last_build": last
             and {"finished_at": last.finished_at.isoformat(), "seconds": round(last.seconds, 1), **last.counts},
         }
-    if as_json:
-        click.echo(json.dumps(document, indent=2))
-    else:
-        _print_status(document)
-
-
-def _print_status(document: dict[str, Any]) -> None:
-    click.echo(f"collection   {_shown(document['collection'])}")
-    click.echo(f"photographs  {document['photographs']:,}")
-    click.echo(f"regions      {document['regions']:,}")
-    click.echo(f"failed       {document['failed']:,} files")
-    click.echo(f"checkpoint   {document['checkpoint']}")
-    last = document["last_build"]
-    click.echo(f"last build   {last['finished_at'] + ', ' + _counts(last) if last else 'none'}")
-    for root in document["roots"]:
-        missing = "" if root["present"] else " (missing)"
-        click.echo(f"root         {_shown(root['path'])}{missing}: {root['photographs']:,} photographs")
-    for failure in document["failures"][:_SHOWN_FAILURES]:
-        click.echo(f"failed       {_shown(failure['path'])}: {failure['reason']}")
-    if len(document["failures"]) > _SHOWN_FAILURES:
-        click.echo(f"             and {len(document['failures']) - _SHOWN_FAILURES:,} more (`indexer errors`)")
+    click.echo(json.dumps(document, indent=2) if as_json else output.status(document))
 
 
 @main.command()
@@ -268,6 +285,7 @@ def errors(collection: Path | None, as_json: bool) -> None:
     They are tried again once they change, or with `indexer build --retry`.
     """
     from db.collection import Collection
+    from indexer import output
 
     with Collection.open(_collection_path(collection)) as opened:
         failures = _failures(opened)
@@ -275,7 +293,7 @@ def errors(collection: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(failures, indent=2))
     else:
         for failure in failures:
-            click.echo(f"{_shown(failure['path'])}: {failure['reason']}")
+            click.echo(output.failure(failure))
 
 
 @main.command()
@@ -292,13 +310,108 @@ def remove(paths: tuple[Path, ...], collection: Path | None, wait: bool) -> None
     \b
     indexer remove ~/Pictures/scans /media/old-disk
     """
-    from indexer.removal import remove as remove_from
+    from indexer import output, removal
+
+    with _open_to_write(_collection_path(collection), wait=wait) as opened:
+        removed = removal.remove(opened, paths)
+        click.echo(f"{removed.photographs:,} photographs and {removed.failed:,} failed files removed")
+        click.echo(output.contents(opened))
+
+
+@main.command()
+@collection_option
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Also read every photograph and compare it with its digest, and describe some again to see whether the "
+    "network still gives the same.",
+)
+@click.option(
+    "--repair", is_flag=True, help="Make right what can be; photographs that cannot wait for `indexer build`."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@weights_option
+@device_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@reports_errors
+def verify(
+    collection: Path | None,
+    deep: bool,
+    repair: bool,
+    as_json: bool,
+    weights: Path | None,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Check that the collection holds together, and that its photographs are there.
+
+    SQLite's own checks; every file's and every photograph's checksum; the same regions in the database, in the
+    features and in the search index. Exit code 0 only if all holds, or was repaired; 1 if not; 2 if it could not be
+    checked.
+    """
+    from db import verification
+    from db.collection import Collection
+    from indexer import output
+    from indexer.disk_check import DiskReport, check_photographs
+    from indexer.lazy_predictor import LazyPredictor
 
     path = _collection_path(collection)
-    with _open_to_write(path, wait=wait) as opened:
-        removal = remove_from(opened, paths)
-        click.echo(f"{removal.photographs:,} photographs and {removal.failed:,} failed files removed")
-        click.echo(f"{opened.photo_count():,} photographs, {opened.region_count():,} regions in {_shown(path)}")
+    predictor = LazyPredictor(weights, device=device) if deep else None
+    report = verification.verify(path, repair=repair)
+    disk = DiskReport()
+    if report.holds or all(problem.kind != "database" for problem in report.problems):
+        with Collection.open(path, model=predictor.model if predictor else None) as opened:
+            progress = _progress(quiet)
+            try:
+                disk = check_photographs(opened, predictor, progress=progress)
+            finally:
+                progress.close()
+        if repair and disk.findings.damaged:
+            with Collection.open(path, write=True) as writer:
+                writer.repair(disk.findings)
+            report.to_describe += len(disk.findings.damaged)
+    holds = report.holds and all(repair and problem.repairable for problem in disk.problems)
+    if as_json:
+        click.echo(json.dumps({**report.as_dict(), "holds": holds, "disk": disk.as_dict()}, indent=2))
+    else:
+        click.echo(output.verification(report, disk, holds))
+    if not holds:
+        sys.exit(EXIT_PROBLEMS)
+
+
+@main.command()
+@collection_option
+@wait_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@reports_errors
+def compact(collection: Path | None, wait: bool, as_json: bool) -> None:
+    """Merge small files of features into large ones, and give back the room of photographs that are gone.
+
+    Worth it after many small builds or removals. Needs free space for the features once more. Searches go on.
+    """
+    from indexer import output
+
+    with _open_to_write(_collection_path(collection), wait=wait) as opened:
+        report = opened.compact()
+    click.echo(json.dumps(asdict(report), indent=2) if as_json else output.compaction(report))
+
+
+@main.command()
+@collection_option
+@wait_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@reports_errors
+def rebuild(collection: Path | None, wait: bool, as_json: bool) -> None:
+    """Make the search index anew from the features, of the kind that suits their number, and judge it.
+
+    The network is not needed. Recall: of the best regions for a vector, those that exact search finds, the share that
+    the index finds, on vectors drawn from the collection.
+    """
+    from indexer import output
+
+    with _open_to_write(_collection_path(collection), wait=wait) as opened:
+        report = opened.rebuild_index()
+    click.echo(json.dumps(asdict(report), indent=2) if as_json else output.rebuild(report))
 
 
 def _failures(opened: "Collection") -> list[dict[str, Any]]:
@@ -309,19 +422,6 @@ def _failures(opened: "Collection") -> list[dict[str, Any]]:
         for stat in opened.known(root_id).values()
         if stat.failed
     ]
-
-
-def _summary(report: "BuildReport") -> str:
-    text = f"{_counts(report.counts)} in {report.seconds:.1f} s"
-    if report.described:
-        text += f" ({report.described / report.seconds:.1f} photographs described a second)"
-    if report.failed_before:
-        text += f"; {report.failed_before:,} failed before and did not change (--retry)"
-    return text
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{counts[name]:,} {name}" for name in ("new", "changed", "moved", "gone", "unchanged", "failed"))
 
 
 def _collection_path(collection: Path | None) -> Path:
@@ -348,12 +448,6 @@ def _open_to_write(path: Path, *, wait: bool, stop: threading.Event | None = Non
                 waiting = True
         if stop.wait(_ASK_AGAIN_SECONDS):
             raise KeyboardInterrupt
-
-
-def _shown(path: str | Path) -> str:
-    from indexer.progress import printable
-
-    return printable(Path(path))
 
 
 def _progress(quiet: bool) -> "Progress":

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fcln.predictor import Regions
 
 # A commit costs an fsync or three, and whatever is not committed is lost with the power.
-COMMIT_SECONDS = 5.0
+_COMMIT_SECONDS = 5.0
 # Bounds what waits for a commit where a GPU describes hundreds of photographs a second.
 COMMIT_PHOTOS = 512
 
@@ -87,6 +87,7 @@ def build(
     exclude: Sequence[str] = (),
     retry: bool = False,
     prune: bool = False,
+    commit_seconds: float = _COMMIT_SECONDS,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> BuildReport:
@@ -102,6 +103,7 @@ def build(
         exclude: patterns of files and folders to take for absent, see `indexer.walk.Exclusion`.
         retry: try again the files that failed before.
         prune: remove what is not there even if its whole root is missing, unreadable or empty.
+        commit_seconds: between commits.
         progress: told what happens; by default failed files and warnings go to stderr.
         stop: asked after every batch; once true, what is done is committed and the build ends.
 
@@ -119,7 +121,7 @@ def build(
         ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1), "read") as pool,
         Decoders() as decoders,  # ended first: the threads wait for them
     ):
-        run = _Build(collection, predictor, decoders, changes, progress, stop, max_regions, batch_size)
+        run = _Build(collection, predictor, decoders, changes, progress, stop, max_regions, batch_size, commit_seconds)
         try:
             run.run(pool)
         finally:
@@ -156,6 +158,7 @@ class _Build:
         stop: Callable[[], bool],
         max_regions: int,
         batch_size: int,
+        commit_seconds: float,
     ):
         self.report = BuildReport(unchanged=changes.unchanged, failed_before=changes.failed_before)
         self._collection = collection
@@ -166,6 +169,7 @@ class _Build:
         self._stop = stop
         self._max_regions = max_regions
         self._batch_size = batch_size
+        self._commit_seconds = commit_seconds
 
         self._missing = {stat.photo_id: stat for stat in changes.missing}
         self._missing_contents: dict[str, list[int]] = {}  # digest -> photo ids
@@ -377,7 +381,7 @@ class _Build:
         self._progress.advance()
 
     def _commit_if_due(self) -> None:
-        due = time.monotonic() - self._committed >= COMMIT_SECONDS
+        due = time.monotonic() - self._committed >= self._commit_seconds
         if due or len(self._new) >= COMMIT_PHOTOS:
             self._commit()
 

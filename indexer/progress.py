@@ -15,7 +15,7 @@ class Progress:
     def looking(self, found: int) -> None:
         """The walk has found this many photographs so far."""
 
-    def start(self, total: int) -> None:
+    def start(self, total: int, doing: str = "Describing") -> None:
         """The walk is over: `total` files are to be looked at more closely."""
 
     def advance(self, files: int = 1, regions: int = 0) -> None:
@@ -36,6 +36,13 @@ class Progress:
         """The build is over, however it ended."""
 
 
+class Silence(Progress):
+    """Nothing at all: for what was said before."""
+
+    def say(self, line: str) -> None:
+        pass
+
+
 class LineProgress(Progress):
     """A line now and then: for log files and pipes."""
 
@@ -45,7 +52,7 @@ class LineProgress(Progress):
         self._total = self._files = self._regions = self._failed = 0
         self._started = self._said = 0.0
 
-    def start(self, total: int) -> None:
+    def start(self, total: int, doing: str = "Describing") -> None:
         self._total = total
         self._started = self._said = time.monotonic()
         if total:
@@ -60,10 +67,8 @@ class LineProgress(Progress):
         self._said = now
         rate = self._files / (now - self._started)
         left = tqdm.format_interval((self._total - self._files) / rate)
-        self.say(
-            f"{self._files:,} of {self._total:,} photographs, {rate:.1f}/s, "
-            f"{self._regions:,} regions, {self._failed:,} errors, {left} left"
-        )
+        done = f"{self._files:,} of {self._total:,} photographs, {rate:.1f}/s, "
+        self.say(f"{done}{_counts(self._regions, self._failed)}{left} left")
 
     def failed(self, path: Path, reason: str) -> None:
         self._failed += 1
@@ -80,9 +85,9 @@ class BarProgress(Progress):
     def looking(self, found: int) -> None:
         self._bar.update(found - self._bar.n)
 
-    def start(self, total: int) -> None:
+    def start(self, total: int, doing: str = "Describing") -> None:
         self._bar.close()
-        self._bar = tqdm(total=total, unit=" photographs", desc="Describing", file=sys.stderr, dynamic_ncols=True)
+        self._bar = tqdm(total=total, unit=" photographs", desc=doing, file=sys.stderr, dynamic_ncols=True)
 
     def advance(self, files: int = 1, regions: int = 0) -> None:
         self._regions += regions
@@ -101,7 +106,11 @@ class BarProgress(Progress):
         self._bar.close()
 
     def _show_counts(self) -> None:
-        self._bar.set_postfix_str(f"{self._regions:,} regions, {self._failed:,} errors", refresh=False)
+        self._bar.set_postfix_str(_counts(self._regions, self._failed).rstrip(", "), refresh=False)
+
+
+def _counts(regions: int, errors: int) -> str:
+    return (f"{regions:,} regions, " if regions else "") + (f"{errors:,} errors, " if errors else "")
 
 
 def printable(path: Path) -> str:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from PIL import Image
 
 from db.collection import Collection
 from db.records import ModelIdentity
+from fcln.checkpoint import Scoring, load_checkpoint, save_checkpoint
+from fcln.weights_file import checkpoint_digest
 from indexer.cli import main
 from indexer.lazy_predictor import LazyPredictor
 from indexer.progress import BarProgress, LineProgress, printable
@@ -308,6 +311,137 @@ def test_a_second_writer_waits(photos, place, tiny_checkpoint):
         first.commit(gone=first.photo_ids()[:1].tolist())
     stdout, _ = second.communicate(timeout=300)
     assert stdout.startswith("1 new, 0 changed, 0 moved, 0 gone, 2 unchanged, ")
+
+
+# -- looking after a collection
+
+
+def test_verify_and_repair(photos, place, tiny_checkpoint):
+    options = ["--weights", tiny_checkpoint, "--device", "cpu", "--collection", place]
+    invoke("build", photos, *options)
+    result = run("verify", "--collection", place)
+    assert (result.returncode, result.stderr.splitlines()) == (0, ["3 files to look at"])
+    assert result.stdout.splitlines()[-1] == "All holds."
+    assert "photographs  3" in result.stdout.splitlines()
+    result = invoke("verify", "--deep", "--json", *options)
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["holds"], document["problems"], document["photographs"]) == (0, True, [], 3)
+    assert (document["disk"]["described_again"], document["disk"]["found_again"]) == (3, 1.0)
+
+    (segment,) = (place / "features").glob("*.h5")
+    content = bytearray(segment.read_bytes())
+    content[-1] ^= 1
+    segment.write_bytes(content)
+    result = invoke("verify", "--collection", place)
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "It does not hold.")
+    assert f"problem      {segment}, the features of 3 photographs, is damaged" in result.stdout
+    result = invoke("verify", "--repair", "--json", "--collection", place)
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["holds"], document["repaired"], document["to_describe"]) == (0, True, True, 3)
+    assert invoke("build", photos, *options).stdout.startswith("3 new, ")
+    assert invoke("verify", "--deep", *options).exit_code == 0
+
+
+def test_verify_looks_at_the_photographs_too(photos, place, tiny_checkpoint):
+    options = ["--weights", tiny_checkpoint, "--device", "cpu", "--collection", place]
+    invoke("build", photos, *options)
+    content = bytearray((photos / "0.png").read_bytes())
+    content[-1] ^= 1
+    stat = (photos / "0.png").stat()
+    (photos / "0.png").write_bytes(content)
+    os.utime(photos / "0.png", ns=(0, stat.st_mtime_ns))
+    assert invoke("verify", "--collection", place).exit_code == 0
+    result = invoke("verify", "--deep", *options)
+    assert result.exit_code == 1
+    assert "problem      1 photographs are altered, though not in size and time" in result.stdout
+    result = invoke("verify", "--deep", "--repair", *options)
+    assert (result.exit_code, result.stdout.splitlines()[-2:]) == (
+        0, ["to describe  1 photographs, by the next `indexer build`", "All holds again."]
+    )  # fmt: skip
+    (photos / "1.png").unlink()
+    result = invoke("verify", "--repair", "--json", "--collection", place)  # which removes nothing: it may have moved
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["holds"], document["disk"]["missing"]) == (1, False, [str(photos / "1.png")])
+
+
+def test_verify_deep_needs_the_weights_of_the_collection(photos, place, tiny_checkpoint):
+    Collection.open(place, write=True, create=True, model=ModelIdentity("0" * 64, 4, 4)).close()
+    result = invoke("verify", "--deep", "--weights", tiny_checkpoint, "--collection", place)
+    assert_error(result, "was described by the checkpoint 000000000000")
+
+
+def test_verify_without_a_database_that_can_be_read(photos, place, tiny_checkpoint):
+    options = ["--weights", tiny_checkpoint, "--device", "cpu", "--collection", place]
+    invoke("build", photos, *options)
+    (place / "photos.db").write_bytes(b"no database " * 1000)
+    result = invoke("verify", "--collection", place)
+    assert result.exit_code == 1
+    assert "photos.db is damaged" in result.stdout
+    result = invoke("verify", "--repair", "--collection", place)
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "All holds again.")
+    assert invoke("build", photos, *options).stdout.startswith("0 new, 0 changed, 0 moved, 0 gone, 3 unchanged, ")
+
+
+def test_compact_and_rebuild(photos, place, tiny_checkpoint):
+    options = ["--weights", tiny_checkpoint, "--device", "cpu", "--collection", place, "-q"]
+    invoke("build", photos, *options)
+    noise(photos / "3.png", 3)
+    (photos / "0.png").unlink()
+    invoke("build", photos, *options)
+    result = invoke("compact", "--collection", place)
+    assert result.exit_code == 0
+    first, second = result.stdout.splitlines()
+    assert first.startswith("2 files of features, ") and ", are now 1, " in first
+    assert second.endswith(" regions of photographs that are gone were dropped") and not second.startswith("0 ")
+    document = json.loads(invoke("compact", "--json", "--collection", place).stdout)
+    assert (document["segments_before"], document["segments_after"], document["rows_dropped"]) == (1, 1, 0)
+
+    result = invoke("rebuild", "--collection", place)
+    regions = json.loads(invoke("status", "--json", "--collection", place).stdout)["regions"]
+    first, second = result.stdout.splitlines()
+    assert first.startswith(f"{regions} regions in 1 FAISS files, ") and first.endswith(": every vector is looked at")
+    assert second == "recall@10 1.0000, recall@100 1.0000 against exact search, 3 queries"
+    document = json.loads(invoke("rebuild", "--json", "--collection", place).stdout)
+    assert (document["regions"], document["lists"], document["recall_at_10"]) == (regions, 0, 1.0)
+    assert invoke("verify", "--collection", place).exit_code == 0
+
+
+def test_redescribe(photos, place, tiny_checkpoint):
+    options = ["--device", "cpu", "--collection", place, "-q"]
+    other = place.with_name("other.safetensors")
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    save_checkpoint(other, replace(checkpoint, scoring=Scoring("likelihood")))
+    invoke("build", photos, "--weights", tiny_checkpoint, *options)
+    assert_error(invoke("build", photos, "--weights", other, *options), "`indexer build --redescribe`")
+    photos.rename(photos.with_name("away"))
+    assert_error(invoke("build", "--redescribe", "--weights", other, *options), "photos does not exist")
+    photos.with_name("away").rename(photos)
+    result = invoke("build", "--redescribe", "--weights", other, *options)
+    assert result.exit_code == 0, result.stderr
+    first, second, third = result.stdout.splitlines()
+    assert first == f"The collection is of the checkpoint {checkpoint_digest(other)} now."
+    assert second.startswith("3 new, ") and third.startswith("3 photographs, ")
+    # once more: nothing to move, and nothing to describe
+    result = invoke("build", "--redescribe", "--weights", other, *options)
+    assert result.stdout.startswith("0 new, 0 changed, 0 moved, 0 gone, 3 unchanged, 0 failed")
+    assert invoke("verify", "--deep", "--weights", other, *options).exit_code == 0
+
+
+def test_redescribe_says_what_it_waits_for(photos, place, tiny_checkpoint):
+    options = ["--device", "cpu", "--collection", place, "-q"]
+    other = place.with_name("other.safetensors")
+    save_checkpoint(other, replace(load_checkpoint(tiny_checkpoint), scoring=Scoring("likelihood")))
+    noise(photos.with_name("disk") / "3.png", 3)
+    invoke("build", photos, photos.with_name("disk"), "--weights", tiny_checkpoint, *options)
+    photos.with_name("disk").rename(photos.with_name("unplugged"))
+    result = invoke("build", "--redescribe", "--weights", other, *options)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith(
+        f"Error: 1 photographs, the first is {photos.with_name('disk') / '3.png'}, could not be described with the new"
+    )
+    assert json.loads(invoke("status", "--json", "--collection", place).stdout)["checkpoint"] == checkpoint_digest(
+        tiny_checkpoint
+    )
 
 
 # -- interrupts

@@ -1,151 +1,28 @@
-"""Builds with real files, a real collection and a small predictor that describes photographs by their colours."""
+"""Builds with real files, a real collection and a small predictor (`workshop.py`)."""
 
 import hashlib
 import os
 import shutil
 import struct
+import sys
 import zlib
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from workshop import POISON, Workshop, counts
 
 from db.collection import Collection
-from db.records import ModelIdentity
-from indexer import pipeline
+from fcln.errors import DeviceError
+from indexer import decoders, pipeline
 from indexer.decoders import Decoders
 from indexer.errors import DescribeError, FolderError
-from indexer.pipeline import BuildReport, build, content_digest
-from indexer.progress import Progress
-
-MODEL = ModelIdentity("0" * 64, embedding_size=4, code_size=3)
-POISON = (1, 2, 3)  # the colour that the predictor cannot bear
-
-
-@dataclass(frozen=True)
-class Regions:
-    boxes: np.ndarray
-    scores: np.ndarray
-    codes: np.ndarray
-    embeddings: np.ndarray
-    phrases: list[str]
-
-
-class ColourPredictor:
-    """Two regions a photograph: all of it, and the box around its white pixels, if it has any."""
-
-    def __init__(self):
-        self.batches: list[int] = []  # photographs in each call
-        self.before_batch = lambda: None
-
-    @property
-    def described(self) -> int:
-        return sum(self.batches)
-
-    def describe(self, images, *, max_regions=50):
-        self.before_batch()
-        self.batches.append(len(images))
-        return [self._describe(image, max_regions) for image in images]
-
-    def _describe(self, image, max_regions):
-        assert image.mode == "RGB"
-        pixels = np.asarray(image)
-        if tuple(pixels[0, 0]) == POISON:
-            raise RuntimeError("poison")
-        boxes, phrases = [[0, 0, image.width, image.height]], ["everything"]
-        rows, columns = np.nonzero(pixels.min(axis=2) > 127)
-        if len(rows) and max_regions > 1:
-            boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-            phrases.append("a white block")
-        mean = pixels.reshape(-1, 3).mean(axis=0) + 1
-        direction = np.append(mean, 1) / np.linalg.norm(np.append(mean, 1))
-        count = len(boxes)
-        return Regions(
-            boxes=np.array(boxes, np.float32),
-            scores=np.linspace(0.75, 0.5, count, dtype=np.float32),
-            codes=np.tile(mean / 256, (count, 1)).astype(np.float16),
-            embeddings=np.tile(direction, (count, 1)).astype(np.float32),
-            phrases=phrases,
-        )
-
-
-class Listener(Progress):
-    def __init__(self):
-        self.total = None
-        self.files = self.regions = 0
-        self.failures = {}
-        self.warnings = []
-
-    def start(self, total):
-        self.total = total
-
-    def advance(self, files=1, regions=0):
-        self.files += files
-        self.regions += regions
-
-    def failed(self, path, reason):
-        self.failures[path.name] = reason
-
-    def warn(self, message):
-        self.warnings.append(message)
-
-
-class Workshop:
-    """A folder of photographs, a collection, a predictor, and the command between them."""
-
-    def __init__(self, folder: Path):
-        self.root = folder / "photos"
-        self.root.mkdir()
-        self.path = folder / "collection"
-        self.predictor = ColourPredictor()
-        self.progress = Listener()
-
-    def photo(self, name: str, colour=(200, 0, 0), size=(40, 30), **options) -> Path:
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", size, colour).save(path, **options)
-        return path
-
-    def build(self, *folders: Path, **options) -> BuildReport:
-        self.progress = Listener()
-        with Collection.open(self.path, write=True, create=True, model=MODEL) as collection:
-            return build(
-                collection, folders or [self.root], self.predictor, progress=self.progress, threads=2, **options
-            )
-
-    def contents(self) -> dict[str, tuple]:
-        """Everything that the collection holds, by absolute path, without ids."""
-        result = {}
-        with Collection.open(self.path) as collection:
-            features = collection.features()
-            regions = collection.regions(features.region_ids)
-            for photo in collection.photos(collection.photo_ids()):
-                rows = np.flatnonzero(features.photo_ids == photo.photo_id)
-                result[str(photo.path)] = (
-                    (photo.width, photo.height),
-                    tuple((regions[row].box, regions[row].score, regions[row].phrase) for row in rows),
-                    features.codes[rows].tolist(),
-                    features.embeddings[rows].tolist(),
-                )
-        return result
-
-    def paths(self) -> list[str]:
-        return sorted(str(Path(path).relative_to(self.root)) for path in self.contents())
-
-    def stats(self) -> dict:
-        with Collection.open(self.path) as collection:
-            return {path: stat for root_id in collection.roots() for path, stat in collection.known(root_id).items()}
+from indexer.pipeline import content_digest
 
 
 @pytest.fixture
 def shop(tmp_path) -> Workshop:
     return Workshop(tmp_path)
-
-
-def counts(report: BuildReport) -> dict[str, int]:
-    return {name: count for name, count in report.counts.items() if count}
 
 
 # -- the first build
@@ -537,6 +414,55 @@ def test_the_last_photographs_of_one_of_two_roots(shop, tmp_path):
     assert counts(shop.build(shop.root, tmp_path / "other", prune=True)) == {"gone": 1, "unchanged": 1}
 
 
+# -- crashes and hangs of the decoder
+
+
+def test_a_file_that_crashes_the_decoder_and_one_that_hangs_it_cost_themselves_only(shop, monkeypatch):
+    for number in range(6):
+        shop.photo(f"{number}.png", (10 * number, 0, 0))
+    shop.photo("crash.png", (0, 1, 0))
+    shop.photo("hang.png", (0, 2, 0))
+    worker = """
+import os, signal, time
+from indexer import decode_worker
+from indexer.photos import OpenedPhoto
+real = OpenedPhoto.decode
+def decode(self):
+    photo = real(self)
+    if photo.image.getpixel((0, 0)) == (0, 1, 0):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    while photo.image.getpixel((0, 0)) == (0, 2, 0):
+        time.sleep(1)
+    return photo
+OpenedPhoto.decode = decode
+decode_worker.main()
+"""
+    with monkeypatch.context() as patched:
+        patched.setattr(decoders, "WORKER", (sys.executable, "-c", worker))
+        patched.setattr(pipeline, "Decoders", lambda: Decoders(seconds=1))
+        assert counts(shop.build()) == {"new": 6, "failed": 2}
+        assert shop.progress.failures == {
+            "crash.png": "the decoder crashed on it (SIGSEGV)",
+            "hang.png": "decoding it takes longer than 1 seconds",
+        }
+        assert counts(shop.build()) == {"unchanged": 6, "failed_before": 2}
+    assert counts(shop.build(retry=True)) == {"new": 2, "unchanged": 6}  # with a better decoder
+
+
+# -- exclusions
+
+
+def test_what_is_excluded_is_absent_and_its_content_moves_to_where_it_is_found(shop):
+    shop.photo("a.png")
+    shop.photo("thumbs/b.png", "blue")
+    shop.build()
+    shutil.copy(shop.root / "thumbs" / "b.png", shop.root / "b.png")
+    assert counts(shop.build(exclude=["thumbs"])) == {"moved": 1, "unchanged": 1}
+    assert (shop.paths(), shop.predictor.described) == (["a.png", "b.png"], 2)
+    assert counts(shop.build()) == {"new": 1, "unchanged": 2}
+    assert (len(shop.paths()), shop.predictor.described) == (3, 2)
+
+
 # -- interrupts and failures of the network
 
 
@@ -596,6 +522,18 @@ def test_a_network_that_fails_on_everything_ends_the_build_and_keeps_what_was_do
     assert not any(stat.failed for stat in shop.stats().values())
 
 
+def test_a_predictor_that_cannot_load_itself_says_so(shop):
+    shop.photo("a.png")
+
+    def fail():
+        raise DeviceError("There is no GPU here.")
+
+    shop.predictor.before_batch = fail
+    with pytest.raises(DeviceError, match="no GPU"):
+        shop.build()
+    assert shop.stats() == {}
+
+
 # -- commits and memory
 
 
@@ -614,10 +552,9 @@ def test_commits_are_made_during_the_build(shop, monkeypatch):
     assert visible == [0, 0, 4, 4, 8, 8]
 
 
-def test_commits_are_made_after_some_seconds(shop, monkeypatch):
+def test_commits_are_made_after_some_seconds(shop):
     for number in range(4):
         shop.photo(f"{number:02}.png", (number, 0, 0))
-    monkeypatch.setattr(pipeline, "COMMIT_SECONDS", 0.0)
     visible = []
 
     def look():
@@ -625,7 +562,7 @@ def test_commits_are_made_after_some_seconds(shop, monkeypatch):
             visible.append(reader.photo_count())
 
     shop.predictor.before_batch = look
-    shop.build(batch_size=2)
+    shop.build(batch_size=2, commit_seconds=0)
     assert visible == [0, 2]
 
 

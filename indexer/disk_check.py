@@ -1,0 +1,154 @@
+"""Whether the photographs on the disk are still those that a collection describes, and would be described alike."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from db.collection import Collection
+from db.inspection import Findings, Problem
+from db.records import PhotoStat
+from indexer.decoders import Decoders
+from indexer.errors import PhotoError
+from indexer.pipeline import Describer, content_digest
+from indexer.progress import Progress, printable
+
+SAMPLE = 16  # photographs described again: a few seconds on a CPU, 800 regions
+
+# A region is found again if the network gives one at the same place with the same meaning. On the computer that
+# described the photograph all are, to the last bit; another device or library rounds otherwise, and a few of the
+# regions that compete for a place change.
+SAME_PLACE = 0.9  # intersection over union
+SAME_MEANING = 0.98  # cosine
+FOUND_AGAIN = 0.8  # less than this share of the sample is drift
+
+ALTERED = "Its file was altered, though not its time: the next build describes it again."
+
+
+@dataclass
+class DiskReport:
+    """What was found."""
+
+    missing: list[Path] = field(default_factory=list)
+    changed: list[Path] = field(default_factory=list)  # content and time
+    altered: list[Path] = field(default_factory=list)  # content, but neither size nor time: no build would notice
+    unreadable: list[Path] = field(default_factory=list)
+    described_again: int = 0  # photographs
+    found_again: float | None = None  # share of their regions
+    problems: list[Problem] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)  # what `Collection.repair` can make right
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        lists = ("missing", "changed", "altered", "unreadable")
+        return {
+            **{name: [str(path) for path in getattr(self, name)] for name in lists},
+            "described_again": self.described_again,
+            "found_again": self.found_again,
+            "problems": [asdict(problem) for problem in self.problems],
+        }
+
+
+def check_photographs(
+    collection: Collection, describer: Describer | None = None, *, progress: Progress | None = None
+) -> DiskReport:
+    """Look at the file of every described photograph.
+
+    Args:
+        describer: of the collection's checkpoint. Given, all files are read and compared with their digests, and a
+            sample of the photographs is described again. Else it is enough that the files are there.
+    """
+    progress = progress or Progress()
+    report = DiskReport()
+    sound: list[tuple[PhotoStat, Path]] = []
+    progress.start(collection.photo_count(), "Checking")
+    for root, stat in _described(collection):
+        path = root / stat.path
+        try:
+            if _check_file(stat, path, report, deep=describer is not None):
+                sound.append((stat, path))
+        except (FileNotFoundError, NotADirectoryError):
+            report.missing.append(path)
+        except OSError:
+            report.unreadable.append(path)
+        progress.advance()
+    if describer and sound:
+        _describe_again(collection, sound, describer, report)
+    _name_problems(collection, report)
+    return report
+
+
+def _described(collection: Collection) -> Iterator[tuple[Path, PhotoStat]]:
+    for root_id, root in collection.roots().items():
+        for stat in collection.known(root_id).values():
+            if not stat.failed:
+                yield root, stat
+
+
+def _check_file(stat: PhotoStat, path: Path, report: DiskReport, *, deep: bool) -> bool:
+    """Whether a file is as it was described. Raises OSError where it cannot be looked at."""
+    now = os.stat(path)
+    if not deep or content_digest(path) == stat.digest:
+        return True
+    if (now.st_size, now.st_mtime_ns) == (stat.size, stat.mtime_ns):
+        report.altered.append(path)
+        report.findings.damaged[stat.photo_id] = ALTERED
+    else:
+        report.changed.append(path)
+    return False
+
+
+def _describe_again(
+    collection: Collection, sound: list[tuple[PhotoStat, Path]], describer: Describer, report: DiskReport
+) -> None:
+    """Compare a sample of the photographs, always the same one, with what the network makes of them today."""
+    chosen = np.random.default_rng(0).permutation(len(sound))[:SAMPLE]
+    found = []
+    with Decoders() as decoders:
+        for stat, path in (sound[number] for number in chosen.tolist()):
+            features = collection.features([stat.photo_id])
+            boxes = np.array([region.box for region in collection.regions(features.region_ids)])
+            try:
+                photograph = decoders.decode(path)
+            except (PhotoError, OSError):
+                found.append(np.zeros(len(boxes), bool))
+                continue
+            (regions,) = describer.describe([photograph.image], max_regions=len(boxes))
+            same_place = _overlaps(boxes, photograph.full_boxes(regions.boxes)) >= SAME_PLACE
+            same_meaning = features.embeddings @ regions.embeddings.T >= SAME_MEANING
+            found.append((same_place & same_meaning).any(axis=1))
+    report.described_again = len(found)
+    report.found_again = float(np.concatenate(found).mean())
+
+
+def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of (N, 4) and (M, 4) boxes, x1 y1 x2 y2 in one frame: (N, M)."""
+    sides = np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - np.maximum(boxes[:, None, :2], others[None, :, :2])
+    shared = np.prod(np.maximum(sides, 0), axis=2)
+    areas, other_areas = (np.prod(some[:, 2:] - some[:, :2], axis=1) for some in (boxes, others))
+    return shared / (areas[:, None] + other_areas[None] - shared)
+
+
+def _name_problems(collection: Collection, report: DiskReport) -> None:
+    for paths, what, remedy in (
+        (report.missing, "missing", "`indexer build` finds those that moved and forgets the rest"),
+        (report.unreadable, "not readable", "see to their permissions and their disk"),
+        (report.changed, "not what was described", "`indexer build` describes them again"),
+        (report.altered, "altered, though not in size and time", "--repair has the next build describe them again"),
+    ):
+        if paths:
+            names = f"{printable(paths[0])}{' and others' if len(paths) > 1 else ''}"
+            problem = f"{len(paths):,} photographs are {what} ({names}): {remedy}."
+            report.problems.append(Problem("photographs", problem, repairable=paths is report.altered))
+    for root in collection.roots().values():
+        if not root.is_dir():
+            report.problems.append(Problem("photographs", f"The folder {printable(root)} is not there.", False))
+    if report.found_again is not None and report.found_again < FOUND_AGAIN:
+        problem = (
+            f"Of {report.described_again} photographs described again only {report.found_again:.0%} of the regions are "
+            "the same: the libraries or the device changed too much, describe everything anew in another collection."
+        )
+        report.problems.append(Problem("drift", problem, repairable=False))

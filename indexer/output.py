@@ -1,0 +1,107 @@
+"""What the commands print for people, as text."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from indexer.progress import printable
+
+if TYPE_CHECKING:
+    from db.collection import Collection
+    from db.records import CompactionReport, IndexReport
+    from db.verification import VerificationReport
+    from indexer.disk_check import DiskReport
+    from indexer.pipeline import BuildReport
+
+_SHOWN_FAILURES = 20
+
+
+def summary(report: "BuildReport") -> str:
+    """What a build did."""
+    text = f"{_counts(report.counts)} in {report.seconds:.1f} s"
+    if report.described:
+        text += f" ({report.described / report.seconds:.1f} photographs described a second)"
+    if report.failed_before:
+        text += f"; {report.failed_before:,} failed before and did not change (--retry)"
+    return text
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{counts[name]:,} {name}" for name in ("new", "changed", "moved", "gone", "unchanged", "failed"))
+
+
+def contents(collection: "Collection") -> str:
+    """What a collection holds now."""
+    photographs, regions = collection.photo_count(), collection.region_count()
+    return f"{photographs:,} photographs, {regions:,} regions in {printable(collection.path)}"
+
+
+def failure(file: dict[str, Any]) -> str:
+    """A failed file and why."""
+    return f"{printable(Path(file['path']))}: {file['reason']}"
+
+
+def status(document: dict[str, Any]) -> str:
+    """The document of `indexer status --json`."""
+    last = document["last_build"]
+    lines = [
+        f"collection   {printable(Path(document['collection']))}",
+        f"photographs  {document['photographs']:,}",
+        f"regions      {document['regions']:,}",
+        f"failed       {document['failed']:,} files",
+        f"checkpoint   {document['checkpoint']}",
+        f"last build   {last['finished_at'] + ', ' + _counts(last) if last else 'none'}",
+    ]
+    for root in document["roots"]:
+        missing = "" if root["present"] else " (missing)"
+        lines.append(f"root         {printable(Path(root['path']))}{missing}: {root['photographs']:,} photographs")
+    failures = document["failures"]
+    lines += [f"failed       {failure(file)}" for file in failures[:_SHOWN_FAILURES]]
+    if len(failures) > _SHOWN_FAILURES:
+        lines.append(f"             and {len(failures) - _SHOWN_FAILURES:,} more (`indexer errors`)")
+    return "\n".join(lines)
+
+
+def verification(report: "VerificationReport", disk: "DiskReport", holds: bool) -> str:
+    """What holds and what does not."""
+    lines = [
+        f"collection   {printable(report.collection)}",
+        f"photographs  {report.photographs:,}",
+        f"regions      {report.regions:,}",
+        f"features     {report.segments:,} files",
+        f"index        {report.index_files:,} FAISS files",
+    ]
+    if report.rows_of_gone:
+        lines.append(f"gone         {report.rows_of_gone:,} regions that take room in vain (`indexer compact`)")
+    if report.without_checksums:
+        lines.append(f"unchecked    {report.without_checksums:,} photographs that an older version described")
+    if disk.found_again is not None:
+        again = f"{disk.found_again:.1%} of the regions of {disk.described_again} photographs"
+        lines.append(f"found again  {again}")
+    problems = [*report.problems, *disk.problems]
+    lines += [f"problem      {problem.what}" for problem in problems]
+    if report.to_describe:
+        lines.append(f"to describe  {report.to_describe:,} photographs, by the next `indexer build`")
+    if problems:
+        lines.append("All holds again." if holds else "It does not hold.")
+    else:
+        lines.append("All holds.")
+    return "\n".join(lines)
+
+
+def compaction(report: "CompactionReport") -> str:
+    """What compacting did."""
+    return (
+        f"{report.segments_before:,} files of features, {report.bytes_before / 1e6:,.1f} MB, are now "
+        f"{report.segments_after:,}, {report.bytes_after / 1e6:,.1f} MB\n"
+        f"{report.rows_dropped:,} regions of photographs that are gone were dropped"
+    )
+
+
+def rebuild(report: "IndexReport") -> str:
+    """What the new index is and how well it finds."""
+    kind = f"{report.lists:,} inverted lists" if report.lists else "every vector is looked at"
+    return (
+        f"{report.regions:,} regions in {report.files:,} FAISS files, {report.bytes / 1e6:,.1f} MB: {kind}\n"
+        f"recall@10 {report.recall_at_10:.4f}, recall@100 {report.recall_at_100:.4f} against exact search, "
+        f"{report.queries} queries"
+    )

@@ -1,0 +1,74 @@
+"""A collection over to another checkpoint: every photograph described again, while the old descriptions are searched.
+
+The new descriptions grow in a collection beside the old one (`Collection.successor`), by ordinary builds: stopped or
+killed, the next one goes on. It takes the old one's place in one commit, once it has every photograph that is there.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from db.collection import Collection
+from db.records import ModelIdentity
+from indexer.changes import find_changes
+from indexer.pipeline import BuildReport, Describer, build
+from indexer.progress import Progress, Silence
+
+
+@dataclass(frozen=True)
+class Redescription:
+    """What came of it."""
+
+    report: BuildReport
+    adopted: bool  # the collection is of the new checkpoint now
+    left: list[Path]  # photographs that have to be described before
+
+
+def redescribe(
+    collection: Collection,
+    folders: Sequence[Path],
+    predictor: Describer,
+    model: ModelIdentity,
+    *,
+    exclude: Sequence[str] = (),
+    prune: bool = False,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **options: Any,
+) -> Redescription:
+    """Describe photographs with another checkpoint, and once none is left let the collection be of that one.
+
+    Args:
+        collection: open for writing, of another checkpoint than `model`.
+        folders: see `build`; none: all roots of the collection.
+        predictor: of the checkpoint `model`.
+        exclude, prune, progress, stop, options: see `build`. What a build would take for gone is not waited for.
+
+    Raises:
+        As `build`. What was described before stays beside the collection, for the next call.
+    """
+    with collection.successor(model) as successor:
+        report = build(
+            successor,
+            folders or list(collection.roots().values()),
+            predictor,
+            exclude=exclude,
+            prune=prune,
+            progress=progress,
+            stop=stop,
+            **options,
+        )
+        pending = collection.pending(successor)
+        if pending and not report.interrupted:
+            roots = list(collection.roots().values())
+            # The build has said everything that there is to say about these folders.
+            changes = find_changes(collection, roots, exclude=exclude, prune=prune, progress=Silence())
+            gone = {stat.photo_id for stat in changes.missing}
+        else:
+            gone = set()
+        left = [path for photo_id, path in pending.items() if photo_id not in gone]
+        adopted = not left and not report.interrupted
+        if adopted:
+            collection.adopt(successor, gone=gone)
+    return Redescription(report, adopted, left)

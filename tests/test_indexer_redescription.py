@@ -1,0 +1,130 @@
+"""A collection over to another checkpoint, photograph by photograph."""
+
+import shutil
+
+import pytest
+from workshop import ColourPredictor, Listener, Workshop, counts
+
+from db.collection import Collection
+from db.records import ModelIdentity
+from indexer.errors import FolderError
+from indexer.redescription import Redescription, redescribe
+
+NEW_MODEL = ModelIdentity("1" * 64, embedding_size=4, code_size=3)
+
+
+class Mover(Workshop):
+    """A workshop with a second predictor."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.new_predictor = ColourPredictor("all of it")
+
+    def redescribe(self, *folders, **options) -> Redescription:
+        self.progress = Listener()
+        with Collection.open(self.path, write=True) as collection:
+            return redescribe(
+                collection, folders, self.new_predictor, NEW_MODEL, progress=self.progress, threads=2, **options
+            )
+
+    def model(self) -> ModelIdentity:
+        with Collection.open(self.path) as collection:
+            return collection.model
+
+    def phrases(self) -> dict[str, str]:
+        """Path -> the first phrase."""
+        return {path.rpartition("/")[2]: regions[0][2] for path, (_, regions, _, _) in self.contents().items()}
+
+
+@pytest.fixture
+def shop(tmp_path) -> Mover:
+    shop = Mover(tmp_path)
+    for number in range(5):
+        shop.photo(f"{number}.png", (40 * number, 0, 0))
+    shop.build()
+    return shop
+
+
+def test_everything_is_described_again_and_then_the_collection_is_of_the_new_checkpoint(shop):
+    searched = []
+
+    def look():  # what a search sees meanwhile
+        searched.append((shop.model().digest[0], set(shop.phrases().values())))
+
+    shop.new_predictor.before_batch = look
+    outcome = shop.redescribe(batch_size=2)
+    assert (outcome.adopted, outcome.left, counts(outcome.report)) == (True, [], {"new": 5})
+    assert searched == [("0", {"everything"})] * 3
+    assert shop.model() == NEW_MODEL
+    assert shop.phrases() == dict.fromkeys([f"{number}.png" for number in range(5)], "all of it")
+    assert not (shop.path / "next").exists()
+
+
+def test_interrupted_the_next_run_goes_on(shop):
+    before = shop.contents()
+    outcome = shop.redescribe(batch_size=1, stop=lambda: shop.new_predictor.described == 2)
+    assert (outcome.adopted, outcome.report.interrupted, len(outcome.left)) == (False, True, 3)
+    assert shop.contents() == before
+    outcome = shop.redescribe()
+    assert (outcome.adopted, counts(outcome.report)) == (True, {"new": 3, "unchanged": 2})
+    assert (shop.new_predictor.described, shop.model()) == (5, NEW_MODEL)
+
+
+def test_photographs_that_come_and_go_and_move_meanwhile(shop):
+    shop.redescribe(batch_size=1, stop=lambda: shop.new_predictor.described == 3)
+    (shop.root / "4.png").unlink()
+    (shop.root / "0.png").rename(shop.root / "moved.png")
+    shop.photo("new.png", "green")
+    outcome = shop.redescribe()
+    assert (outcome.adopted, outcome.left) == (True, [])
+    assert sorted(shop.phrases()) == ["1.png", "2.png", "3.png", "moved.png", "new.png"]
+    assert set(shop.phrases().values()) == {"all of it"}
+
+
+def test_what_cannot_be_seen_is_waited_for(shop, tmp_path):
+    other = Mover(tmp_path / "other") if (tmp_path / "other").mkdir() is None else None
+    away = other.photo("away.png", "yellow")
+    shop.build(other.root)
+    disk = other.root.rename(tmp_path / "unplugged")
+    outcome = shop.redescribe()
+    assert (outcome.adopted, outcome.left) == (False, [away])
+    assert shop.model() != NEW_MODEL and len(shop.contents()) == 6
+    assert sum("does not exist" in warning for warning in shop.progress.warnings) == 1
+    disk.rename(other.root)
+    outcome = shop.redescribe()
+    assert (outcome.adopted, counts(outcome.report)) == (True, {"new": 1, "unchanged": 5})
+    assert (len(shop.contents()), shop.model()) == (6, NEW_MODEL)
+
+
+def test_prune_does_not_wait(shop, tmp_path):
+    (tmp_path / "other").mkdir()
+    shutil.copy(shop.photo("x.png", "yellow"), tmp_path / "other" / "y.png")
+    (shop.root / "x.png").unlink()
+    shop.build(tmp_path / "other")
+    shutil.rmtree(tmp_path / "other")
+    assert not shop.redescribe().adopted
+    assert shop.redescribe(prune=True).adopted
+    assert (len(shop.contents()), shop.model()) == (5, NEW_MODEL)
+
+
+def test_a_part_of_the_folders_is_not_enough(shop, tmp_path):
+    (tmp_path / "other").mkdir()
+    shop.photo("x.png", "yellow").rename(tmp_path / "other" / "x.png")
+    shop.build(tmp_path / "other")
+    outcome = shop.redescribe(tmp_path / "other")
+    assert (outcome.adopted, len(outcome.left)) == (False, 5)
+    assert shop.redescribe().adopted
+
+
+def test_a_photograph_that_turned_bad_is_remembered_as_such(shop):
+    (shop.root / "3.png").write_text("text")
+    outcome = shop.redescribe()
+    assert (outcome.adopted, counts(outcome.report)) == (True, {"new": 4, "failed": 1})
+    assert shop.stats()["3.png"].failed and len(shop.contents()) == 4
+
+
+def test_no_folder_is_there(shop, tmp_path):
+    shop.root.rename(tmp_path / "unplugged")
+    with pytest.raises(FolderError, match="does not exist"):
+        shop.redescribe()
+    assert len(shop.contents()) == 5
