@@ -13,6 +13,7 @@ from db.cache import UnusableFile, VectorCache
 from db.checksums import features_crc32, regions_crc32
 from db.errors import CollectionDamaged
 from db.features import SegmentFolder
+from db.models import Base
 from db.snapshot import Snapshot, read_snapshot
 from db.store import Store
 
@@ -63,6 +64,10 @@ def inspect(store: Store, folder: SegmentFolder, cache: VectorCache) -> Findings
         verdict: str = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
         if verdict != "ok":
             raise CollectionDamaged(f"{store.path} is damaged ({verdict})")
+        for table in Base.metadata.sorted_tables:
+            found = connection.exec_driver_sql(f"PRAGMA table_info({table.name})")
+            if {row.name for row in found} != {column.name for column in table.columns}:
+                raise CollectionDamaged(f"{store.path} is damaged (the columns of {table.name} are others)")
         _inspect_keys(connection, findings)
         with _text_as_bytes(connection):
             _inspect_rows(connection, findings)
@@ -107,7 +112,7 @@ def _inspect_rows(connection: Connection, findings: Findings) -> None:
         connection.exec_driver_sql(f"SELECT id FROM photo WHERE reason IS NULL AND NOT ({numbered})").scalars()
     )
     photos = connection.exec_driver_sql(
-        "SELECT id, digest, width, height, first_region_id, region_count, regions_crc32 FROM photo "
+        f"SELECT id, {_text('digest')}, width, height, first_region_id, region_count, regions_crc32 FROM photo "
         f"WHERE reason IS NULL AND {numbered} ORDER BY first_region_id"
     )
     strays = []
@@ -139,9 +144,15 @@ def _inspect_rows(connection: Connection, findings: Findings) -> None:
 
 def _regions(connection: Connection, first: int, last: int) -> Sequence[Any]:
     return connection.exec_driver_sql(
-        "SELECT id, photo_id, x1, y1, x2, y2, score, phrase FROM region WHERE id BETWEEN ? AND ? ORDER BY id",
+        f"SELECT id, photo_id, x1, y1, x2, y2, score, {_text('phrase')} FROM region "
+        "WHERE id BETWEEN ? AND ? ORDER BY id",
         (first, last),
     ).all()
+
+
+def _text(column: str) -> str:
+    """SQL for a column that is NULL unless it is text: a flipped bit makes a BLOB of the same bytes."""
+    return f"CASE typeof({column}) WHEN 'text' THEN {column} END AS {column}"
 
 
 def _rows_agree(photo: Any, regions: Sequence[Any]) -> bool:

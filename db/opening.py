@@ -74,8 +74,15 @@ def prepare(store: Store, *, write: bool, create: ModelIdentity | None) -> Model
 
 
 def read_model(session: Session) -> ModelIdentity:
-    """The checkpoint that described the collection."""
-    return ModelIdentity(*session.execute(select(Meta.model_digest, Meta.embedding_size, Meta.code_size)).one())
+    """The checkpoint that described the collection.
+
+    Raises:
+        CollectionDamaged: the database does not say.
+    """
+    rows = session.execute(select(Meta.model_digest, Meta.embedding_size, Meta.code_size)).all()
+    if len(rows) != 1:
+        raise CollectionDamaged(f"{DATABASE} is damaged ({len(rows)} rows of meta instead of 1)")
+    return ModelIdentity(*rows[0])
 
 
 def _create_meta(session: Session, model: ModelIdentity) -> None:

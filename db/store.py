@@ -106,6 +106,8 @@ def plain_errors(path: Path) -> Iterator[None]:
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise CollectionDamaged(f"{path} is damaged ({reason})") from error
         raise CollectionError(f"SQLite refuses {path}: {reason}.") from error
+    except UnicodeDecodeError as error:  # sqlite3 quotes what it does not understand
+        raise CollectionDamaged(f"{path} is damaged ({error.reason})") from error
     except OSError as error:
         where = error.filename or path
         raise CollectionError(f"The system refuses {where}: {error.strerror or error}.") from error

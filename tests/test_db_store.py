@@ -92,6 +92,15 @@ def test_a_database_locked_by_another_program_is_said_in_a_sentence(path, monkey
     writer.close()
 
 
+def test_a_schema_that_is_not_even_text_is_damage(path):
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"CREATE TABLE t", b"CREATE TA\xc3LE t"))
+    store = Store(path, write=False)
+    with pytest.raises(CollectionDamaged, match=r"photos\.db is damaged"):
+        count(store)
+    store.close()
+
+
 @pytest.mark.parametrize("damage", ["header", "page"])
 def test_an_altered_database_is_said_to_be_damaged(path, damage):
     data = bytearray(path.read_bytes())

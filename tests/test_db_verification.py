@@ -178,9 +178,11 @@ def test_a_row_that_names_the_wrong_place_is_noticed(path, sound):
     [
         "UPDATE region SET phrase = 'another phrase' WHERE id = 30",
         "UPDATE region SET phrase = CAST(x'ff80' AS TEXT) WHERE id = 30",
+        "UPDATE region SET phrase = CAST(phrase AS BLOB) WHERE id = 30",
         "UPDATE region SET x1 = x1 + 0.001 WHERE id = 30",
         "UPDATE region SET score = 'high' WHERE id = 30",
         "UPDATE photo SET digest = replace(digest, '0', '1') WHERE region_count = 40",
+        "UPDATE photo SET digest = CAST(digest AS BLOB) WHERE region_count = 40",
         "UPDATE photo SET width = 101 WHERE region_count = 40",
         "UPDATE photo SET regions_crc32 = 1 WHERE region_count = 40",
         "UPDATE photo SET features_crc32 = 1 WHERE region_count = 40",
@@ -324,6 +326,21 @@ def test_nobody_may_read_while_a_database_is_restored(path):
             verify(path, repair=True)
         assert not (path / "photos.db").exists()
     assert verify(path, repair=True).holds
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE photo RENAME COLUMN size TO sise",
+        "DELETE FROM meta",
+    ],
+)
+def test_a_database_that_lacks_what_every_one_has_is_damaged(path, sound, statement):
+    sql(path, statement)
+    report = verify(path)
+    assert kinds(report) == ["database"] and "photos.db is damaged (" in report.problems[0].what
+    assert verify(path, repair=True).holds
+    assert comparable(path) == sound
 
 
 @pytest.mark.parametrize("copy", ["no copy", "a damaged copy"])
