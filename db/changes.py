@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from db.checksums import features_crc32, regions_crc32
 from db.features import SegmentFile, SegmentFolder
-from db.models import IndexFile, Meta, Photo, Region, Segment
+from db.models import IndexFile, Meta, Photo, Region, Root, Segment
 from db.records import FailedFile, ModelIdentity, NewPath, NewPhoto
 from db.snapshot import SavedIndex
 from db.store import among
@@ -68,6 +68,13 @@ def require_known(session: Session, photo_ids: Collection[int]) -> None:
 def remove(session: Session, photo_ids: Collection[int]) -> None:
     """Remove photographs and their regions."""
     session.connection().execute(delete(Photo).where(Photo.id.in_(among(photo_ids))))
+
+
+def remove_root(session: Session, root_id: int) -> None:
+    """Remove a root, its photographs and their regions."""
+    connection = session.connection()
+    connection.execute(delete(Photo).where(Photo.root_id == root_id))
+    connection.execute(delete(Root).where(Root.id == root_id))
 
 
 def clear(session: Session, files: Iterable[NewPhoto | NewPath | FailedFile]) -> None:

@@ -154,6 +154,16 @@ class Collection(Contents):
             session.flush()
             return root.id
 
+    def remove_root(self, root_id: int) -> None:
+        """Forget a folder of photographs and every file that is remembered in it."""
+        self._require_writer()
+        try:
+            with self._store.session() as session:
+                changes.remove_root(session, root_id)
+                changes.finish(session)
+        finally:
+            self._forget_loaded()
+
     def commit(
         self,
         *,
