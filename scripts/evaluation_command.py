@@ -17,20 +17,22 @@ from search.query import SCORINGS
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
-_COLLECTION_OPTIONS = (
+_NETWORK_OPTIONS = (
     click.option(
         "--photos", type=_FOLDER, required=True, help="Folder of <image_id>.jpg, or of VG_100K and VG_100K_2."
     ),
     click.option("--annotations", type=_FOLDER, required=True, help="Folder in Visual Genome's format."),
     click.option("--weights", type=click.Path(path_type=Path), help="Weights file; default: the embedded one."),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table."),
+)
+_COLLECTION_OPTIONS = (
     click.option(
         "--collection",
         type=click.Path(path_type=Path),
         help="Keep the collection here and use it again; default: a temporary one.",
     ),
     click.option("--max-regions", type=click.IntRange(1), default=50, show_default=True, help="Of a photograph."),
-    click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table."),
 )
 _SCORING_OPTIONS = (
     click.option(
@@ -42,9 +44,14 @@ _SCORING_OPTIONS = (
 )
 
 
-def collection_options(command: Callable[..., None]) -> Callable[..., None]:
+def network_options(command: Callable[..., None]) -> Callable[..., None]:
     """Which photographs, which network, which form of result."""
-    return _with(_COLLECTION_OPTIONS, command)
+    return _with(_NETWORK_OPTIONS, command)
+
+
+def collection_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The same, and what collection the photographs are indexed into."""
+    return _with(_NETWORK_OPTIONS + _COLLECTION_OPTIONS, command)
 
 
 def scoring_options(command: Callable[..., None]) -> Callable[..., None]:
