@@ -15,6 +15,7 @@ from db.errors import (
     CollectionMissing,
     DbError,
     SchemaTooNew,
+    UnknownId,
 )
 from db.location import default_collection
 from db.records import (
@@ -54,6 +55,7 @@ __all__ = [
     "PhotoStat",
     "RegionRow",
     "SchemaTooNew",
+    "UnknownId",
     "default_collection",
 ]
 

@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, delete, exists, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from db.checksums import features_crc32, regions_crc32
+from db.errors import UnknownId
 from db.features import SegmentFile, SegmentFolder
 from db.models import IndexFile, Meta, Photo, Region, Root, Segment
 from db.records import FailedFile, ModelIdentity, NewPath, NewPhoto
@@ -59,10 +60,10 @@ def check_together(
 
 
 def require_known(session: Session, photo_ids: Collection[int]) -> None:
-    """Raise KeyError unless all of these photographs are there."""
+    """Raise UnknownId unless all of these photographs are there."""
     known = set(session.scalars(select(Photo.id).where(Photo.id.in_(among(photo_ids)))))
     if unknown := set(photo_ids) - known:
-        raise KeyError(f"no photograph has id {min(unknown)}")
+        raise UnknownId(f"photograph {min(unknown)}")
 
 
 def remove(session: Session, photo_ids: Collection[int]) -> None:

@@ -1,9 +1,9 @@
 """Collection: photographs, their regions and their vectors as one unit, with one commit point."""
 
 import logging
-import shutil
 from collections.abc import Collection as Ids
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -155,8 +155,9 @@ class Collection(Contents):
             return root.id
 
     def remove_root(self, root_id: int) -> None:
-        """Forget a folder of photographs and every file that is remembered in it."""
+        """Forget a folder of photographs and every file that is remembered in it; a successor that was begun, too."""
         self._require_writer()
+        self._remove_successors_root(self.roots().get(root_id))  # first: or it would bring the folder back
         try:
             with self._store.session() as session:
                 changes.remove_root(session, root_id)
@@ -184,7 +185,7 @@ class Collection(Contents):
 
         Raises:
             ValueError: arrays that do not fit together or the model, two changes of one photograph or path.
-            KeyError: a photo id that is not known.
+            UnknownId: a photo id that is not known.
         """
         self._require_writer()
         moved, touched = moved or {}, touched or {}
@@ -306,17 +307,25 @@ class Collection(Contents):
         if model == self.model:
             raise ValueError("a collection cannot succeed itself")
         path = self.path / succession.FOLDER
-        begun = succession.model_of(path)
+        try:
+            begun = succession.model_of(path)
+        except CollectionDamaged as damage:
+            logger.warning("%s: what was described there is described again.", damage.fault)
+            succession.discard(path)
+            begun = None
         if begun is not None and begun != model:
             logger.warning("What was described by the checkpoint %s is deleted.", begun.digest[:12])
-            shutil.rmtree(path)
+            succession.discard(path)
         successor = Collection.open(path, write=True, create=True, model=model)
         with self._store.session() as ours, successor._store.session() as theirs:
             succession.inherit(ours, theirs)
         return successor
 
     def pending(self, successor: "Collection") -> dict[int, Path]:
-        """The described photographs (id -> path) that a successor knows neither by path nor by content."""
+        """The described photographs (id -> path) that a successor knows neither by path nor by content.
+
+        A file that it could not read is not known to it.
+        """
         return succession.pending(
             {root: self.known(root_id) for root_id, root in self.roots().items()},
             {root: successor.known(root_id) for root_id, root in successor.roots().items()},
@@ -349,7 +358,8 @@ class Collection(Contents):
             changes.finish(session)
         self._use(model)
         self._forget_loaded()
-        shutil.rmtree(successor.path)
+        with plain_errors(self.path):
+            succession.discard(successor.path)
         self._keep_copy()
         self._sweep()
 
@@ -382,10 +392,20 @@ class Collection(Contents):
         if not self._writes:
             raise CollectionError(f"The collection {self.path} was opened for reading.")
 
+    def _remove_successors_root(self, folder: Path | None) -> None:
+        path = self.path / succession.FOLDER
+        with suppress(CollectionDamaged):  # `successor` makes it anew
+            if succession.model_of(path) is not None:
+                with Collection.open(path, write=True) as successor:
+                    for root_id in (root_id for root_id, root in successor.roots().items() if root == folder):
+                        successor.remove_root(root_id)
+
     def _clean_up(self) -> None:
         """After a writer that was killed: orphans away, FAISS files that cannot be used made anew."""
-        if succession.model_of(self.path / succession.FOLDER) == self.model:  # adopted
-            shutil.rmtree(self.path / succession.FOLDER)
+        with suppress(CollectionDamaged):  # the successor's; who goes on with it is told
+            if succession.model_of(self.path / succession.FOLDER) == self.model:  # adopted
+                succession.discard(self.path / succession.FOLDER)
+        succession.sweep(self.path)
         backup.sweep(self.path)
         self._sweep()
         with self._store.session() as session:

@@ -1,14 +1,15 @@
 """What can be asked of a collection."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from sqlalchemy import func, select
 
 from db.cache import VectorCache
+from db.errors import UnknownId
 from db.features import SegmentFolder
 from db.models import Build, Meta, Photo, Region, Root
 from db.records import BuildRecord, Features, ModelIdentity, PhotoRow, PhotoStat, RegionRow
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from db.vectors import Vectors
 
 SEGMENTS = "features"
+
+Row = TypeVar("Row")
 
 
 class Contents:
@@ -83,7 +86,7 @@ class Contents:
         """(N,) int64: the photograph of each of N regions.
 
         Raises:
-            KeyError: an id that is not known.
+            UnknownId: an id that is not known.
         """
         asked, place = np.unique(np.asarray(region_ids, np.int64), return_inverse=True)
         query = select(Region.id, Region.photo_id).where(Region.id.in_(among(asked))).order_by(Region.id)
@@ -91,27 +94,27 @@ class Contents:
             rows = session.execute(query).all()
         found = np.array([tuple(row) for row in rows], np.int64).reshape(-1, 2)
         if len(found) != len(asked):
-            raise KeyError(f"no region has id {np.setdiff1d(asked, found[:, 0])[0]}")
+            raise UnknownId(f"region {np.setdiff1d(asked, found[:, 0])[0]}")
         return found[place, 1]
 
     def photos(self, photo_ids: Sequence[int] | np.ndarray) -> list[PhotoRow]:
         """Described photographs, in the order asked.
 
         Raises:
-            KeyError: an id that is not known.
+            UnknownId: an id that is not known.
         """
         columns = (Photo.id, Photo.root_id, Photo.path, Photo.width, Photo.height)
         roots = self.roots()
         with self._store.session() as session:
             rows = session.execute(select(*columns).where(Photo.id.in_(among(photo_ids)), Photo.reason.is_(None)))
             found = {row.id: PhotoRow(row.id, roots[row.root_id] / row.path, row.width, row.height) for row in rows}
-        return [found[int(photo_id)] for photo_id in photo_ids]
+        return [_known(found, int(photo_id), "described photograph") for photo_id in photo_ids]
 
     def regions(self, region_ids: Sequence[int] | np.ndarray) -> list[RegionRow]:
         """Regions, in the order asked.
 
         Raises:
-            KeyError: an id that is not known.
+            UnknownId: an id that is not known.
         """
         columns = (Region.id, Region.photo_id, Region.x1, Region.y1, Region.x2, Region.y2, Region.score, Region.phrase)
         with self._store.session() as session:
@@ -120,20 +123,20 @@ class Contents:
                 region_id: RegionRow(region_id, photo_id, (x1, y1, x2, y2), score, phrase)
                 for region_id, photo_id, x1, y1, x2, y2, score, phrase in rows
             }
-        return [found[int(region_id)] for region_id in region_ids]
+        return [_known(found, int(region_id), "region") for region_id in region_ids]
 
     def features(self, photo_ids: Sequence[int] | np.ndarray | None = None) -> Features:
         """Codes and embeddings of these photographs (each once), or of all.
 
         Raises:
-            KeyError: an id that is not known or was not described.
+            UnknownId: an id that is not known or was not described.
             CollectionDamaged: a segment is missing or was cut off, or a photograph's rows do not match their checksum.
         """
         with self._store.session() as session:
             extents = read_extents(session, photo_ids)
             segments = read_segments(session, np.unique(extents.segment_ids))
         if photo_ids is not None and len(unknown := np.setdiff1d(np.asarray(photo_ids, np.int64), extents.photo_ids)):
-            raise KeyError(f"no described photograph has id {unknown[0]}")
+            raise UnknownId(f"described photograph {unknown[0]}")
         with plain_errors(self.path):
             codes, embeddings = self._segments.read_checked(extents, segments)
         return Features(
@@ -175,3 +178,10 @@ class Contents:
         if self._loaded_snapshot is None:
             self._loaded_snapshot = read_snapshot(self._store)
         return self._loaded_snapshot
+
+
+def _known(rows: Mapping[int, Row], row_id: int, what: str) -> Row:
+    try:
+        return rows[row_id]
+    except KeyError:
+        raise UnknownId(f"{what} {row_id}") from None

@@ -6,7 +6,8 @@ DbError
     ├── CollectionLocked        another process is writing it
     ├── CheckpointMismatch      it was described by another checkpoint
     ├── SchemaTooNew            a newer version of the program wrote it
-    └── CollectionDamaged       a file of it is missing or altered
+    ├── CollectionDamaged       a file of it is missing or altered
+    └── UnknownId               it holds no photograph or region of that id (also a KeyError)
 """
 
 
@@ -32,6 +33,17 @@ class CheckpointMismatch(CollectionError):
 
 class SchemaTooNew(CollectionError):
     """A newer version of the program wrote the collection."""
+
+
+class UnknownId(CollectionError, KeyError):
+    """There is no photograph or region of that id. To who asks for ids that the same commit named: damage."""
+
+    def __init__(self, what: str):
+        """what: of which nothing has that id: the rest of the sentence."""
+        super().__init__(f"The collection knows no {what}: if nobody asked for it, run `indexer verify`.")
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would put it in quotes
 
 
 class CollectionDamaged(CollectionError):

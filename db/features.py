@@ -116,11 +116,13 @@ class Extents:
 
 @dataclass(frozen=True)
 class StoredRows:
-    """The N rows of a segment."""
+    """The N rows of a segment, and where in the file they begin."""
 
     region_ids: np.ndarray  # (N,) int64
     codes: np.ndarray  # (N, code_size) float16
     embeddings: np.ndarray  # (N, embedding_size) float16
+    codes_offset: int  # bytes from the start of the file
+    embeddings_offset: int
 
 
 class SegmentFolder:
@@ -224,7 +226,10 @@ class SegmentFolder:
         import h5py
 
         with h5py.File(self.path / segment.name) as file:
-            return StoredRows(file["region_ids"][:], file["codes"][:], file["embeddings"][:])
+            codes, embeddings = file["codes"], file["embeddings"]
+            return StoredRows(
+                file["region_ids"][:], codes[:], embeddings[:], codes.id.get_offset(), embeddings.id.get_offset()
+            )
 
     def absent(self, segments: Mapping[int, SegmentFile]) -> list[SegmentFile]:
         """The segments whose files are not there."""

@@ -27,7 +27,7 @@ LOST_FEATURES = "Its features were damaged: the next build describes it again."
 class Problem:
     """Something that does not hold."""
 
-    kind: str  # "database", "rows", "segment", "index" or "copy"
+    kind: str  # "database", "rows", "segment", "index", "copy" or "successor"
     what: str  # a full sentence
     repairable: bool = True
 
@@ -181,6 +181,8 @@ def _inspect_segments(folder: SegmentFolder, snapshot: Snapshot, findings: Findi
             what = f"{path}, the features of {_counted(damaged, 'photograph')}, {fault}."
         else:
             stored = folder.read_file(segment)
+            found = (len(stored.region_ids), stored.codes_offset, stored.embeddings_offset)
+            placed = found == (segment.rows, segment.codes_offset, segment.embeddings_offset)
             damaged = []
             for photo_id, first_id, count, row, checksum in zip(
                 extents.photo_ids.tolist(),
@@ -190,7 +192,7 @@ def _inspect_segments(folder: SegmentFolder, snapshot: Snapshot, findings: Findi
                 extents.checksums.tolist(),
             ):
                 rows = slice(row, row + count)
-                same = stored.region_ids[rows].tolist() == list(range(first_id, first_id + count))
+                same = placed and stored.region_ids[rows].tolist() == list(range(first_id, first_id + count))
                 if same and checksum >= 0:
                     same = features_crc32(stored.codes[rows], stored.embeddings[rows]) == checksum
                 if not same:

@@ -1,16 +1,18 @@
 """Locks between processes. The system releases them when their holder ends, however it ends: no lock is ever stale."""
 
+import errno
 import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 from db.errors import CollectionLocked
 
 REFUSED = (BlockingIOError, PermissionError)  # the second is what Windows says
+WRITE_PROTECTED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _LOOKS, _BETWEEN_LOOKS = 20, 0.01  # seconds
 
 if sys.platform == "win32":
@@ -68,9 +70,11 @@ class WriterLock:
                 f"The collection {path.parent} is being written by {who}: wait for it to end, or stop it."
             ) from None
         now = datetime.now().astimezone().isoformat(" ", "seconds")
-        os.ftruncate(self._descriptor, 0)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        os.write(self._descriptor, f"process {os.getpid()}, started {now}\n".encode())
+        # Without a place for it on a full disk the lock holds all the same.
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            os.write(self._descriptor, f"process {os.getpid()}, started {now}\n".encode())
 
     def _holder(self) -> str:
         """What the holder says of itself; it may have the lock for no longer than it takes to say it."""
@@ -92,14 +96,16 @@ class WriterLock:
 class ReaderLock:
     """A share of `path`, from construction to `release`: nobody is `alone` with it, so no file is swept away.
 
-    Where the file does not exist or may not be read, the folder is write-protected or new: nobody sweeps there.
+    Where the file can be neither read nor made, the folder is write-protected: nobody sweeps there.
     """
 
     def __init__(self, path: Path):
         self._descriptor: int | None = None
         try:
-            self._descriptor = os.open(path, os.O_RDONLY)
-        except (FileNotFoundError, PermissionError):
+            self._descriptor = os.open(path, os.O_RDONLY | (0 if path.exists() else os.O_CREAT), 0o644)
+        except OSError as error:
+            if error.errno not in WRITE_PROTECTED:
+                raise
             return
         _share(self._descriptor)
 

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.backup import COPY, copy_database
+from db.contents import SEGMENTS
 from db.errors import CollectionDamaged, CollectionError, CollectionMissing
 from db.files import sync_folder
 from db.migrations import MIGRATIONS, check_version, migrate, schema_version
@@ -22,22 +23,30 @@ READERS = "readers"
 
 
 def missing(path: Path) -> CollectionError:
-    """Why there is no database in this folder."""
-    if (path / COPY).exists():
-        return CollectionDamaged(f"{path / DATABASE} is missing")
+    """Why there is no database in this folder, or an empty one."""
+    if is_bereft(path):
+        return CollectionDamaged(f"{path / DATABASE} is {'empty' if (path / DATABASE).exists() else 'missing'}")
     return CollectionMissing(f"There is no collection in {path}: `indexer build FOLDER` makes one.")
+
+
+def is_bereft(path: Path) -> bool:
+    """Whether a folder without a database, or with an empty one, holds what only a collection leaves behind."""
+    return (path / COPY).exists() or any(path.glob(f"{SEGMENTS}/*.h5")) or any(path.glob("regions.*.faiss"))
 
 
 def make_folder(path: Path) -> None:
     """Make the folder of a new collection, in a place of its own.
 
     Raises:
+        CollectionDamaged: there is all of a collection in it but the database.
         CollectionError: there are other things in it.
     """
     path.mkdir(parents=True, exist_ok=True)
     sync_folder(path.parent)
     others = {entry.name for entry in path.iterdir()} - {LOCK, READERS}
-    if COPY in others:
+    if DATABASE in others:  # another process was quicker
+        return
+    if is_bereft(path):
         raise missing(path)
     if others:
         raise CollectionError(
@@ -51,13 +60,15 @@ def prepare(store: Store, *, write: bool, create: ModelIdentity | None) -> Model
 
     Raises:
         CollectionMissing: the database is empty, and nobody says `create`.
+        CollectionDamaged: it is empty, but what belongs to it is there: to begin anew would sweep that away.
         SchemaTooNew: a newer program wrote it.
         CollectionError: an older program wrote it and this is a reader.
     """
     with store.session() as session:
         version = schema_version(session.connection())
-    if version == 0 and create is None:  # a writer was killed before its first commit
-        raise missing(store.path.parent)
+    folder = store.path.parent
+    if version == 0 and (create is None or is_bereft(folder)):  # else a writer was killed before its first commit
+        raise missing(folder)
     if not write:
         check_version(version)
     elif 0 < version < len(MIGRATIONS):

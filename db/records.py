@@ -54,7 +54,7 @@ class FailedFile:
 
     root_id: int
     path: str
-    size: int
+    size: int  # bytes; -1, which no file has: it is to be tried again
     mtime_ns: int
     digest: str | None  # None: not even its bytes could be read
     reason: str
@@ -76,6 +76,11 @@ class PhotoStat(NamedTuple):
     @property
     def failed(self) -> bool:
         return self.reason is not None
+
+    @property
+    def unread(self) -> bool:
+        """Whether not even its bytes could be read."""
+        return self.failed and self.digest is None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from db.snapshot import SavedIndex
 from db.store import Store
 
 FOLDER = "next"
+DISCARDED = "discarded"  # what a successor's folder is called while it is deleted
 SCHEMA = "successor"  # what SQL calls its database while it takes over
 _TABLES = ("photo", "region", "segment", "index_file")
 
@@ -39,6 +40,20 @@ def model_of(path: Path) -> ModelIdentity | None:
             return read_model(session) if created else None
     finally:
         store.close()
+
+
+def discard(path: Path) -> None:
+    """Delete a successor. Killed at any moment, it is whole, or it is none any more and `sweep` deletes the rest."""
+    sweep(path.parent)
+    if path.exists():
+        os.replace(path, path.with_name(DISCARDED))
+        sweep(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what is left, in a collection's folder, of a successor that was being discarded."""
+    if (folder / DISCARDED).exists():
+        shutil.rmtree(folder / DISCARDED)
 
 
 def inherit(ours: Session, theirs: Session) -> None:
@@ -59,14 +74,15 @@ def pending(
 ) -> dict[int, Path]:
     """Our described photographs (id -> path) that they know neither by path nor by content.
 
-    Both: root -> relative path -> file.
+    Both: root -> relative path -> file. A file that they could not read is not known.
     """
+    paths = {root: {path for path, stat in known.items() if not stat.unread} for root, known in theirs.items()}
     contents = {stat.digest for known in theirs.values() for stat in known.values()}
     return {
         stat.photo_id: root / path
         for root, known in ours.items()
         for path, stat in known.items()
-        if not stat.failed and path not in theirs.get(root, {}) and stat.digest not in contents
+        if not stat.failed and path not in paths.get(root, ()) and stat.digest not in contents
     }
 
 

@@ -12,6 +12,7 @@ from db.inspection import Findings, Problem
 from db.lock import WriterLock, alone
 from db.opening import DATABASE, LOCK, READERS
 from db.store import plain_errors
+from db.succession import FOLDER, discard
 
 _ROUNDS = 3  # of repair: what is left when rows are removed may show more
 
@@ -46,7 +47,8 @@ def verify(path: Path, *, repair: bool = False) -> VerificationReport:
     """Check that a collection holds together, down to the last byte of its files.
 
     SQLite's own checks of photos.db; rows against their checksums; regions in photos.db, segments and FAISS files the
-    same, both ways; checksums of all files; the copy of photos.db. Photographs are not looked at.
+    same, both ways; checksums of all files; the copy of photos.db; all of it again of a successor that was begun.
+    Photographs are not looked at.
 
     Args:
         repair: be the collection's writer, and make right what can be. FAISS files are made from the segments.
@@ -58,6 +60,22 @@ def verify(path: Path, *, repair: bool = False) -> VerificationReport:
         CollectionError: the disk refuses; somebody reads while photos.db has to be restored.
     """
     path = Path(path).absolute()
+    report = _verify(path, repair)
+    successor = path / FOLDER
+    if (successor / DATABASE).exists():
+        theirs = _verify(successor, repair)
+        if not (successor / DATABASE).exists():  # it has just been adopted
+            return report
+        if repair and not theirs.holds:
+            with plain_errors(path):
+                discard(successor)  # whatever it holds can be described again
+        report.repaired = repair and report.holds and bool(report.problems or theirs.problems)
+        report.problems += [Problem("successor", problem.what) for problem in theirs.problems]
+    return report
+
+
+def _verify(path: Path, repair: bool) -> VerificationReport:
+    """`verify` without the successor."""
     report = VerificationReport(path)
     try:
         collection = Collection.open(path, write=repair, clean_up=False)
@@ -120,7 +138,7 @@ def _without_database(path: Path, damage: CollectionDamaged, repair: bool) -> Ve
                 restore_database(copy, path / DATABASE)
         finally:
             lock.release()
-    report = verify(path, repair=True)
+    report = _verify(path, repair=True)
     report.repaired = report.holds
     report.problems.insert(0, problem)
     return report

@@ -5,6 +5,7 @@ formats are opened, and whatever Pillow finds wrong with one file ends as a `Pho
 crashes or never ends is the business of `indexer.decoders`.
 """
 
+import errno
 import os
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -32,6 +33,11 @@ MIN_SIDE = 16
 # a whole factor while they are decoded, never below it: a 24-megapixel JPEG then costs a sixth of the time, and what
 # waits for the network is at most 1439x1439 pixels whatever the camera.
 DECODE_SIDE = 720
+
+# Unplugged, out of reach, worn out.
+_DISK_ERRORS = frozenset(
+    {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ETIMEDOUT, getattr(errno, "ESTALE", errno.EIO)}
+)
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -94,6 +100,7 @@ class OpenedPhoto:
 
         Raises:
             PhotoError: with the reason, if it holds no photograph that can be used, or one that takes more memory.
+            OSError: the disk fails.
         """
         try:
             self._image = Image.open(file, formats=(*_FORMATS, "HEIF") if heic_supported() else _FORMATS)
@@ -101,6 +108,7 @@ class OpenedPhoto:
             empty = file.seek(0, os.SEEK_END) == 0
             raise PhotoError("the file is empty" if empty else f"not a {FORMAT_NAMES} file") from None
         except Exception as error:  # the header parsers raise whatever broken bytes lead to
+            _raise_disk_errors(error)
             raise PhotoError(f"cannot be decoded ({_reason(error)})") from error
         width, height = self._image.size
         if min(width, height) < MIN_SIDE:
@@ -113,11 +121,23 @@ class OpenedPhoto:
         self.memory = width * height * bytes_per_pixel
 
     def decode(self) -> Photograph:
-        """The pixels, upright. Raises PhotoError with the reason if they cannot be decoded."""
+        """The pixels, upright.
+
+        Raises:
+            PhotoError: with the reason, if they cannot be decoded.
+            OSError: the disk fails.
+        """
         try:
             return _decode(self._image)
         except Exception as error:  # as above: OSError, SyntaxError, struct.error, zlib.error, MemoryError, ...
+            _raise_disk_errors(error)
             raise PhotoError(f"cannot be decoded ({_reason(error)})") from error
+
+
+def _raise_disk_errors(error: Exception) -> None:
+    """What the disk says is no property of the file, which is to be tried again. Broken files raise OSError as well."""
+    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+        raise error
 
 
 def _reason(error: Exception) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 
 from db.collection import Collection
-from db.records import FailedFile, NewPath, NewPhoto
+from db.records import FailedFile, NewPath, NewPhoto, PhotoStat
 from fcln.errors import FclnError
 from indexer.changes import Changes, Task, find_changes
 from indexer.decoders import Decoders
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _COMMIT_SECONDS = 5.0
 # Bounds what waits for a commit where a GPU describes hundreds of photographs a second.
 COMMIT_PHOTOS = 512
+
+# Remembered of a file that could not be read: no file has it, so the next build tries again.
+UNREAD_SIZE = -1
 
 # Of a file that someone is writing: what is remembered of its content must not belong to two states of it.
 _CHANGING = OSError("it is being changed")
@@ -121,7 +124,9 @@ def build(
         ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1), "read") as pool,
         Decoders() as decoders,  # ended first: the threads wait for them
     ):
-        run = _Build(collection, predictor, decoders, changes, progress, stop, max_regions, batch_size, commit_seconds)
+        run = _Build(
+            collection, predictor, decoders, changes, progress, stop, max_regions, batch_size, commit_seconds, retry
+        )
         try:
             run.run(pool)
         finally:
@@ -159,6 +164,7 @@ class _Build:
         max_regions: int,
         batch_size: int,
         commit_seconds: float,
+        retry: bool,
     ):
         self.report = BuildReport(unchanged=changes.unchanged, failed_before=changes.failed_before)
         self._collection = collection
@@ -170,12 +176,16 @@ class _Build:
         self._max_regions = max_regions
         self._batch_size = batch_size
         self._commit_seconds = commit_seconds
+        self._retry = retry
 
         self._missing = {stat.photo_id: stat for stat in changes.missing}
         self._missing_contents: dict[str, list[int]] = {}  # digest -> photo ids
+        self._missing_failures: dict[str, list[int]] = {}  # the same of files that failed
         for stat in changes.missing:
             if stat.digest is not None and not stat.failed:
                 self._missing_contents.setdefault(stat.digest, []).append(stat.photo_id)
+            elif stat.digest is not None and stat.size >= 0 and not retry:
+                self._missing_failures.setdefault(stat.digest, []).append(stat.photo_id)
         self._twins: dict[str, list[_Content]] = {}  # digest on its way to the network -> other files of that content
 
         # What waits for the next commit.
@@ -235,21 +245,37 @@ class _Build:
                 self._touched[task.known.photo_id] = (content.size, content.mtime_ns)
                 self._progress.advance()
             elif self._missing_contents.get(content.digest):
-                moved_id = self._missing_contents[content.digest].pop()
-                del self._missing[moved_id]
+                self._move(self._missing_contents[content.digest].pop(), content)
                 self.report.moved += 1
-                self._moved[moved_id] = NewPath(task.root_id, task.file.path, content.size, content.mtime_ns)
-                self._progress.advance()
             elif content.digest in self._twins:
                 self._twins[content.digest].append(content)
             elif content.digest in self._new_contents:
                 self._add_copy(content, self._new_contents[content.digest])
             elif (known_id := self._collection.find_digest(content.digest)) is not None:
                 self._add_copy(content, self._load(known_id, content))
+            elif task.known and self._failed_before(task.known, content):
+                self.report.failed_before += 1
+                self._touched[task.known.photo_id] = (content.size, content.mtime_ns)
+                self._progress.advance()
+            elif self._missing_failures.get(content.digest):
+                self._move(self._missing_failures[content.digest].pop(), content)
+                self.report.failed_before += 1
             else:
                 self._twins[content.digest] = []
                 yield content
             self._commit_if_due()
+
+    def _failed_before(self, known: PhotoStat, content: _Content) -> bool:
+        """Whether a file is touched, but holds what failed: to try again takes another content, or `retry`."""
+        same = known.failed and known.digest == content.digest and known.size == content.size
+        return same and not self._retry
+
+    def _move(self, photo_id: int, content: _Content) -> None:
+        """Note that what is remembered of a missing file is true of this one."""
+        task = content.task
+        del self._missing[photo_id]
+        self._moved[photo_id] = NewPath(task.root_id, task.file.path, content.size, content.mtime_ns)
+        self._progress.advance()
 
     def _load(self, photo_id: int, content: _Content) -> NewPhoto:
         """What the collection knows of a photograph, as the photograph in a file of the same content."""
@@ -372,12 +398,16 @@ class _Build:
     def _skip(self, task: Task, error: OSError) -> None:
         """Leave out a file that could not be read, this time.
 
-        It is not remembered: that someone permits reading it, or that the disk answers again, changes neither its
-        size nor its time. What is known of it stays.
+        The next build tries again: that someone permits reading it, or that the disk answers again, changes neither
+        its size nor its time. If it was described, that stays.
         """
         if not isinstance(error, FileNotFoundError):  # deleted since the walk: the next build sees that
+            reason = f"cannot be read ({error.strerror or error})"
+            if task.known is None or task.known.failed:
+                file = task.file
+                self._failed.append(FailedFile(task.root_id, file.path, UNREAD_SIZE, file.mtime_ns, None, reason))
             self.report.failed += 1
-            self._progress.failed(task.full_path, f"cannot be read ({error.strerror or error})")
+            self._progress.failed(task.full_path, reason)
         self._progress.advance()
 
     def _commit_if_due(self) -> None:

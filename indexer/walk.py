@@ -4,6 +4,7 @@ import fnmatch
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
@@ -105,7 +106,10 @@ class Walk:
         self.without_decoder: list[str] = []
 
     def __iter__(self) -> Iterator[PhotoFile]:
-        seen = {_identity(folder) for folder in (*self.root.parents, *self.other_roots)}
+        seen = set()
+        for folder_of_others in (*self.root.parents, *self.other_roots):
+            with suppress(OSError):
+                seen.add(_identity(folder_of_others))
         pending = [self.below]
         excluded = self._exclusion.covers if self._exclusion else None
         while pending:
@@ -156,10 +160,7 @@ class Walk:
         return any(target.is_relative_to(root) for root in (self.root, *self.other_roots))
 
 
-def _identity(path: str | Path) -> tuple[int, int] | None:
-    """(device, inode) of a directory; None if it does not exist."""
-    try:
-        stat = os.stat(path)
-    except FileNotFoundError:
-        return None
+def _identity(path: str | Path) -> tuple[int, int]:
+    """(device, inode) of a directory. Raises OSError where there is none."""
+    stat = os.stat(path)
     return stat.st_dev, stat.st_ino

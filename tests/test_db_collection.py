@@ -262,7 +262,7 @@ def test_contradictions_are_refused_whole(writer):
         with pytest.raises(ValueError, match="one commit"):
             writer.commit(**wrong)
     for wrong in ({"gone": [1, 3]}, {"touched": {3: (1, 1)}}, {"moved": {3: here}}):
-        with pytest.raises(KeyError, match="no photograph has id 3"):
+        with pytest.raises(KeyError, match="knows no photograph 3"):
             writer.commit(**wrong)
     assert contents(writer) == before
 
@@ -325,11 +325,45 @@ def test_no_collection(path):
     create(path).close()
 
 
+@pytest.mark.parametrize("damage", ["empty", "missing"])
+@pytest.mark.parametrize("copy", ["a copy", "no copy"])
+def test_a_collection_that_lost_its_database_is_not_begun_anew(path, damage, copy):
+    """To begin anew would sweep away all features, and the copy with the next build."""
+    with create(path) as writer:
+        live(writer)
+        if copy == "a copy":
+            writer.record_build({}, seconds=1)
+    files = sorted(file for file in path.rglob("*") if file.name != "photos.db")
+    (path / "photos.db").write_bytes(b"") if damage == "empty" else (path / "photos.db").unlink()
+    for open_it in (create, Collection.open):
+        with pytest.raises(CollectionDamaged, match=rf"photos\.db is {damage}: run `indexer verify --repair`\.$"):
+            open_it(path)
+    assert sorted(file for file in path.rglob("*") if file.name != "photos.db") == files
+
+
 def test_creating_needs_a_model_and_the_lock(path):
     with pytest.raises(ValueError, match="needs write=True and model"):
         Collection.open(path, write=True, create=True)
     with pytest.raises(ValueError, match="needs write=True and model"):
         Collection.open(path, create=True, model=MODEL)
+
+
+def test_two_processes_that_make_a_collection_at_the_same_time(path, monkeypatch):
+    """The second finds no database, and then, while it makes the folder, one that the first has just made."""
+    first = []
+    mkdir = Path.mkdir
+
+    def overtaken(self, *arguments, **options):
+        mkdir(self, *arguments, **options)
+        if self == path and not first:
+            first.append(None)
+            first[0] = create(path)
+
+    monkeypatch.setattr(Path, "mkdir", overtaken)
+    with pytest.raises(CollectionLocked, match=f"is being written by process {os.getpid()},"):
+        create(path)
+    first[0].close()
+    create(path).close()
 
 
 def test_a_folder_of_other_things_does_not_become_a_collection(path):

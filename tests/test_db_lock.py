@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -85,9 +86,10 @@ def test_a_short_text_follows_a_long_one_without_remains(tmp_path):
 
 def test_alone_means_that_nobody_reads(tmp_path):
     path = tmp_path / "readers"
-    absent = ReaderLock(path)  # nothing to share, and nothing is created
-    assert not path.exists()
-    absent.release()
+    first = ReaderLock(path)  # there is nothing to share yet
+    with alone(path) as nobody_reads:
+        assert not nobody_reads
+    first.release()
     with alone(path) as nobody_reads:
         assert nobody_reads
         with alone(path) as again:
@@ -99,3 +101,29 @@ def test_alone_means_that_nobody_reads(tmp_path):
         reader.release()
     with alone(path) as nobody_reads:
         assert nobody_reads
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_where_nobody_may_write_nobody_need_be_kept_out(tmp_path, monkeypatch, number):
+    def refuse(path, flags, mode=0o777):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    ReaderLock(tmp_path / "readers").release()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_is_no_reason_to_be_refused(tmp_path, monkeypatch):
+    """Nor does the lock stay behind in this process."""
+
+    def write(descriptor, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "lock"
+    monkeypatch.setattr(os, "write", write)
+    lock = WriterLock(path)
+    monkeypatch.setattr("db.lock._LOOKS", 1)
+    with pytest.raises(CollectionLocked, match="is being written by another process"):
+        WriterLock(path)
+    lock.release()
+    WriterLock(path).release()

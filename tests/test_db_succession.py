@@ -124,11 +124,18 @@ def test_a_photograph_that_moved_or_failed_is_not_lost(path):
         describe_everything(new)
         new.commit(
             moved={new.known(1)["b.jpg"].photo_id: NewPath(2, "somewhere else.jpg", 1, 1)},
-            failed=[FailedFile(1, "f.jpg", 1, 1, None, "broken by now")],
+            failed=[FailedFile(1, "f.jpg", 1, 1, "f" * 64, "broken by now")],
         )
         # What /more photos/somewhere else.jpg holds, the old collection knows as b.jpg.
         old.commit(new=[photo(1, "b.jpg", version=7)])
         assert old.pending(new) == {}
+
+
+def test_a_photograph_that_could_not_be_read_is_waited_for(path):
+    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+        describe_everything(new)
+        new.commit(failed=[FailedFile(1, "f.jpg", -1, 1, None, "cannot be read")])
+        assert list(old.pending(new).values()) == [Path("/photos/f.jpg")]
 
 
 def test_photographs_added_meanwhile_are_waited_for(path):
@@ -156,6 +163,77 @@ def test_a_third_checkpoint_starts_anew(path, caplog):
         assert [record.message for record in caplog.records] == [
             "What was described by the checkpoint cccccccccccc is deleted."
         ]
+
+
+def test_a_root_that_is_removed_meanwhile_does_not_come_back(path):
+    with Collection.open(path, write=True) as old:
+        with old.successor(LARGER_MODEL) as new:
+            describe_everything(new)
+            new.add_root(Path("/only there"))
+        old.remove_root(2)
+        with old.successor(LARGER_MODEL) as new:
+            assert list(new.roots().values()) == [Path("/photos"), Path("/only there")]
+            assert new.known(2) == {} and set(new.known(1)) == {"b.jpg", "f.jpg", "d/e.jpg"}
+            old.adopt(new)
+        assert old.photo_count() == 2
+
+
+@pytest.mark.parametrize("deletions", range(4))
+def test_of_a_successor_that_was_half_deleted_nothing_is_left(path, monkeypatch, deletions):
+    """As if killed after so many files."""
+    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+        describe_everything(new)
+    left = [deletions]
+    unlink = os.unlink
+
+    def killed(name, *, dir_fd=None):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        unlink(name, dir_fd=dir_fd)
+
+    with Collection.open(path, write=True) as old:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(os, "unlink", killed)
+            old.successor(OTHER_MODEL)
+        assert (path / "discarded").exists()
+    with Collection.open(path, write=True) as old:
+        assert not (path / "discarded").exists()
+        with old.successor(OTHER_MODEL) as new:
+            assert new.photo_count() == 0
+
+
+def test_a_damaged_successor_is_said_and_begun_anew(path, caplog):
+    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+        describe_everything(new)
+    (path / "next" / "photos.db").write_bytes(b"this was a database once" * 1000)
+    before = verify(path)
+    assert [problem.kind for problem in before.problems] == ["successor"] and not before.holds
+    with Collection.open(path, write=True) as old:
+        assert old.photo_count() == 3 and caplog.records == []
+        old.remove_root(2)
+        with old.successor(LARGER_MODEL) as new:
+            assert new.photo_count() == 0
+    (warning,) = caplog.records
+    assert f"{path / 'next' / 'photos.db'} is damaged (" in warning.message
+    assert warning.message.endswith("what was described there is described again.")
+
+
+def test_verify_looks_at_a_successor_too(path):
+    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+        describe_everything(new)
+    assert verify(path).problems == []
+    segment = next((path / "next" / "features").iterdir())
+    segment.write_bytes(segment.read_bytes()[:-1])
+    report = verify(path)
+    assert not report.holds and [problem.kind for problem in report.problems] == ["successor"]
+    assert str(segment) in report.problems[0].what
+    assert verify(path, repair=True).holds and verify(path).problems == []
+    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+        assert new.photo_count() == 0 and len(new.known(1)) == 3  # to be described again
+    (path / "next" / "photos.db").write_bytes(b"this was a database once" * 1000)
+    (path / "next" / "photos.copy.db").unlink()
+    assert verify(path, repair=True).holds and not (path / "next").exists()
 
 
 def test_a_collection_does_not_succeed_itself_and_only_one_writer_makes_a_successor(path):

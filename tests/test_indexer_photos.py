@@ -1,6 +1,8 @@
 """Decoding photographs: every mode, orientation and kind of bad file, values worked out by hand."""
 
+import errno
 import io
+import os
 import random
 
 import numpy as np
@@ -264,6 +266,29 @@ def test_memory_that_a_format_takes_lowers_the_pixel_limit():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow on broken metadata
+class FailingDisk(io.BytesIO):
+    """A file of which only so much can be read."""
+
+    def __init__(self, data: bytes, readable: int, number: int):
+        super().__init__(data)
+        self.readable, self.number = readable, number
+
+    def read(self, size: int = -1) -> bytes:
+        if self.tell() + max(size, 0) > self.readable:
+            raise OSError(self.number, os.strerror(self.number))
+        return super().read(size)
+
+
+@pytest.mark.parametrize("readable", [0, 2000])
+def test_a_disk_that_fails_is_not_the_files_fault(readable):
+    file = io.BytesIO()
+    Image.effect_noise((200, 200), 50).save(file, "BMP")
+    with pytest.raises(OSError, match="Input/output"):
+        OpenedPhoto(FailingDisk(file.getvalue(), readable, errno.EIO)).decode()
+    with pytest.raises(PhotoError):  # what seeking to a place before the file's beginning says, for one
+        OpenedPhoto(FailingDisk(file.getvalue(), readable, errno.EINVAL)).decode()
+
+
 def test_no_damage_leads_to_anything_but_a_photograph_or_a_reason():
     rng = random.Random(1)
     outcomes = set()

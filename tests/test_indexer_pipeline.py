@@ -13,6 +13,7 @@ from PIL import Image
 from workshop import POISON, Workshop, counts
 
 from db.collection import Collection
+from db.verification import verify
 from fcln.errors import DeviceError
 from indexer import decoders, pipeline
 from indexer.decoders import Decoders
@@ -331,6 +332,60 @@ def test_a_file_that_may_not_be_read_is_tried_again_and_stays_known(shop, monkey
         assert counts(shop.build()) == {"failed": 1, "unchanged": 1}
     assert counts(shop.build()) == {"unchanged": 2}
     assert shop.paths() == ["a.png", "b.png"]
+
+
+def test_a_file_that_could_never_be_read_is_remembered_and_tried_again(shop, monkeypatch):
+    shop.photo("a.png")
+    shop.photo("b.png", "blue")
+    with monkeypatch.context() as patched:
+        real = pipeline.content_digest
+
+        def digest(path):
+            if path.name == "a.png":
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path)
+
+        patched.setattr(pipeline, "content_digest", digest)
+        for _ in range(2):
+            assert counts(shop.build())["failed"] == 1
+            stat = shop.stats()["a.png"]
+            assert (stat.reason, stat.digest) == ("cannot be read (Permission denied)", None)
+    assert counts(shop.build()) == {"new": 1, "unchanged": 1}
+
+
+def test_what_failed_is_tried_again_only_with_another_content(shop):
+    """Neither under another time nor under another name: a file that hangs its decoder takes a minute each time."""
+    bad_files(shop)
+    (shop.root / "bad.jpg").write_text("bad once")
+    shop.photo("good.png")
+    shop.build()
+    os.utime(shop.root / "text.jpg", ns=(0, 0))
+    (shop.root / "pixel.png").rename(shop.root / "dot.png")
+    (shop.root / "bad.jpg").write_text("bad again")
+    assert counts(shop.build()) == {"unchanged": 1, "failed": 1, "failed_before": 5}
+    assert list(shop.progress.failures) == ["bad.jpg"]
+    stats = shop.stats()
+    assert stats["text.jpg"].mtime_ns == 0 and stats["dot.png"].reason.startswith("1x1 pixels")
+    assert "pixel.png" not in stats
+    assert counts(shop.build()) == {"unchanged": 1, "failed_before": 6}
+    (shop.root / "dot.png").rename(shop.root / "pixel.png")
+    os.utime(shop.root / "text.jpg", ns=(1, 1))
+    assert counts(shop.build(retry=True)) == {"unchanged": 1, "failed": 6}
+
+
+def test_what_was_damaged_in_the_collection_is_described_again_wherever_it_is_now(shop):
+    for number in range(3):
+        shop.photo(f"{number}.png", (40 * number, 0, 0))
+    shop.build()
+    before = shop.contents()
+    (segment,) = (shop.path / "features").iterdir()
+    segment.write_bytes(segment.read_bytes()[:-1])
+    assert verify(shop.path, repair=True).to_describe == 3
+    (shop.root / "1.png").rename(shop.root / "moved.png")
+    os.utime(shop.root / "2.png", ns=(0, 0))
+    assert counts(shop.build()) == {"new": 3}
+    after = shop.contents()
+    assert after[str(shop.root / "moved.png")] == before[str(shop.root / "1.png")] and len(after) == 3
 
 
 def test_a_file_that_is_deleted_during_the_build(shop, monkeypatch):

@@ -1,6 +1,7 @@
 """Which files are photographs: names, folders, links, exclusions."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,18 @@ def test_a_directory_that_cannot_be_listed_is_reported_and_the_others_are_walked
     walk = Walk(tmp_path)
     assert found(walk) == ["a.jpg", "open/c.jpg"]
     assert walk.unreadable == [("locked", "Permission denied")]
+
+
+def test_a_disk_that_is_unplugged_during_the_walk_is_reported_folder_by_folder(tmp_path):
+    """Each folder that is not there any more may hold photographs, which are not to be taken for gone."""
+    touch(tmp_path, "a.jpg", "one/b.jpg", "two/c.jpg", "two/deep/d.jpg", "zoo/e.jpg")
+    walk = Walk(tmp_path, other_roots=[tmp_path / "nowhere"])
+    files = iter(walk)
+    assert [next(files).path, next(files).path] == ["a.jpg", "one/b.jpg"]
+    shutil.rmtree(tmp_path / "two")
+    shutil.rmtree(tmp_path / "zoo")
+    assert list(files) == []
+    assert walk.unreadable == [("two", "No such file or directory"), ("zoo", "No such file or directory")]
 
 
 def test_an_unreadable_root_is_reported_as_itself(tmp_path):
