@@ -13,6 +13,7 @@ from fcln.backbone import STRIDE, normalize
 from fcln.boxes import fit
 from fcln.checkpoint import Checkpoint, load_checkpoint
 from fcln.errors import DeviceError, QueryError
+from fcln.spelling import Spelling
 from fcln.vocabulary import words_of
 from fcln.weights_file import checkpoint_digest
 
@@ -52,6 +53,7 @@ class Predictor:
         self._vocabulary = checkpoint.vocabulary
         self._pieces = checkpoint.pieces
         self._noun_phrases = checkpoint.noun_phrases
+        self._spelling = Spelling([*checkpoint.vocabulary.words, *checkpoint.noun_phrases.words])
         self._model = checkpoint.model.eval().to(self.device)
         self._model.backbone.to(memory_format=torch.channels_last)
 
@@ -149,8 +151,17 @@ class Predictor:
         return len(words_of(phrase)) + 1
 
     def unknown_words(self, phrase: str) -> list[str]:
-        """The words that the network has never met: not in its vocabulary, nor a whole word piece."""
-        return [w for w in words_of(phrase) if w not in self._vocabulary and w not in self._pieces]
+        """The words that neither the network has met (in phrases, captions or as a whole word piece) nor English has.
+
+        Other words that it has not met ("settee") are read in pieces; what the pieces of these say is chance.
+        """
+        words = [w for w in words_of(phrase) if not (w in self._spelling or w in self._pieces)]
+        return [word for word in words if not self._spelling.is_english(word)]
+
+    def corrections(self, phrase: str) -> dict[str, str]:
+        """Of the unknown words those that are slips, and the words that were meant: {"bycicle": "bicycle"}."""
+        meant = {word: self._spelling.nearest(word) for word in self.unknown_words(phrase)}
+        return {word: near for word, near in meant.items() if near}
 
     def noun_phrases(self, question: str) -> list[str]:
         """The things a question names: "dog on couch" -> ["a dog", "a couch"]."""

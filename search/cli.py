@@ -150,6 +150,8 @@ def query(
 
             searcher = Searcher(opened, Predictor.load(weights, device=device, describes=False))
             answer = searcher.search(phrases, k=top, scoring=scoring, exact=exact)
+        for word, meant in answer.corrections.items():
+            click.echo(f"Note: {output.printable(word)} is read as {meant}.", err=True)
         if answer.unknown_words:
             words = ", ".join(map(output.printable, answer.unknown_words))
             click.echo(f"Note: the model has never met these words: {words}.", err=True)

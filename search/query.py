@@ -1,10 +1,11 @@
 """What was asked: phrases checked, and a question taken apart."""
 
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fcln.vocabulary import words_of
 from search.errors import QueryError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Query:
     phrases: list[str]  # Q phrases to score: the given ones first, then the noun phrases of a question
     shown: list[int]  # those whose regions show where a photograph answers, as columns of `phrases`
     unknown_words: list[str]  # words of the query that the model has never met
+    corrections: dict[str, str] = field(default_factory=dict)  # misspelt words, and how they were read
 
 
 def read_query(phrases: Sequence[str], predictor: "Predictor") -> Query:
@@ -36,6 +38,8 @@ def read_query(phrases: Sequence[str], predictor: "Predictor") -> Query:
     captions: measured on questions about the validation photographs, their mean ranks better (mean AP 0.36) than the
     question alone (0.31) or than letting the two readings compete photograph by photograph (0.32 to 0.33), and a
     photograph's score does not depend on which others are looked at. Several phrases are read as given.
+
+    A misspelt word is read as the one that was meant.
 
     Raises QueryError if there is no phrase, or too many, or one is empty, too long, or holds unknown words only.
     """
@@ -48,19 +52,32 @@ def read_query(phrases: Sequence[str], predictor: "Predictor") -> Query:
             "put quotation marks around a question of several words."
         )
     for phrase in given:
-        _check_phrase(phrase, predictor)
-    unknown = dict.fromkeys(word for phrase in given for word in predictor.unknown_words(phrase))
+        _check_length(phrase, predictor)
+    corrections = {word: meant for phrase in given for word, meant in predictor.corrections(phrase).items()}
+    read = [_corrected(phrase, corrections) for phrase in given]
+    for phrase in read:
+        _check_words(phrase, predictor)
+    unknown = dict.fromkeys(word for phrase in read for word in predictor.unknown_words(phrase))
     if len(given) > 1:
-        return Query(given, given, list(range(len(given))), list(unknown))
-    nouns = list(dict.fromkeys(predictor.noun_phrases(given[0])))
-    scored = list(dict.fromkeys([*given, *nouns]))
+        return Query(given, read, list(range(len(read))), list(unknown), corrections)
+    nouns = list(dict.fromkeys(predictor.noun_phrases(read[0])))
+    scored = list(dict.fromkeys([*read, *nouns]))
     # Of a question with several things in it, the boxes are the things'; the question's own is mostly the whole scene.
     shown = [scored.index(noun) for noun in nouns] if len(nouns) > 1 else [0]
-    return Query(given, scored, shown, list(unknown))
+    return Query(given, scored, shown, list(unknown), corrections)
 
 
-def _check_phrase(phrase: str, predictor: "Predictor") -> None:
-    words = [word for word in phrase.split() if any(letter.isalnum() for letter in word)]
+def _corrected(phrase: str, corrections: Mapping[str, str]) -> str:
+    """The phrase with other words: those of the network, in lower case and without punctuation, are looked up."""
+    return " ".join(corrections.get("".join(words_of(word)), word) for word in phrase.split())
+
+
+def _words(phrase: str) -> list[str]:
+    return [word for word in phrase.split() if any(letter.isalnum() for letter in word)]
+
+
+def _check_length(phrase: str, predictor: "Predictor") -> None:
+    words = _words(phrase)
     if not words:
         raise QueryError(f'There is no word in "{phrase}": give a question, such as "dog on couch".')
     if len(words) > predictor.max_phrase_words:
@@ -68,5 +85,9 @@ def _check_phrase(phrase: str, predictor: "Predictor") -> None:
             f"A phrase may have at most {predictor.max_phrase_words} words, "
             f'and the one that begins "{" ".join(words[:4])}" has {len(words)}.'
         )
+
+
+def _check_words(phrase: str, predictor: "Predictor") -> None:
+    words = _words(phrase)
     if all(predictor.unknown_words(word) for word in words):
         raise QueryError(f"The model knows none of these words: {', '.join(dict.fromkeys(words))}.")

@@ -59,6 +59,7 @@ class Answer:
     scoring: str  # which of SCORINGS made the scores
     hits: list[Hit]  # best first
     unknown_words: list[str] = field(default_factory=list)  # words that the model has never met
+    corrections: dict[str, str] = field(default_factory=dict)  # misspelt words, and how they were read
 
 
 class Searcher:
@@ -92,14 +93,15 @@ class Searcher:
         scoring = self._checked(scoring)
         query = read_query(phrases, self._predictor)
         if not self._collection.region_count():
-            return Answer(query.given, scoring, [], query.unknown_words)
+            return Answer(query.given, scoring, [], query.unknown_words, query.corrections)
         vectors = self._predictor.encode_phrases(query.phrases)
         if exact:
             regions = self._score(query, vectors, self._everything(), scoring)
         else:
             regions = self._score(query, vectors, self._candidates(query, vectors, scoring, k), scoring, JUDGED_REGIONS)
         ranking = rank_photographs(regions, query.phrases)
-        return Answer(query.given, scoring, self._hits(query, scoring, regions, ranking, k), query.unknown_words)
+        hits = self._hits(query, scoring, regions, ranking, k)
+        return Answer(query.given, scoring, hits, query.unknown_words, query.corrections)
 
     def rank(self, phrases: Sequence[str], *, scoring: str | None = None, judged_regions: int | None = None) -> Ranking:
         """Every photograph of the collection, best first, every region of it scored.

@@ -178,8 +178,13 @@ def test_the_longest_phrase_is_scored(tiny_predictor):
 
 def test_words(tiny_predictor):
     assert tiny_predictor.token_count("A red dog!") == 4  # and END
-    assert tiny_predictor.unknown_words("a zebra on two couches") == ["zebra", "couches"]
+    # Neither the network nor English has the first; English has "zebra" and "couches".
+    assert tiny_predictor.unknown_words("a zorblax and a zebra on two couches") == ["zorblax"]
     assert tiny_predictor.noun_phrases("dog on couch") == ["a dog", "the couch"]
+
+
+def test_slips_are_corrected_but_not_rare_words(tiny_predictor):
+    assert tiny_predictor.corrections("A cuoch, and a zorblax on the poach") == {"cuoch": "couch"}
 
 
 def test_what_a_checkpoint_says_is_what_the_predictor_has(tiny_predictor, tiny_checkpoint):

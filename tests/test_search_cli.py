@@ -153,6 +153,12 @@ def test_unknown_words_among_known_ones_are_noted(search):
     assert result.err == "Note: the model has never met these words: zorblax.\n"
 
 
+def test_a_misspelt_word_is_read_as_the_one_that_was_meant_and_the_user_told(search):
+    result = search("--table", "dog on cuoch")
+    assert (result.code, result.err) == (0, "Note: cuoch is read as couch.\n")
+    assert b'"dog on cuoch": 3 photographs' in result.out and b"the couch" in result.out
+
+
 def test_the_collection_may_come_from_the_environment(place, tiny_checkpoint, monkeypatch, capfdbinary):
     monkeypatch.setenv("DENSECAP_SEARCH_COLLECTION", str(place.full))
     monkeypatch.setattr(sys, "argv", ["search", "query", "dog", "-k1", "--weights", str(tiny_checkpoint)])

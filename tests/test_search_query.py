@@ -37,6 +37,14 @@ def test_unknown_words_among_known_ones_are_named_once():
     assert query.unknown_words == ["zorblax"]
 
 
+def test_a_misspelt_word_is_read_as_the_one_that_was_meant():
+    query = read_query(["dogg on couch"], PREDICTOR)
+    assert query == Query(["dogg on couch"], ["dog on couch", "a dog", "a couch"], [1, 2], [], {"dogg": "dog"})
+    several = read_query(["red lampp", "a zorblax dogg"], PREDICTOR)
+    assert (several.given, several.phrases) == (["red lampp", "a zorblax dogg"], ["red lamp", "a zorblax dog"])
+    assert (several.unknown_words, several.corrections) == (["zorblax"], {"lampp": "lamp", "dogg": "dog"})
+
+
 @pytest.mark.parametrize(
     ("phrases", "message"),
     [

@@ -1,0 +1,72 @@
+"""Which word was meant by a misspelt one: "bycicle" -> "bicycle".
+
+A word is misspelt if neither the network nor an English dictionary has it; a rare word that is spelt right ("settee") is
+left alone, however near it is to a frequent one ("settle"): the phrase encoder reads it in pieces.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spellchecker import SpellChecker
+
+# Shorter words have too many neighbours to say which one was meant.
+_MIN_LETTERS = 4
+# From this length on, two slips are forgiven; below, one.
+_TWO_SLIPS_FROM = 6
+
+
+class Spelling:
+    """The words that can be meant."""
+
+    def __init__(self, words: Sequence[str]):
+        """words: lower-case, the most frequent first."""
+        self.words = tuple(dict.fromkeys(words))
+        self._known = frozenset(self.words)
+
+    def __contains__(self, word: str) -> bool:
+        return word in self._known
+
+    @cached_property
+    def _dictionary(self) -> "SpellChecker":
+        # Half a second and 30 MB, which only a word that the network has never met costs.
+        from spellchecker import SpellChecker
+
+        return SpellChecker()
+
+    def is_english(self, word: str) -> bool:
+        """Whether an English dictionary has a word."""
+        return word in self._dictionary
+
+    def nearest(self, word: str) -> str | None:
+        """The word that is the fewest slips away, of several the most frequent; None if none is near.
+
+        A slip is a letter too many, missing, wrong, or two in the wrong order. Also near words that are spelt right:
+        ask `is_english` first.
+        """
+        if len(word) < _MIN_LETTERS or not word.isalpha():
+            return None
+        limit = 2 if len(word) >= _TWO_SLIPS_FROM else 1
+        best = None
+        for candidate in self.words:
+            if abs(len(candidate) - len(word)) <= limit:
+                count = slips(word, candidate)
+                if count <= limit:
+                    best, limit = candidate, count - 1
+        return best
+
+
+def slips(a: str, b: str) -> int:
+    """The least number of slips that make one word of the other, no letter touched twice (optimal string alignment)."""
+    before: list[int] = []
+    above = list(range(len(b) + 1))
+    for i, letter in enumerate(a, 1):
+        row = [i]
+        for j, other in enumerate(b, 1):
+            count = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == b[j - 2] and a[i - 2] == other:
+                count = min(count, before[j - 2] + 1)
+            row.append(count)
+        before, above = above, row
+    return above[-1]
