@@ -78,7 +78,7 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
         predictor = Predictor.load(weights, device=device)
         with labelled_collection(photographs, predictor, max_regions=max_regions, kept_at=collection) as labelled:
             scoring = scoring or predictor.default_scoring
-            candidates = find_candidates(labelled.photos, min_words, lambda phrase: _can_be_asked(phrase, predictor))
+            candidates = find_candidates(labelled.photos, min_words, lambda phrase: is_askable(phrase, predictor))
             drawn = [draw_queries(candidates, queries, f"{seed}/{draw}") for draw in range(draws)]
             if len(candidates) < queries:
                 click.echo(f"Only {len(candidates)} photographs have {PHRASES} phrases to ask for.", err=True)
@@ -100,7 +100,7 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
     show(figures, lambda: table(figures, draws), as_json=as_json)
 
 
-def _can_be_asked(phrase: str, predictor: Predictor) -> bool:
+def is_askable(phrase: str, predictor: Predictor) -> bool:
     """Whether the search takes a phrase: not if it is too long, or the model knows none of its words."""
     try:
         read_query([phrase], predictor)

@@ -28,9 +28,9 @@ MIN_JUDGED_PHOTOS = 20
 CLOSENESS = {"embedding": 0.05, "likelihood": math.log(2), "fused": 0.05}
 
 
-def judged_photos(phrases: int, k: int) -> int:
+def judged_photos(phrases: int, k: int, pairs: int = JUDGED_PAIRS) -> int:
     """How many photographs the language model judges for a query of this many phrases and k hits."""
-    return max(JUDGED_PAIRS // (JUDGED_REGIONS * phrases), MIN_JUDGED_PHOTOS, k)
+    return max(pairs // (JUDGED_REGIONS * phrases), MIN_JUDGED_PHOTOS, k)
 
 
 def closest_regions(cosines: RegionScores, count: int) -> np.ndarray:

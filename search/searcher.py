@@ -12,6 +12,7 @@ from db.records import Features
 from search.errors import QueryError
 from search.likelihood import (
     CLOSENESS,
+    JUDGED_PAIRS,
     JUDGED_REGIONS,
     closest_regions,
     fuse,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class HitRegion:
     """A region that answers a phrase of the query."""
 
-    region_id: int
+    region_id: int | None  # None: of a photograph that is in no collection
     box: tuple[float, float, float, float]  # x y width height, pixels of the upright photograph
     score: float  # in the answer's scoring
     phrase: str  # what the model wrote about the region; may be ""
@@ -43,7 +44,7 @@ class Hit:
     """A photograph that answers."""
 
     rank: int  # from 1
-    photo_id: int
+    photo_id: int | None  # None: in no collection
     path: Path  # absolute; the file may have moved away since it was indexed
     score: float  # never rises with the rank
     width: int  # upright pixels, when it was indexed
@@ -61,12 +62,31 @@ class Answer:
     unknown_words: list[str] = field(default_factory=list)  # words that the model has never met
     corrections: dict[str, str] = field(default_factory=dict)  # misspelt words, and how they were read
 
+    @property
+    def scored(self) -> str:
+        """What the scores are, for people."""
+        return f"{self.scoring} scoring"
+
+    def label(self, region: HitRegion) -> str:
+        """What stands at a region's box in a drawing."""
+        return region.phrase or region.for_phrase
+
 
 class Searcher:
     """Asks one collection. Not for concurrent use from several threads."""
 
-    def __init__(self, collection: "Collection", predictor: "Predictor"):
-        """Raises CheckpointMismatch if another checkpoint described the collection."""
+    def __init__(
+        self,
+        collection: "Collection",
+        predictor: "Predictor",
+        *,
+        shortlist_photos: int = SHORTLIST_PHOTOS,
+        judged_pairs: int = JUDGED_PAIRS,
+    ):
+        """shortlist_photos, judged_pairs: what a search that is not exact looks at (scripts.evaluate_shortlist).
+
+        Raises CheckpointMismatch if another checkpoint described the collection.
+        """
         if collection.model.digest != predictor.digest:
             raise CheckpointMismatch(
                 f"The collection {collection.path} was described by the checkpoint {collection.model.digest[:12]}, "
@@ -75,6 +95,8 @@ class Searcher:
             )
         self._collection = collection
         self._predictor = predictor
+        self._shortlist_photos = shortlist_photos
+        self._judged_pairs = judged_pairs
         self._features: tuple[int, Features] | None = None  # of everything, as of a commit
 
     def search(self, phrases: Sequence[str], *, k: int = 10, scoring: str | None = None, exact: bool = False) -> Answer:
@@ -131,12 +153,14 @@ class Searcher:
 
     def _candidates(self, query: Query, vectors: np.ndarray, scoring: str, k: int) -> Features:
         """The features of the photographs worth scoring."""
-        photo_ids = shortlist(self._collection, vectors, max(SHORTLIST_PHOTOS, k))
+        photo_ids = shortlist(self._collection, vectors, max(self._shortlist_photos, k))
         features = self._collection.features(photo_ids.tolist())
         if scoring == "embedding":
             return features
         closest = rank_photographs(_cosines(vectors, features), query.phrases)
-        kept = np.isin(features.photo_ids, closest.photo_ids[: judged_photos(len(query.phrases), k)])
+        kept = np.isin(
+            features.photo_ids, closest.photo_ids[: judged_photos(len(query.phrases), k, self._judged_pairs)]
+        )
         return Features(
             features.region_ids[kept], features.photo_ids[kept], features.codes[kept], features.embeddings[kept]
         )
