@@ -7,7 +7,7 @@ An album of small photographs changes from stage to stage: files are moved, copi
 are no photographs, and in every fourth stage some are new or rewritten (the others need no network, whose import takes
 most of a command's life). In each stage every command runs on a collection that is never disturbed, and on another
 one, where the real command (`python -m indexer ...`) is killed, again and again, and at last runs to its end. One in
-four kills comes at any moment of the command's life, the others between any two changes of the collection's files.
+four kills comes at any moment of the command's life, the others between two changes of the collection's files.
 
 After each kill a copy of that collection must hold (`db.verification.verify`), say of each file what it said before or
 what it is to say in the end, and have lost neither a photograph nor anything that an earlier run had committed; at
@@ -21,6 +21,7 @@ Ends at the first fault with exit code 1, and leaves its folder.
 
 import json
 import logging
+import math
 import os
 import random
 import shutil
@@ -160,8 +161,8 @@ class Torture:
         self.doing = ""  # for whoever meets a Fault
         self.killed, self.undisturbed = folder / "killed", folder / "undisturbed"
         self._fresh, self._copy, self._stderr = folder / "fresh", folder / "copy", folder / "stderr"
-        self._album = Album(folder / "photos", seed)
-        self._album.add(photographs)
+        self.album = Album(folder / "photos", seed)
+        self.album.add(photographs)
         self._changes = max(1, photographs // 8)
         self._weights = [folder / "0.safetensors", folder / "1.safetensors"]  # those in use, those to move over to
         for number, path in enumerate(self._weights):
@@ -176,14 +177,14 @@ class Torture:
         """
         while kills > 0:
             describing = self.stages % DESCRIBE_EVERY == 0
-            self._album.change(self._changes, new_contents=describing)
+            self.album.change(self._changes, new_contents=describing)
             for command, tries in COMMANDS.items():
                 wanted = command in commands and (describing or command not in NEED_NETWORK)
                 if command == "remove" and not self.stages:
                     wanted = False  # there is nothing yet
                 if command != "build" and not wanted:
                     continue
-                for kill in self._step(command, min(kills, tries) if command in commands else 0):
+                for kill in self.step(command, min(kills, tries) if command in commands else 0):
                     kills -= 1
                     yield kill
             if describing or kills == 0:
@@ -200,22 +201,27 @@ class Torture:
                 raise Fault(f"{collection} is not as one built anew: {fault}")
         shutil.rmtree(self._fresh)
 
-    def _step(self, command: str, tries: int) -> Iterator[Kill]:
-        """A command killed so often, or until it is quicker than its killer, and then run to its end."""
+    def step(self, command: str, tries: int) -> Iterator[Kill]:
+        """A command killed so often, or until it is quicker than its killer, and then run to its end.
+
+        Raises:
+            Fault: something is not as it should be.
+        """
         self.doing = f"stage {self.stages}, {command}"
         if command == "repair":
             damage_index(self.killed)
             damage_index(self.undisturbed)
         before, commits = state(self.killed), count_commits(self.killed)
         successor: State = {}
+        ended = False
         undisturbed = self._command(command, self.undisturbed)
         after = state(self.undisturbed)
         for number in range(1, tries + 1):
             self.doing = f"stage {self.stages}, kill {number} of {command}"
             files = names(self.killed)
-            run = self._command(command, self.killed, self._moment(undisturbed))
+            run = self._command(command, self.killed, self._moment(undisturbed, number / tries))
             if not run.killed:
-                before = state(self.killed)
+                ended = True
                 break
             # A copy: whoever looks at a database that was left behind changes what the next writer meets.
             shutil.rmtree(self._copy, ignore_errors=True)
@@ -238,14 +244,16 @@ class Torture:
                 committed=commits != commits_before,
                 left=len(unnamed),
             )
-            if command == "remove" and before == after:
+            if command == "remove" and before == after:  # what is gone cannot be removed
+                ended = True
                 break
         self.doing = f"stage {self.stages}, {command} to its end"
-        if command != "remove" or before != after:  # what is gone cannot be removed
+        if not ended:
             self._command(command, self.killed)
         report = verify(self.killed)
         raise_if(" ".join(problem.what for problem in report.problems))
-        raise_if(report.unsaved_regions and f"FAISS files are behind by {report.unsaved_regions} regions")
+        if command != "remove":  # which may not have lived to save them
+            raise_if(report.unsaved_regions and f"FAISS files are behind by {report.unsaved_regions} regions")
         raise_if(difference(state(self.killed), after))
         if command == "redescribe":
             self._weights.reverse()
@@ -265,11 +273,14 @@ class Torture:
         raise_if(fault_between(before, found, after))
         return found
 
-    def _moment(self, undisturbed: Run) -> Moment:
-        """When to kill a command that lives like that if it is undisturbed."""
+    def _moment(self, undisturbed: Run, share: float) -> Moment:
+        """When to kill a command that lives like that if it is undisturbed: most likely in so much of its changes.
+
+        What was killed late has little left to do, so kills that follow each other had better come later and later.
+        """
         if not undisturbed.changes or self._rng.random() < ANYWHERE_SHARE:
             return Moment(0, self._rng.uniform(0, undisturbed.seconds))
-        number = self._rng.randrange(len(undisturbed.changes))
+        number = self._rng.randrange(math.ceil(share * len(undisturbed.changes)))
         ends = [*undisturbed.changes[1:], undisturbed.seconds]
         return Moment(number + 1, self._rng.uniform(0, ends[number] - undisturbed.changes[number]))
 
@@ -319,10 +330,10 @@ class Torture:
             weights = self._weights[command == "redescribe"]
             # One photograph a batch: so its numbers are the same every time.
             options = "--device cpu --batch-size 1 --threads 1 --commit-seconds 0.05 --quiet"
-            arguments = ["build", str(self._album.folder), "--weights", str(weights), *options.split()]
+            arguments = ["build", str(self.album.folder), "--weights", str(weights), *options.split()]
             return [*arguments, "--redescribe"] if command == "redescribe" else arguments
         if command == "remove":
-            return ["remove", str(self._album.folder / FOLDERS[0])]
+            return ["remove", str(self.album.folder / FOLDERS[0])]
         return ["verify", "--repair"] if command == "repair" else [command]
 
 

@@ -1,6 +1,9 @@
 """Torture: the real commands are killed, every command passes, and whatever is wrong afterwards is found."""
 
+import copy
 import json
+import re
+import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,11 +15,12 @@ from click.testing import CliRunner
 
 import indexer.cli
 from db.collection import Collection
+from db.errors import CollectionDamaged
 from db.files import published
 from db.records import NewPhoto
 from db.vectors import VectorIndex
 from scripts import torture
-from scripts.torture import Kill, Moment, Run, Torture, table, unnamed_files
+from scripts.torture import Fault, Kill, Moment, Run, Torture, table, unnamed_files
 from scripts.torture_album import Album
 from scripts.torture_state import File, difference, fault_between
 
@@ -46,11 +50,48 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> InThisProcess:
     return InThisProcess(monkeypatch)
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Torture:
+    """An album and its collections, of four commits each."""
+    made = Torture(tmp_path_factory.mktemp("torture"), seed=1, photographs=8)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        process = InThisProcess(monkeypatch)
+        for new_contents in (False, False, True, True):
+            made.album.change(1, new_contents=new_contents)
+            process.run(made, "build", made.undisturbed)
+    shutil.copytree(made.undisturbed, made.killed)
+    return made
+
+
+@pytest.fixture
+def ready(built: Torture, tmp_path: Path) -> Torture:
+    """The same, the collections one's own."""
+    ready = copy.copy(built)
+    ready.killed = shutil.copytree(built.killed, tmp_path / "killed")
+    ready.undisturbed = shutil.copytree(built.undisturbed, tmp_path / "undisturbed")
+    return ready
+
+
 def run(folder: Path, options: str):
     return CliRunner().invoke(torture.main, f"--photographs 8 --folder {folder} {options}")
 
 
-def test_the_real_build_is_killed(tmp_path):
+def test_the_real_command_is_killed_where_it_should_be(ready):
+    undisturbed = ready._command("compact", ready.undisturbed)
+    assert not undisturbed.killed and 0 < undisturbed.changes[0] < undisturbed.changes[-1] < undisturbed.seconds
+    assert len(undisturbed.changes) > 2  # the lock, a segment, the database
+    at_once = ready._command("compact", ready.killed, Moment(0, 0.0))
+    assert at_once.killed and at_once.changes == []
+    with_the_lock = ready._command("compact", ready.killed, Moment(1, 0.0))
+    assert with_the_lock.killed and len(with_the_lock.changes) >= 1
+    assert (ready.killed / "lock").read_text().startswith("process ")  # who ends well takes that away
+    assert not ready._command("compact", ready.killed, Moment(1, 1000.0)).killed
+    assert (ready.killed / "lock").read_text() == ""
+    with pytest.raises(Fault, match=r"compact of .* ended with 2: Error: There is no collection in "):
+        ready._command("compact", ready.killed / "elsewhere")
+
+
+def test_the_real_build_is_killed_and_ends_as_it_should(tmp_path):
     result = run(tmp_path, "--kills 2 --seed 2 --commands build --json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
@@ -75,6 +116,21 @@ def test_every_command_has_its_turn_and_is_compared_with_a_fresh_build(tmp_path,
     assert lines[0].startswith("15 kills in 3 stages and ")
     assert lines[-1] == "in each tenth of an undisturbed life: 0 0 0 0 0 0 0 0 0 15"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fault_is_told_and_its_collections_stay(tmp_path, in_this_process):
+    def after(command, collection, killed):
+        if killed:
+            forgotten(collection)
+
+    in_this_process.after = after
+    result = run(tmp_path, "--kills 2 --commands compact --json")
+    assert result.exit_code == 1, result.output
+    (place,) = tmp_path.iterdir()
+    assert result.stderr.splitlines()[-1] == f"The collections are in {place}."
+    assert re.fullmatch("stage 0, kill 1 of compact: '.*' is missing", result.stderr.splitlines()[-2])
+    assert json.loads(result.stdout)["fault"] == result.stderr.splitlines()[-2]
+    assert {"killed", "undisturbed", "copy"} <= {path.name for path in place.iterdir()}
 
 
 def replaced(collection_path: Path, **changes) -> None:
@@ -160,17 +216,15 @@ def flipped_byte(path: Path) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_a_tampered_collection_is_reported(tmp_path, in_this_process, tamper, in_the_end):
+def test_a_tampered_collection_is_reported(ready, in_this_process, tamper, in_the_end):
     def after(command, collection, killed):
-        if (command, collection.name, killed) == ("compact", "killed", False):
+        if collection == ready.killed:
             tamper(collection)
 
     in_this_process.after = after
-    result = run(tmp_path, "--kills 1 --commands compact")
-    assert result.exit_code == 1, result.output
-    assert "stage 0, compact to its end: " in result.stderr and in_the_end in result.stderr
-    assert f"The collections are in {tmp_path}" in result.stderr
-    assert [path.name for path in tmp_path.glob("*/killed")] == ["killed"]
+    with pytest.raises(Fault, match=in_the_end):
+        list(ready.step("compact", 0))
+    assert ready.doing == "stage 0, compact to its end"
 
 
 @pytest.mark.parametrize(
@@ -180,22 +234,32 @@ def test_a_tampered_collection_is_reported(tmp_path, in_this_process, tamper, in
         (other_vector_in_faiss, "rebuild", "is neither as it was nor as it is to become"),
         (forgotten, "compact", "is missing"),
         (flipped_byte, "compact", "is damaged"),
-        (other_code, "redescribe", "is neither what it was nor what it was to become"),
+        (forgotten, "remove", "is neither what it was nor what it was to become"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_kill_that_does_harm_is_reported_even_if_it_would_be_made_good(
-    tmp_path, in_this_process, tamper, command, fault
+    ready, in_this_process, tamper, command, fault
 ):
     def after(command, collection, killed):
         if killed:
             tamper(collection)
 
     in_this_process.after = after
-    result = run(tmp_path, f"--kills 1 --commands {command} --json")
+    with pytest.raises((Fault, CollectionDamaged), match=fault):
+        list(ready.step(command, 1))
+    assert ready.doing == f"stage 0, kill 1 of {command}"
+
+
+def test_two_collections_that_are_wrong_alike_differ_from_a_fresh_one(tmp_path, in_this_process):
+    def after(command, collection, killed):
+        if command == "compact":
+            other_box(collection)
+
+    in_this_process.after = after
+    result = run(tmp_path, "--kills 1 --commands build,compact")
     assert result.exit_code == 1, result.output
-    assert f"stage 0, kill 1 of {command}: " in result.stderr and fault in result.stderr
-    assert fault in json.loads(result.stdout)["fault"]
+    assert re.search("stage 0, at its end: .*undisturbed is not as one built anew: .* differs in boxes", result.stderr)
 
 
 def test_what_is_lost_on_the_way_is_found():
@@ -216,22 +280,25 @@ def test_what_is_lost_on_the_way_is_found():
     )
 
 
-def test_two_lost_commits_of_a_build_are_found(tmp_path, in_this_process):
+def test_two_lost_commits_of_a_build_are_found(ready, in_this_process):
     def after(command, collection, killed):
         if killed:
-            for number in range(2):
+            for number in range(lost):
                 (collection / "features" / f"0000009{number}-00000000.h5").write_bytes(b"not committed")
 
     in_this_process.after = after
-    result = run(tmp_path, "--kills 1 --commands build")
-    assert result.exit_code == 1 and "2 commits are lost: " in result.stderr
-    (copy,) = tmp_path.glob("*/copy")
-    assert unnamed_files(copy) == {"00000090-00000000.h5", "00000091-00000000.h5"}
+    lost = 1
+    (kill,) = ready.step("build", 1)
+    assert kill.left == 1
+    lost = 2
+    with pytest.raises(Fault, match="2 commits are lost: "):
+        list(ready.step("build", 1))
+    assert unnamed_files(ready.killed) == {"00000090-00000000.h5", "00000091-00000000.h5"}
 
 
-def test_moments_are_spread_over_a_life(tmp_path):
+def test_moments_are_spread_over_a_life(ready):
     life = Run(10.0, changes=[6.0, 9.0, 9.01], killed=False)
-    moments = [each._moment(life) for each in [Torture(tmp_path, 1, 8)] for _ in range(2000)]
+    moments = [ready._moment(life, 1.0) for _ in range(2000)]
     anywhere = [moment.seconds for moment in moments if moment.changes == 0]
     assert 400 < len(anywhere) < 600
     assert min(anywhere) < 0.5 and max(anywhere) > 9.5
@@ -239,7 +306,9 @@ def test_moments_are_spread_over_a_life(tmp_path):
         seconds = [moment.seconds for moment in moments if moment.changes == change]
         assert 400 < len(seconds) < 600
         assert min(seconds) < 0.1 * longest and 0.9 * longest < max(seconds) <= longest * (1 + 1e-9)
-    assert Torture(tmp_path, 1, 8)._moment(Run(10.0, [], killed=False)).changes == 0
+    assert {ready._moment(life, 0.5).changes for _ in range(100)} == {0, 1, 2}
+    assert {ready._moment(life, 0.1).changes for _ in range(100)} == {0, 1}
+    assert ready._moment(Run(10.0, [], killed=False), 1.0).changes == 0
 
 
 def test_the_album_changes_alike_for_a_seed_and_leaves_nothing_out(tmp_path):
