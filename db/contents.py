@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from sqlalchemy import func, select
@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from db.cache import VectorCache
 from db.errors import UnknownId
 from db.features import SegmentFolder
-from db.models import Build, Meta, Photo, Region, Root
+from db.models import Build, Meta, Photo, Region, Root, file_name
 from db.records import BuildRecord, Features, ModelIdentity, PhotoRow, PhotoStat, RegionRow
 from db.snapshot import Snapshot, count_regions, read_extents, read_segments, read_snapshot
 from db.store import Store, among, plain_errors
@@ -51,11 +51,17 @@ class Contents:
 
     def known(self, root_id: int) -> dict[str, PhotoStat]:
         """Every remembered file of a root by its relative path, failed ones too."""
-        columns = (Photo.id, Photo.path, Photo.size, Photo.mtime_ns, Photo.digest, Photo.reason)
         with self._store.session() as session:
-            # Not through the session: every build asks for every file, and rows of its own would take twice the time.
-            rows = session.connection().execute(select(*columns).where(Photo.root_id == root_id))
-            return {stat.path: stat for stat in map(PhotoStat._make, rows)}
+            # Not through SQLAlchemy's rows: every build asks for every file, and they would take most of its time.
+            driver: Any = session.connection().connection.driver_connection
+            rows = driver.execute(
+                "SELECT id, path, size, mtime_ns, digest, reason FROM photo WHERE root_id = ?", (root_id,)
+            )
+            known = {}
+            for photo_id, name, size, mtime_ns, digest, reason in rows:
+                path = file_name(name)
+                known[path] = PhotoStat(photo_id, path, size, mtime_ns, digest, reason)
+            return known
 
     def find_digest(self, digest: str) -> int | None:
         """The id of a described photograph with this content (the first one added), if there is one."""

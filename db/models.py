@@ -6,6 +6,8 @@ from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, TypeDecorator
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from db.errors import CollectionDamaged
+
 
 class FileName(TypeDecorator[str]):
     """A file name as Python's str on this side, as the bytes that the file system knows on the other.
@@ -21,7 +23,18 @@ class FileName(TypeDecorator[str]):
         return None if value is None else os.fsencode(value)
 
     def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:
-        return None if value is None else os.fsdecode(value)
+        return None if value is None else file_name(value)
+
+
+def file_name(value: object) -> str:
+    """A file name as it is in the database, as Python's str.
+
+    Raises:
+        CollectionDamaged: it is not even of the kind that it should be.
+    """
+    if not isinstance(value, bytes):
+        raise CollectionDamaged("A file name in photos.db is damaged (it is no BLOB)")
+    return os.fsdecode(value)
 
 
 class Base(DeclarativeBase):

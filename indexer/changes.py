@@ -36,9 +36,13 @@ class Task(NamedTuple):
     """A file that must be looked at more closely."""
 
     root_id: int
-    full_path: Path
+    root: Path
     file: PhotoFile
     known: PhotoStat | None  # what is remembered under its path
+
+    @property
+    def full_path(self) -> Path:
+        return self.root / self.file.path
 
 
 @dataclass
@@ -52,13 +56,16 @@ class Changes:
 
     def add(self, root: Path, root_id: int, file: PhotoFile, known: PhotoStat | None, retry: bool) -> None:
         """Note a file that was found, and what is remembered under its path."""
-        same = known is not None and known.size == file.size and known.mtime_ns == file.mtime_ns
-        if known is None or not same or (known.failed and retry):
-            self.tasks.append(Task(root_id, root / file.path, file, known))
-        elif known.failed:
-            self.failed_before += 1
-        else:
+        # For most files of most builds this is all that happens: attributes once, no calls.
+        _, size, mtime_ns = file
+        if known is None or known.size != size or known.mtime_ns != mtime_ns:
+            self.tasks.append(Task(root_id, root, file, known))
+        elif known.reason is None:
             self.unchanged += 1
+        elif retry:
+            self.tasks.append(Task(root_id, root, file, known))
+        else:
+            self.failed_before += 1
 
 
 def find_scopes(folders: Sequence[Path], roots: Mapping[int, Path]) -> list[Scope]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from db.collection import Collection
+from db.errors import CollectionDamaged, UnknownId
 from db.inspection import Findings, Problem
 from db.records import PhotoStat
 from indexer.decoders import Decoders
@@ -109,8 +110,11 @@ def _describe_again(
     found = []
     with Decoders() as decoders:
         for stat, path in (sound[number] for number in chosen.tolist()):
-            features = collection.features([stat.photo_id])
-            boxes = np.array([region.box for region in collection.regions(features.region_ids)])
+            try:
+                features = collection.features([stat.photo_id])
+                boxes = np.array([region.box for region in collection.regions(features.region_ids)])
+            except (CollectionDamaged, UnknownId):  # which `verification.verify` says, and repairs
+                continue
             try:
                 photograph = decoders.decode(path)
             except (PhotoError, OSError):
@@ -121,7 +125,8 @@ def _describe_again(
             same_meaning = features.embeddings @ regions.embeddings.T >= SAME_MEANING
             found.append((same_place & same_meaning).any(axis=1))
     report.described_again = len(found)
-    report.found_again = float(np.concatenate(found).mean())
+    if found:
+        report.found_again = float(np.concatenate(found).mean())
 
 
 def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:

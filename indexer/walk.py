@@ -134,14 +134,17 @@ class Walk:
                 relative = before + name
                 if excluded and excluded(relative, name):
                     continue
+                suffix = name[name.rfind(".") :].lower()  # no dot: the last letter, which is no suffix
                 try:
-                    if entry.is_dir():
+                    if suffix in SUFFIXES and entry.is_file():  # first: most of all entries
+                        stat = entry.stat()
+                        yield PhotoFile(relative, stat.st_size, stat.st_mtime_ns)
+                    elif entry.is_dir():
                         leads_back = entry.is_symlink() and self._leads_into_a_root(entry.path)
                         if not leads_back and name.lower() not in SYSTEM_FOLDERS:
                             subfolders.append(relative)
                     elif entry.is_file():
-                        suffix = name[name.rfind(".") :].lower()  # no dot: the last letter, which is no suffix
-                        if suffix in SUFFIXES or (suffix in HEIC_SUFFIXES and self._can_decode_heic(relative)):
+                        if suffix in HEIC_SUFFIXES and self._can_decode_heic(relative):
                             stat = entry.stat()
                             yield PhotoFile(relative, stat.st_size, stat.st_mtime_ns)
                     elif entry.is_symlink() and not os.path.exists(entry.path):

@@ -120,6 +120,19 @@ def test_a_network_that_gives_other_regions_has_drifted(shop, monkeypatch):
     assert check(shop, ColourPredictor()).described_again == 2
 
 
+def test_photographs_whose_features_are_damaged_are_no_sample(shop):
+    """`verification.verify` says what is wrong; here it must not be the end of the check."""
+    shop.photo("later.png", "yellow")
+    shop.build()
+    first, second = sorted((shop.path / "features").iterdir())
+    first.write_bytes(first.read_bytes()[:-1])
+    report = check(shop, ColourPredictor())
+    assert (report.problems, report.described_again, report.found_again) == ([], 1, 1.0)
+    second.unlink()
+    report = check(shop, ColourPredictor())
+    assert (report.problems, report.described_again, report.found_again) == ([], 0, None)
+
+
 def test_overlaps_worked_out_by_hand():
     boxes = np.array([[0, 0, 10, 10], [20, 20, 30, 40]], float)
     others = np.array([[0, 0, 10, 5], [5, 5, 15, 15], [20, 20, 30, 40]], float)

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from db.collection import Collection
 from scripts import benchmark_collection
-from scripts.benchmark_collection import Cost, list_and_stat, make_files, make_photographs, measure, table
+from scripts.benchmark_collection import Cost, Stopwatch, list_and_stat, make_files, make_photographs, measure, table
 
 
 @pytest.fixture
@@ -26,7 +26,8 @@ def test_every_job_is_measured(tmp_path: Path) -> None:
     document = json.loads(result.stdout)
     assert (document["photographs"], document["regions"]) == (20, 3)
     details = {job: cost["details"] for job, cost in document["costs"].items()}
-    assert all(cost["seconds"] > 0 and cost["peak_memory_mb"] > 20 for cost in document["costs"].values())
+    for cost in document["costs"].values():
+        assert cost["seconds"] > 0 and cost["cpu_seconds"] > 0 and cost["peak_memory_mb"] > 20
     assert details["list and stat"] == {"files": 20}
     assert (details["build without changes"]["unchanged"], details["build without changes"]["tasks"]) == (20, 0)
     assert details["verify"] == {"holds": True, "problems": []}
@@ -65,13 +66,30 @@ def test_a_job_is_done_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 
 def test_the_table_for_people() -> None:
-    costs = {"list and stat": Cost(2.0, 50.0, {"files": 7}), "build without changes": Cost(3.0, 99.6, {"share": 0.25})}
+    costs = {
+        "list and stat": Cost(2.0, 1.0, 50.0, {"files": 7}),
+        "build without changes": Cost(3.0, 2.0, 99.6, {"share": 0.25}),
+    }
     lines = table(1000, 50, costs).splitlines()
     assert lines[0].startswith("1,000 photographs with 50 regions each, ")
     assert [line.split() for line in lines[2:6]] == [
-        ["list", "and", "stat", "2.00", "s", "50", "MB"],
+        ["list", "and", "stat", "2.00", "s", "1.00", "s", "of", "CPU", "50", "MB"],
         ["files", "7"],
-        ["build", "without", "changes", "3.00", "s", "100", "MB"],
+        ["build", "without", "changes", "3.00", "s", "2.00", "s", "of", "CPU", "100", "MB"],
         ["share", "0.25"],
     ]
-    assert lines[-1] == "a build without changes takes 1.50 times as long as listing the files"
+    assert lines[-1] == "a build without changes takes 1.50 times as long as listing the files (2.00 of CPU)"
+
+
+def test_only_parts_of_a_job_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0, 10.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("time.process_time", lambda: now[1])
+    watch = Stopwatch()
+    for _ in range(2):
+        with watch.running():
+            now[0] += 3
+            now[1] += 2
+        now[0] += 50
+        now[1] += 50
+    assert (watch.seconds, watch.cpu_seconds) == (6, 4)
