@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from fcln.backbone import STRIDE, normalize
 from fcln.boxes import fit
 from fcln.checkpoint import Checkpoint, load_checkpoint
 from fcln.errors import DeviceError, QueryError
+from fcln.localization import move_anchors, propose
 from fcln.spelling import Spelling
 from fcln.vocabulary import words_of
 from fcln.weights_file import checkpoint_digest
@@ -23,7 +25,7 @@ _CHUNK = 4096
 
 @dataclass(frozen=True)
 class Regions:
-    """The regions of one photograph, N >= 1 of them, best score first. The whole photograph is always one."""
+    """Regions of one photograph, N >= 1 of them."""
 
     boxes: np.ndarray  # (N, 4) float32, x1 y1 x2 y2, pixels of the image given, 0 <= x1 < x2 <= width
     scores: np.ndarray  # (N,) float32, final objectness in [0, 1]
@@ -71,6 +73,7 @@ class Predictor:
     def describe(self, images: Sequence[Image.Image], *, max_regions: int = 50) -> list[Regions]:
         """The regions of upright RGB images of any sizes, at most max_regions each, in the order given.
 
+        Of each photograph the best score comes first, and the whole photograph is always a region.
         Photographs that the network sees at one size go through it together, in one call.
         """
         if max_regions < 1:
@@ -85,27 +88,16 @@ class Predictor:
         return [result[number] for number in range(len(images))]
 
     def _describe(self, images: Sequence[Image.Image], size: tuple[int, int], max_regions: int) -> list[Regions]:
-        resized = [image.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0) for image in images]
-        pixels = np.stack([np.asarray(image) for image in resized])
-        sizes = torch.tensor([size] * len(images), dtype=torch.float32, device=self.device)
-        batch = normalize(torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2))
-        # bfloat16 halves the time of the convolutions; box arithmetic and likelihoods stay in float32.
-        with torch.autocast(self.device.type, torch.bfloat16):
-            features = self._model.features(batch.contiguous(memory_format=torch.channels_last))
+        with self._autocast():
+            features, sizes = self._features(images, size)
             detections = self._model.detect(features, sizes, max_regions=max_regions)
-            codes = torch.cat([d.codes for d in detections])
-            tokens = self._model.language.generate(codes, length=self.config.max_words).cpu()
-        embeddings = self._model.embed(codes).cpu().numpy()
-        phrases = [self._vocabulary.decode(row) for row in tokens.tolist()]
+        embeddings, phrases = self._read(torch.cat([d.codes for d in detections]))
         found, start = [], 0
         for image, detection in zip(images, detections, strict=True):
             stop = start + len(detection.boxes)
-            image_size = np.array([image.width, image.height] * 2, np.float32)
-            scale = image_size / np.array([*size, *size], np.float32)
             found.append(
                 Regions(
-                    # float32 rounds some widths up on the way to the network's frame and back
-                    boxes=np.minimum(detection.boxes.cpu().numpy() * scale, image_size),
+                    boxes=_full_boxes(detection.boxes, image, size),
                     scores=detection.scores.cpu().numpy(),
                     codes=detection.codes.cpu().numpy().astype(np.float16),
                     embeddings=embeddings[start:stop],
@@ -114,6 +106,66 @@ class Predictor:
             )
             start = stop
         return found
+
+    @torch.inference_mode()
+    def describe_boxes(self, image: Image.Image, boxes: np.ndarray) -> Regions:
+        """The regions that given boxes of an upright RGB image make, in the order given; no box is moved.
+
+        boxes: (N, 4) floats, N >= 1, x1 y1 x2 y2, pixels of the image, 0 <= x1 < x2 <= width.
+        """
+        boxes = np.asarray(boxes, np.float32)
+        if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
+            raise ValueError(f"boxes must be (N, 4) with N >= 1, not {boxes.shape}")
+        size = fit(*image.size, self.config.image_size, STRIDE)
+        seen = torch.from_numpy(boxes / _scale(image, size)).to(self.device)
+        with self._autocast():
+            features, sizes = self._features([image], size)
+            codes = self._model.codes(self._model.neck(features), sizes, seen[None])[0]
+            scores, _ = self._model.recognition.score_and_offset(codes)
+        codes = codes.float()
+        embeddings, phrases = self._read(codes)
+        return Regions(
+            boxes=boxes,
+            scores=scores.sigmoid().cpu().numpy(),
+            codes=codes.cpu().numpy().astype(np.float16),
+            embeddings=embeddings,
+            phrases=phrases,
+        )
+
+    @torch.inference_mode()
+    def propose(self, image: Image.Image, *, count: int) -> np.ndarray:
+        """What the localization layer would have looked at (paper 3.2): boxes before they are judged and refined.
+
+        Returns (N, 4) float32, N <= count, best first, x1 y1 x2 y2, pixels of the image, 0 <= x1 < x2 <= width. The
+        whole photograph, which `describe` always adds, is not among them.
+        """
+        size = fit(*image.size, self.config.image_size, STRIDE)
+        with self._autocast():
+            features, _ = self._features([image], size)
+            scores, offsets, anchors = self._model.localization(self._model.neck(features))
+        boxes = move_anchors(anchors, offsets[0], *size)
+        config = self.config
+        kept = propose(boxes, scores[0], count=count, iou=config.proposal_iou, before=config.considered)
+        return _full_boxes(boxes[kept], image, size)
+
+    def _autocast(self) -> torch.autocast:
+        """bfloat16 halves the time of the convolutions; box arithmetic and likelihoods stay in float32."""
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _features(self, images: Sequence[Image.Image], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The model's features of images seen at one size, and (B, 2) float32 of that size."""
+        resized = [image.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0) for image in images]
+        pixels = np.stack([np.asarray(image) for image in resized])
+        batch = normalize(torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2))
+        sizes = torch.tensor([size] * len(images), dtype=torch.float32, device=self.device)
+        return self._model.features(batch.contiguous(memory_format=torch.channels_last)), sizes
+
+    def _read(self, codes: Tensor) -> tuple[np.ndarray, list[str]]:
+        """Embeddings (N, embedding_size) float32 and phrases of region codes (N, code_size) float32."""
+        with self._autocast():
+            tokens = self._model.language.generate(codes, length=self.config.max_words).cpu()
+        phrases = [self._vocabulary.decode(row) for row in tokens.tolist()]
+        return self._model.embed(codes).cpu().numpy(), phrases
 
     @torch.inference_mode()
     def encode_phrases(self, phrases: Sequence[str]) -> np.ndarray:
@@ -166,3 +218,14 @@ class Predictor:
     def noun_phrases(self, question: str) -> list[str]:
         """The things a question names: "dog on couch" -> ["a dog", "a couch"]."""
         return self._noun_phrases(question)
+
+
+def _scale(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """(4,) float32: pixels of the image to one of the network's input, for x1 y1 x2 y2."""
+    return np.array([*image.size, *image.size], np.float32) / np.array([*size, *size], np.float32)
+
+
+def _full_boxes(boxes: Tensor, image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """Boxes of the network's input as boxes of the image, (N, 4) float32 each."""
+    # float32 rounds some widths up on the way to the network's frame and back
+    return np.minimum(boxes.cpu().numpy() * _scale(image, size), np.array([*image.size, *image.size], np.float32))

@@ -2,8 +2,9 @@
 
     python -m scripts.measure --photos ../shared/data/photos --annotations ../shared/data/val
 
-Runs the evaluations as anybody can run them (each row of the tables names its command), all on one collection that the
-product's own pipeline fills, and replaces what stands between the markers `<!-- figures -->` and `<!-- /figures -->`.
+Runs the evaluations as anybody can run them (each row of the tables names its command), all of search on one collection
+that the product's own pipeline fills, and replaces what stands between the markers `<!-- figures -->` and
+`<!-- /figures -->`. Needs Java and the package pycocoevalcap (pip install -e '.[eval]').
 """
 
 import json
@@ -32,26 +33,39 @@ def main(photos: str, annotations: str, scorings: tuple[str, ...]) -> None:
 
         def ask(script: str, *options: str) -> dict:
             command = [sys.executable, "-m", f"scripts.{script}", "--photos", photos, "--annotations", annotations]
-            command += ["--collection", str(Path(folder) / "collection"), "--json", *options]
+            command += ["--json", *options]
             click.echo(" ".join(command[1:]), err=True)
             return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
+        def ask_collection(script: str, *options: str) -> dict:
+            return ask(script, "--collection", str(Path(folder) / "collection"), *options)
+
+        captions = ask("evaluate_captions")  # first: it says at once if Java is missing
         draws = {scoring: _DRAWS if scoring == "embedding" else _SLOW_DRAWS for scoring in scorings or SCORINGS}
         text = figures(
             {
-                (scoring, count): ask("evaluate_retrieval", "--scoring", scoring, "--draws", str(count))
+                (scoring, count): ask_collection("evaluate_retrieval", "--scoring", scoring, "--draws", str(count))
                 for scoring, count in draws.items()
             },
-            ask("evaluate_questions"),
-            ask("evaluate_questions", "--as-one-phrase"),
-            ask("evaluate_proposals"),
+            ask_collection("evaluate_questions"),
+            ask_collection("evaluate_questions", "--as-one-phrase"),
+            ask_collection("evaluate_proposals"),
+            captions,
+            ask_collection("evaluate_words"),
         )
     for path in _DOCUMENTS:
         path.write_text(replace_figures(path.read_text(encoding="utf-8"), text), encoding="utf-8")
         click.echo(path)
 
 
-def figures(retrieval: dict[tuple[str, int], dict], questions: dict, as_one_phrase: dict, proposals: dict) -> str:
+def figures(
+    retrieval: dict[tuple[str, int], dict],
+    questions: dict,
+    as_one_phrase: dict,
+    proposals: dict,
+    captions: dict,
+    words: dict,
+) -> str:
     """The tables, Markdown. retrieval: by scoring and number of draws."""
     first = next(iter(retrieval.values()))
     lines = [
@@ -68,6 +82,7 @@ def figures(retrieval: dict[tuple[str, int], dict], questions: dict, as_one_phra
     for (scoring, draws), row in retrieval.items():
         cells = [f"{row[name]:.3g} ± {row['standard_error'][name]:.2g}" for name in names]
         lines.append(f"| {scoring} | {draws} | " + " | ".join(cells) + " |")
+    found, given, recall = captions["predicted_boxes"], captions["labelled_boxes"], captions["box_recall"]
     lines += [
         "",
         "| what | figure | command |",
@@ -79,6 +94,18 @@ def figures(retrieval: dict[tuple[str, int], dict], questions: dict, as_one_phra
         "`python -m scripts.evaluate_questions --as-one-phrase` |",
         f"| labelled boxes found at IoU 0.3 / 0.5 among at most 50 regions | {proposals['found@0.3']:.3f} / "
         f"{proposals['found@0.5']:.3f} | `python -m scripts.evaluate_proposals` |",
+        f"| dense captioning (paper, Table 1): mean AP / METEOR / localization AP | {found['mean_ap']:.2f} / "
+        f"{found['meteor']:.3f} / {found['localization_ap']:.2f} | `python -m scripts.evaluate_captions` |",
+        f"| the same with the labelled boxes given: mean AP / METEOR | {given['mean_ap']:.2f} / "
+        f"{given['meteor']:.3f} | |",
+        f"| labelled boxes found at IoU 0.5 among {' / '.join(recall)} proposals | "
+        f"{' / '.join(format(row['0.5'], '.3f') for row in recall.values())} | |",
+        "| first ten photographs shared by a word and a synonym unseen in training "
+        f"({len(words['synonym_pairs'])} pairs) | {words['synonyms']:.3f} | `python -m scripts.evaluate_words` |",
+        "| the same, the synonym as an unknown word / random pairs of words | "
+        f"{words['as_unknown']:.3f} / {words['random']:.3f} | |",
+        f"| the same, {len(words['slip_pairs'])} misspelt words / taken as typed | "
+        f"{words['slips']:.3f} / {words['as_typed']:.3f} | |",
     ]
     return "\n".join(lines)
 

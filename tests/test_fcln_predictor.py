@@ -126,6 +126,57 @@ def test_images_of_any_mode(tiny_predictor):
         check(tiny_predictor.describe([other], max_regions=3)[0], other, tiny_predictor, 3)
 
 
+def test_boxes_that_are_given_keep_their_order_and_place(tiny_predictor):
+    image = photo(400, 300)
+    boxes = np.array([[10, 20, 90, 120], [0, 0, 400, 300], [200.5, 100, 399, 250.25]])
+    regions = tiny_predictor.describe_boxes(image, boxes)
+    assert regions.boxes.dtype == np.float32
+    assert np.array_equal(regions.boxes, boxes)
+    assert regions.scores.shape == (3,) and ((regions.scores > 0) & (regions.scores < 1)).all()
+    assert regions.codes.shape == (3, tiny_predictor.code_size) and regions.codes.dtype == np.float16
+    np.testing.assert_allclose(np.linalg.norm(regions.embeddings, axis=1), 1, atol=1e-5)
+    assert len(regions.phrases) == 3 and all(isinstance(phrase, str) for phrase in regions.phrases)
+    for number in range(3):
+        alone = tiny_predictor.describe_boxes(image, boxes[number : number + 1])
+        np.testing.assert_allclose(alone.codes[0], regions.codes[number], atol=0.02)
+        assert alone.phrases == regions.phrases[number : number + 1]
+    assert not np.allclose(regions.codes[0], regions.codes[2], atol=0.02)  # different places differ
+
+
+def test_the_whole_photograph_is_the_same_region_given_or_found(tiny_predictor):
+    image = photo(333, 250)
+    given = tiny_predictor.describe_boxes(image, np.array([[0, 0, 333, 250]]))
+    (found,) = tiny_predictor.describe([image], max_regions=1)
+    assert_same(given, found)
+    assert given.phrases == found.phrases
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4,), (2, 5)])
+def test_boxes_that_are_none(tiny_predictor, shape):
+    with pytest.raises(ValueError, match="boxes"):
+        tiny_predictor.describe_boxes(photo(40, 30), np.ones(shape))
+
+
+@pytest.mark.parametrize("size", [(500, 375), (1, 1), (20, 2000), (33, 77)])
+def test_proposals_are_boxes_of_the_photograph_best_first(tiny_predictor, size):
+    boxes = tiny_predictor.propose(photo(*size), count=20)
+    assert 1 <= len(boxes) <= 20 and boxes.dtype == np.float32
+    x1, y1, x2, y2 = boxes.T
+    assert (x1 >= 0).all() and (x1 < x2).all() and (x2 <= size[0]).all()
+    assert (y1 >= 0).all() and (y1 < y2).all() and (y2 <= size[1]).all()
+    np.testing.assert_allclose(tiny_predictor.propose(photo(*size), count=5), boxes[:5], atol=1e-3)
+
+
+def test_regions_are_proposals_where_nothing_is_refined(tiny_predictor):
+    """The tiny network's last offsets are 0, as all begin: what it finds is what it has looked at."""
+    image = photo(400, 300, 3)
+    looked_at = {tuple(box) for box in tiny_predictor.propose(image, count=tiny_predictor.config.proposals).round(2)}
+    (regions,) = tiny_predictor.describe([image], max_regions=50)
+    found = {tuple(box) for box in regions.boxes.round(2)} - {(0, 0, 400, 300)}
+    assert len(found) > 3
+    assert found <= looked_at
+
+
 def test_encode_phrases(tiny_predictor):
     found = tiny_predictor.encode_phrases(["a dog", "zebra", "", "狗"])
     assert found.shape == (4, tiny_predictor.embedding_size) and found.dtype == np.float32
