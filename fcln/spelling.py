@@ -1,7 +1,7 @@
 """Which word was meant by a misspelt one: "bycicle" -> "bicycle".
 
-A word is misspelt if neither the network nor an English dictionary has it; a rare word that is spelt right ("settee") is
-left alone, however near it is to a frequent one ("settle"): the phrase encoder reads it in pieces.
+A word is misspelt if neither the network nor an English dictionary has it. A rare word that is spelt right ("settee")
+is left alone, however near it is to a frequent one ("settle"): the phrase encoder reads it in pieces.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 # Shorter words have too many neighbours to say which one was meant.
 _MIN_LETTERS = 4
-# From this length on, two slips are forgiven; below, one.
-_TWO_SLIPS_FROM = 6
+# From this length on, two slips are forgiven; below, one: "selfie" is not "self".
+_TWO_SLIPS_FROM = 7
 
 
 class Spelling:
@@ -42,15 +42,16 @@ class Spelling:
     def nearest(self, word: str) -> str | None:
         """The word that is the fewest slips away, of several the most frequent; None if none is near.
 
-        A slip is a letter too many, missing, wrong, or two in the wrong order. Also near words that are spelt right:
-        ask `is_english` first.
+        A slip is a letter too many, missing, wrong, or two in the wrong order. Hardly anybody gets the first letter
+        wrong, and a word that no dictionary has yet ("vlogger") is not to become another ("jogger"). Also for words
+        that are spelt right: ask `is_english` first.
         """
         if len(word) < _MIN_LETTERS or not word.isalpha():
             return None
         limit = 2 if len(word) >= _TWO_SLIPS_FROM else 1
         best = None
         for candidate in self.words:
-            if abs(len(candidate) - len(word)) <= limit:
+            if candidate[0] == word[0] and abs(len(candidate) - len(word)) <= limit:
                 count = slips(word, candidate)
                 if count <= limit:
                     best, limit = candidate, count - 1

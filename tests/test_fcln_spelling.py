@@ -29,13 +29,16 @@ def test_slips_are_letters_too_many_missing_wrong_or_exchanged(a: str, b: str, c
 @pytest.mark.parametrize(
     ("word", "meant"),
     [
-        ("bycicle", "bicycle"),  # two slips; tricycle is three away
+        ("bycicle", "bicycle"),  # two slips
         ("hosre", "horse"),
         ("hoese", "horse"),  # house is as near and less frequent
         ("hourse", "horse"),
         ("motersicle", None),  # three slips
-        ("tricicle", "tricycle"),  # one slip, though bicycle is more frequent
+        ("tricicle", "tricycle"),
+        ("mototrcycl", "motorcycle"),  # one letter too many, one missing
         ("hoars", None),  # two slips in a short word
+        ("hosres", None),  # and in one of six letters
+        ("morse", None),  # another first letter
         ("dig", None),  # too short
         ("dogs2", None),
         ("settee", "settle"),
