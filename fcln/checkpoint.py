@@ -8,6 +8,7 @@ import os
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,11 +23,21 @@ from fcln.weights_file import DEFAULT_WEIGHTS, FORMAT, damaged, pack_texts, read
 
 
 @dataclass(frozen=True)
+class Confidence:
+    """How likely a region shows what a phrase names: the weights of two logistic functions (`search.confidence`)."""
+
+    presence: tuple[float, float, float]  # that the photograph shows it: constant, closest region, best placed region
+    place: tuple[float, float, float, float]  # where: constant, similarity, objectness, share
+    prevalence: float  # share of any photographs that show what a phrase names, mean over phrases
+
+
+@dataclass(frozen=True)
 class Scoring:
-    """Which score ranks best on validation data, and the weight of the likelihood in the fused one."""
+    """Which score ranks best on validation data, the weight of the likelihood in the fused one; how sure a box is."""
 
     default: str = "embedding"  # likelihood, embedding or fused
     fused_weight: float = 0.05
+    confidence: Confidence | None = None  # None: not fitted, `python -m scripts.choose_confidence` does it
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,7 @@ def load_checkpoint(path: Path | None = None, *, backbone: bool = True) -> Check
         vocabulary = Vocabulary(json.loads(texts["vocabulary"]))
         pieces = WordPieces(json.loads(texts["pieces"]))
         noun_phrases = NounPhrases({w: WordUse(*use) for w, use in json.loads(texts["noun_phrases"]).items()})
-        scoring = Scoring(**json.loads(texts["scoring"]))
+        scoring = _read_scoring(json.loads(texts["scoring"]))
         # Not on the meta device: that would spare 0.2 s of random numbers and import torch._dynamo, 1.5 s.
         model = new_model(config, vocabulary, pieces, backbone=backbone)
         kept = {n: tensor.float() for n, tensor in weights.items() if backbone or not n.startswith("backbone.")}
@@ -96,6 +107,17 @@ def load_checkpoint(path: Path | None = None, *, backbone: bool = True) -> Check
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"The weights file {path} does not fit this version ({reason}).") from error
     return Checkpoint(model.eval(), vocabulary, pieces, noun_phrases, scoring)
+
+
+def _read_scoring(values: dict[str, Any]) -> Scoring:
+    """The inverse of dataclasses.asdict; files from before there was a confidence have none."""
+    numbers = values.pop("confidence", None)
+    if numbers is None:
+        return Scoring(**values)
+    presence, place = (tuple(map(float, numbers[name])) for name in ("presence", "place"))
+    if (len(presence), len(place)) != (3, 4):
+        raise ValueError(f"a confidence of {len(presence)} and {len(place)} numbers")
+    return Scoring(**values, confidence=Confidence(presence, place, float(numbers["prevalence"])))  # type: ignore[arg-type]
 
 
 def _checksum(texts: dict[str, str], weights: dict[str, torch.Tensor]) -> str:

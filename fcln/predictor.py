@@ -52,6 +52,7 @@ class Predictor:
         self.code_size = self.config.code_size
         self.default_scoring = checkpoint.scoring.default
         self.fused_weight = checkpoint.scoring.fused_weight
+        self.confidence = checkpoint.scoring.confidence  # None: not fitted
         self._vocabulary = checkpoint.vocabulary
         self._pieces = checkpoint.pieces
         self._noun_phrases = checkpoint.noun_phrases

@@ -3,16 +3,23 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from search import output
-from search.errors import SearchError
+from search.errors import DetectError, DrawError, SearchError
 from search.query import SCORINGS
+
+if TYPE_CHECKING:
+    from search.detector import Detections
+    from search.searcher import Answer
+
+_Command = TypeVar("_Command", bound=Callable)
 
 _WRITERS = {
     "paths": output.as_paths,
@@ -21,6 +28,46 @@ _WRITERS = {
     "jsonl": output.as_json_lines,
     "csv": output.as_csv,
 }
+
+_FORM_OPTIONS = (
+    click.option("--table", "form", flag_value="table", help="The table, also where output is not a terminal."),
+    click.option("--json", "form", flag_value="json", help="One JSON document: query, scoring, hits with regions."),
+    click.option("--jsonl", "form", flag_value="jsonl", help="The hits, a JSON document on each line."),
+    click.option("--csv", "form", flag_value="csv", help="One line a region, with a header line."),
+    click.option("-0", "--print0", "form", flag_value="paths0", help="Paths ended by zero bytes, for `xargs -0`."),
+)
+_COLLECTION_OPTION = click.option(
+    "--collection",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The collection to search. Default: $DENSECAP_SEARCH_COLLECTION, or the one in your data folder.",
+)
+_NETWORK_OPTIONS = (
+    click.option(
+        "--weights",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="The weights that described the collection, if not those that come with the program.",
+    ),
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where the network runs; auto: on the GPU if there is one.",
+    ),
+)
+
+
+def _with(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    """Several options as one decorator, shown by --help in the order given."""
+
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
 def main() -> None:
@@ -79,36 +126,15 @@ def commands() -> None:
     "fused: their weighted sum. Default: what measured best for the weights.",
 )
 @click.option("--exact", is_flag=True, help="Score every region of every photograph, not only a shortlist (slow).")
-@click.option("--table", "form", flag_value="table", help="The table, also where output is not a terminal.")
-@click.option("--json", "form", flag_value="json", help="One JSON document: query, scoring, hits with regions.")
-@click.option("--jsonl", "form", flag_value="jsonl", help="The hits, a JSON document on each line.")
-@click.option("--csv", "form", flag_value="csv", help="One line a region, with a header line.")
-@click.option("-0", "--print0", "form", flag_value="paths0", help="Paths ended by zero bytes, for `xargs -0`.")
+@_with(*_FORM_OPTIONS)
 @click.option(
     "--draw",
     type=click.Path(path_type=Path),
     metavar="FILE.png",
     help="Also draw the best photographs with the boxes and phrases that answer.",
 )
-@click.option(
-    "--collection",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="The collection to search. Default: $DENSECAP_SEARCH_COLLECTION, or the one in your data folder.",
-)
-@click.option(
-    "--weights",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="The weights that described the collection, if not those that come with the program.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where the network runs; auto: on the GPU if there is one.",
-)
+@_COLLECTION_OPTION
+@_with(*_NETWORK_OPTIONS)
 def query(
     phrases: tuple[str, ...],
     top: int,
@@ -150,17 +176,7 @@ def query(
 
             searcher = Searcher(opened, Predictor.load(weights, device=device, describes=False))
             answer = searcher.search(phrases, k=top, scoring=scoring, exact=exact)
-        for word, meant in answer.corrections.items():
-            click.echo(f"Note: {output.printable(word)} is read as {meant}.", err=True)
-        if answer.unknown_words:
-            words = ", ".join(map(output.printable, answer.unknown_words))
-            click.echo(f"Note: the model has never met these words: {words}.", err=True)
-        terminal = sys.stdout.isatty()
-        if form == "table" or (form is None and terminal):
-            colored = terminal and not os.environ.get("NO_COLOR")
-            click.echo(output.as_table(answer, color=colored, encoding=sys.stdout.encoding), nl=False)
-        else:
-            click.echo(_WRITERS[form or "paths"](answer), nl=False)
+        _show(answer, form, _WRITERS)
         if not answer.hits:
             where = output.printable(str(opened.path))
             click.echo(f"Nothing found: {where} holds no photographs; `indexer build FOLDER` adds them.", err=True)
@@ -170,3 +186,207 @@ def query(
             drawn = min(len(answer.hits), render.MAX_DRAWN)
             click.echo(f"Drew the best {drawn} of {len(answer.hits)}: {output.printable(str(draw))}", err=True)
         return 0
+
+
+@commands.command()
+@click.argument("phrase", metavar="PHRASE...")
+@click.argument("arguments", nargs=-1, metavar="[PHOTO...]")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    help="The least confidence of a box, 0 to 1. Default: 0.25; over a collection 0.1, the best come first anyway.",
+)
+@click.option(
+    "--prior",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="The share of the photographs that you expect to show it. Default: 0.5; over a collection that of the "
+    "labelled photographs which the confidence was fitted on, about 0.02.",
+)
+@click.option(
+    "-k",
+    "--top",
+    type=click.IntRange(min=1),
+    help="Photographs to show at most, the surest first. Default: all; over a collection 10.",
+)
+@_with(*_FORM_OPTIONS)
+@click.option(
+    "--draw",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png|FOLDER",
+    help="Also draw the boxes: the best photographs on one sheet, or each of them into a folder.",
+)
+@_COLLECTION_OPTION
+@_with(*_NETWORK_OPTIONS)
+def detect(
+    phrase: str,
+    arguments: tuple[str, ...],
+    threshold: float | None,
+    prior: float | None,
+    top: int | None,
+    form: str | None,
+    draw: Path | None,
+    collection: Path | None,
+    weights: Path | None,
+    device: str,
+) -> int:
+    """Find where in photographs is what PHRASE names: boxes, each with a confidence.
+
+    PHOTOs are files or folders; they are looked at on the spot and nothing is kept. Without any, the collection is
+    searched. Every argument after the first that is the name of a file or folder, or looks like one (with a / in it, or
+    .jpg or the like at its end), is a PHOTO; all others are PHRASEs, and a photograph with a box for any is shown.
+
+    The confidence of a box is the probability that it overlaps (intersection over union at least 0.5) a thing that the
+    phrase names. It depends on how many of the photographs show such a thing at all: see --prior.
+
+    In a terminal the answer is a table; elsewhere one path a line. Boxes are x, y, width, height in pixels of the
+    upright photograph (as a viewer shows it), counted from the top left corner.
+
+    \b
+    Examples:
+      search detect "head of a dog" photo.jpg
+      search detect "a red shirt" "a hat" photos/ --threshold 0.5 --json
+      search detect "a dog" photos/*.jpg --draw drawn/
+      search detect "a dog" -k 20 --draw dogs.png
+
+    Exit status: 0 found, 1 nothing found, 2 a usage or collection error, or no photograph could be read (single ones
+    that cannot are named and skipped), 130 interrupted.
+    """
+    with _told_plainly():
+        from search.photos import SUFFIXES
+
+        def is_photo(argument: str) -> bool:
+            return os.path.exists(argument) or "/" in argument or Path(argument).suffix.lower() in SUFFIXES
+
+        if Path(phrase).suffix.lower() in SUFFIXES:
+            raise DetectError(
+                f"{output.printable(phrase)} is the name of a photograph: what to look for comes first, such as "
+                f'search detect "head of a dog" {output.printable(phrase)}.'
+            )
+        phrases = [phrase, *(argument for argument in arguments if not is_photo(argument))]
+        paths = [Path(argument) for argument in arguments if is_photo(argument)]
+        if paths and collection is not None:
+            raise DetectError("Name photographs or a collection, not both.")
+        if paths:
+            answer, looked_at = _detect_in_photos(phrases, paths, threshold, prior, top, draw, weights, device)
+        else:
+            answer, looked_at = _detect_in_collection(phrases, collection, threshold, prior, top, draw, weights, device)
+        _show(answer, form, {**_WRITERS, "json": output.detections_as_json})
+        if not answer.hits:
+            click.echo(f"Nothing found in {looked_at} with a {answer.scored}.", err=True)
+            return 1
+        if draw is not None:
+            _draw(answer, draw, paths)
+        return 0
+
+
+def _detect_in_photos(
+    phrases: Sequence[str],
+    paths: Sequence[Path],
+    threshold: float | None,
+    prior: float | None,
+    top: int | None,
+    draw: Path | None,
+    weights: Path | None,
+    device: str,
+) -> "tuple[Detections, str]":
+    """The answer, and what was looked at, in words."""
+    from search.photos import find_photos
+
+    photos = find_photos(paths)
+    if not photos:
+        raise DetectError(f"There is no photograph in {', '.join(output.printable(str(path)) for path in paths)}.")
+    _check_drawing(draw, photos)
+
+    from fcln.predictor import Predictor
+    from search.detector import NAMED_PRIOR, NAMED_THRESHOLD, Detector
+
+    detector = Detector(Predictor.load(weights, device=device))
+    hidden = len(photos) == 1 or not sys.stderr.isatty()
+    with click.progressbar(photos, label="Looking", file=sys.stderr, hidden=hidden) as watched:
+        answer = detector.detect(
+            phrases,
+            watched,
+            k=top,
+            threshold=NAMED_THRESHOLD if threshold is None else threshold,
+            prior=NAMED_PRIOR if prior is None else prior,
+        )
+    for file in answer.unreadable:
+        click.echo(f"Skipped {output.printable(str(file.path))}: {output.printable(file.reason)}", err=True)
+    if not answer.photographs:
+        raise DetectError("No photograph could be read." if len(photos) > 1 else "The photograph could not be read.")
+    return answer, f"{answer.photographs} photograph{'s' if answer.photographs > 1 else ''}"
+
+
+def _detect_in_collection(
+    phrases: Sequence[str],
+    collection: Path | None,
+    threshold: float | None,
+    prior: float | None,
+    top: int | None,
+    draw: Path | None,
+    weights: Path | None,
+    device: str,
+) -> "tuple[Detections, str]":
+    """The answer, and what was looked at, in words."""
+    from db.collection import Collection
+    from db.location import default_collection
+
+    _check_drawing(draw, ())
+    with Collection.open(collection or default_collection()) as opened:
+        from fcln.predictor import Predictor
+        from search.detector import COLLECTION_THRESHOLD, Detector
+
+        detector = Detector(Predictor.load(weights, device=device, describes=False))
+        answer = detector.detect_in_collection(
+            phrases,
+            opened,
+            k=10 if top is None else top,
+            threshold=COLLECTION_THRESHOLD if threshold is None else threshold,
+            prior=prior,
+        )
+    return answer, output.printable(str(opened.path))
+
+
+def _check_drawing(draw: Path | None, photos: Sequence[Path]) -> None:
+    """Raise DrawError if the drawing cannot be written, or would overwrite a photograph."""
+    from search import render
+
+    if draw is None:
+        return
+    if draw.suffix.lower() != ".png" or draw.is_dir():
+        render.check_folder(draw)
+        return
+    render.check_target(draw)
+    if draw.exists() and any(photo.exists() and draw.samefile(photo) for photo in photos):
+        raise DrawError(f"The picture would overwrite the photograph {output.printable(str(draw))}.")
+
+
+def _draw(answer: "Detections", target: Path, photos: Sequence[Path]) -> None:
+    from search import render
+    from search.photos import find_photos
+
+    count = len(answer.hits)
+    if target.is_dir():
+        render.draw_each(answer, target, find_photos(photos))
+        drawn = count
+    else:
+        render.write_png(render.draw_hits(answer), target)
+        drawn = min(count, render.MAX_DRAWN)
+    click.echo(f"Drew the best {drawn} of {count}: {output.printable(str(target))}", err=True)
+
+
+def _show(answer: "Answer", form: str | None, writers: "dict[str, Callable[..., bytes]]") -> None:
+    """Print an answer in the form asked for, and what there is to note of the words of the question."""
+    for word, meant in answer.corrections.items():
+        click.echo(f"Note: {output.printable(word)} is read as {meant}.", err=True)
+    if answer.unknown_words:
+        words = ", ".join(map(output.printable, answer.unknown_words))
+        click.echo(f"Note: the model has never met these words: {words}.", err=True)
+    terminal = sys.stdout.isatty()
+    if form == "table" or (form is None and terminal):
+        colored = terminal and not os.environ.get("NO_COLOR")
+        click.echo(output.as_table(answer, color=colored, encoding=sys.stdout.encoding), nl=False)
+    else:
+        click.echo(writers[form or "paths"](answer), nl=False)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from search.detector import Detections
     from search.searcher import Answer, Hit
 
 _CSV_COLUMNS = "rank path score width height scoring region_id x y region_width region_height region_score phrase for"
@@ -19,7 +20,7 @@ def as_table(answer: "Answer", *, color: bool, encoding: str = "utf-8") -> bytes
     """Rank, score and path of each hit, and below it the regions that answer."""
     asked = ", ".join(f'"{phrase}"' for phrase in answer.query)
     count = f"{len(answer.hits)} photograph{'s' if len(answer.hits) != 1 else ''}"
-    lines = [click.style(f"{asked}: {count}, {answer.scoring} scoring", dim=True)]
+    lines = [click.style(f"{asked}: {count}, {answer.scored}", dim=True)]
     regions = [region for hit in answer.hits for region in hit.regions]
     asks = max((len(region.for_phrase) for region in regions), default=0)
     phrases = max((len(region.phrase) for region in regions), default=0)
@@ -38,6 +39,24 @@ def as_table(answer: "Answer", *, color: bool, encoding: str = "utf-8") -> bytes
 def as_json(answer: "Answer") -> bytes:
     """One document: {"query", "scoring", "hits": [...]}; boxes are [x, y, width, height] in upright pixels."""
     return _json({"query": answer.query, "scoring": answer.scoring, "hits": [_hit(hit) for hit in answer.hits]})
+
+
+def detections_as_json(answer: "Detections") -> bytes:
+    """As `as_json`, regions' scores being confidences, with what the answer depends on and what was not looked at.
+
+    {"query", "scoring", "threshold", "prior", "photographs", "unreadable": [{"path", "reason"}], "hits": [...]}.
+    """
+    return _json(
+        {
+            "query": answer.query,
+            "scoring": answer.scoring,
+            "threshold": answer.threshold,
+            "prior": answer.prior,
+            "photographs": answer.photographs,
+            "unreadable": [{"path": str(file.path), "reason": file.reason} for file in answer.unreadable],
+            "hits": [_hit(hit) for hit in answer.hits],
+        }
+    )
 
 
 def as_json_lines(answer: "Answer") -> bytes:

@@ -1,18 +1,17 @@
 """Draw an answer: a sheet of the best photographs with the boxes and phrases that answer."""
 
-import contextlib
 import os
-import warnings
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from search.errors import DrawError
 from search.output import printable
+from search.photos import opened, rgb, upright
 
 if TYPE_CHECKING:
     from search.searcher import Answer, Hit
@@ -28,10 +27,6 @@ _ROW_HEIGHT = 380  # aimed at; each row is then stretched to the sheet's width
 _LARGEST_ROW = 760  # a single photograph
 _CAPTION_HEIGHT = 72
 _HEADER_HEIGHT = 84
-
-# A photograph is decoded only if it has the size that was accepted when it was indexed, so Pillow's limit of 179
-# megapixels protects nobody here.
-Image.MAX_IMAGE_PIXELS = None
 
 _PAPER, _INK, _FAINT, _EMPTY = "#ffffff", "#1c1c1e", "#6e6e73", "#e5e5ea"
 # One colour a phrase of the query, told apart by the colour-blind too (Okabe and Ito), darkened where white text is
@@ -63,12 +58,37 @@ def check_target(target: Path) -> None:
         raise DrawError(f"The picture cannot be written: {_quoted(target)} is write-protected.")
 
 
+def check_folder(target: Path) -> None:
+    """Raise DrawError if pictures cannot be written into the folder target; it is made if it is missing."""
+    try:
+        target.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DrawError(f"The folder {_quoted(target)} cannot be made: {error.strerror}.") from error
+    if not os.access(target, os.W_OK | os.X_OK):
+        raise DrawError(f"The pictures cannot be written: {_quoted(target)} is write-protected.")
+
+
 def write_png(picture: Image.Image, target: Path) -> None:
     """Write a picture as PNG. Raises DrawError if that fails."""
     try:
         picture.save(target, format="PNG")
     except OSError as error:
         raise DrawError(f"The picture cannot be written to {_quoted(target)}: {error.strerror or error}.") from error
+
+
+def draw_each(answer: "Answer", folder: Path, keep: Iterable[Path]) -> None:
+    """Write a sheet for each hit into a folder, as `<name of the photograph>.png`.
+
+    Names that two photographs share, or that would overwrite one of the files `keep`, get a number. Raises DrawError.
+    """
+    taken = {os.path.realpath(path) for path in keep}
+    for hit in answer.hits:
+        number, target = 1, folder / f"{hit.path.stem}.png"
+        while os.path.realpath(target) in taken:
+            number += 1
+            target = folder / f"{hit.path.stem}-{number}.png"
+        taken.add(os.path.realpath(target))
+        write_png(draw_hits(replace(answer, hits=[hit])), target)
 
 
 def draw_hits(answer: "Answer") -> Image.Image:
@@ -85,7 +105,7 @@ def draw_hits(answer: "Answer") -> Image.Image:
     colors = {phrase: _COLORS[i % len(_COLORS)] for i, phrase in enumerate(phrases)}
     _draw_header(sheet, answer, colors)
     for tile in tiles:
-        sheet.paste(_draw_tile(tile, colors), (tile.x, tile.y))
+        sheet.paste(_draw_tile(tile, answer, colors), (tile.x, tile.y))
         _draw_caption(sheet, tile)
     return sheet
 
@@ -127,9 +147,9 @@ def _draw_header(sheet: Image.Image, answer: "Answer", colors: dict[str, str]) -
     draw = ImageDraw.Draw(sheet)
     asked = ", ".join(printable(phrase) for phrase in answer.query)
     draw.text((_MARGIN, 16), _shortened(asked, 30, sheet.width - 2 * _MARGIN), _INK, _font(30))
-    scoring = f"{answer.scoring} scoring"
-    draw.text((sheet.width - _MARGIN, 56), scoring, _FAINT, _font(18), anchor="ra")
-    x, end = _MARGIN, sheet.width - 2 * _MARGIN - _length(scoring, 18)
+    scored = answer.scored
+    draw.text((sheet.width - _MARGIN, 56), scored, _FAINT, _font(18), anchor="ra")
+    x, end = _MARGIN, sheet.width - 2 * _MARGIN - _length(scored, 18)
     for phrase, color in colors.items():
         text = _shortened(printable(phrase), 18, 400)
         if x + 22 + _length(text, 18) > end:
@@ -149,7 +169,7 @@ def _draw_caption(sheet: Image.Image, tile: _Tile) -> None:
     draw.text((tile.x, y + 26), path, _FAINT, _font(15))
 
 
-def _draw_tile(tile: _Tile, colors: dict[str, str]) -> Image.Image:
+def _draw_tile(tile: _Tile, answer: "Answer", colors: dict[str, str]) -> Image.Image:
     """A photograph with its boxes, (tile.width, tile.height) RGB; grey with the reason if it cannot be shown."""
     hit = tile.hit
     try:
@@ -175,7 +195,7 @@ def _draw_tile(tile: _Tile, colors: dict[str, str]) -> Image.Image:
         draw.rectangle((x1, y1, x2, y2), outline=colors[region.for_phrase], width=3)
     taken: list[_Box] = []
     for region, box in zip(hit.regions, boxes):
-        label = printable(region.phrase or region.for_phrase)
+        label = printable(answer.label(region))
         taken.append(_draw_label(draw, picture.size, box, label, colors[region.for_phrase], taken))
     return picture
 
@@ -215,36 +235,19 @@ class _NotShown(Exception):
 
 def _open_photo(hit: "Hit") -> Image.Image:
     """The photograph upright, RGB, decoded no larger than the sheet needs. Raises _NotShown."""
-    with contextlib.suppress(ImportError):  # the extra `heic`
-        from pillow_heif import register_heif_opener
-
-        register_heif_opener()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on odd metadata
-            with Image.open(hit.path) as photo:
-                if sorted(photo.size) != sorted((hit.width, hit.height)):
-                    raise _NotShown("changed since it was indexed")
-                photo.draft("RGB", (_WIDTH, _WIDTH))
-                photo.load()  # a PNG may carry its orientation behind the pixels
-                return _rgb(ImageOps.exif_transpose(photo))
+        with opened(hit.path) as photo:
+            if sorted(photo.size) != sorted((hit.width, hit.height)):
+                raise _NotShown("changed since it was indexed")
+            photo.draft("RGB", (_WIDTH, _WIDTH))
+            photo.load()  # a PNG may carry its orientation behind the pixels
+            return rgb(upright(photo))
     except FileNotFoundError as error:
         raise _NotShown("not there any more") from error
     except _NotShown:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
         raise _NotShown("cannot be read any more") from error
-
-
-def _rgb(photo: Image.Image) -> Image.Image:
-    """A photograph of any mode as RGB: scans of more than 8 bits by their brightest pixel, transparent parts white."""
-    if photo.mode.startswith(("I", "F")):
-        grey = np.nan_to_num(np.asarray(photo, dtype=np.float32))
-        photo = Image.fromarray(np.clip(grey * (255 / max(float(grey.max()), 1e-6)), 0, 255).astype(np.uint8))
-    elif photo.has_transparency_data:
-        white = Image.new("RGBA", photo.size, "white")
-        photo = Image.alpha_composite(white, photo.convert("RGBA"))
-    return photo.convert("RGB")
 
 
 def _overlap(a: _Box, b: _Box) -> bool:

@@ -87,12 +87,7 @@ class Searcher:
 
         Raises CheckpointMismatch if another checkpoint described the collection.
         """
-        if collection.model.digest != predictor.digest:
-            raise CheckpointMismatch(
-                f"The collection {collection.path} was described by the checkpoint {collection.model.digest[:12]}, "
-                f"this one is {predictor.digest[:12]}: search it with the weights that it was built with, or build "
-                "another collection with these."
-            )
+        require_same_checkpoint(collection, predictor)
         self._collection = collection
         self._predictor = predictor
         self._shortlist_photos = shortlist_photos
@@ -204,6 +199,16 @@ class Searcher:
             )
             for rank, (photo, answer) in enumerate(zip(photos, answers), 1)
         ]
+
+
+def require_same_checkpoint(collection: "Collection", predictor: "Predictor") -> None:
+    """Raises CheckpointMismatch if another checkpoint described the collection."""
+    if collection.model.digest != predictor.digest:
+        raise CheckpointMismatch(
+            f"The collection {collection.path} was described by the checkpoint {collection.model.digest[:12]}, "
+            f"this one is {predictor.digest[:12]}: search it with the weights that it was built with, or build "
+            "another collection with these."
+        )
 
 
 def _cosines(vectors: np.ndarray, features: Features) -> RegionScores:

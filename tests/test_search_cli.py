@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,8 @@ from PIL import Image
 
 from db.collection import Collection
 from db.records import ModelIdentity, NewPhoto
+from fcln.checkpoint import Confidence, load_checkpoint, save_checkpoint
+from fcln.weights_file import checkpoint_digest
 from search.cli import main
 from search.searcher import Searcher
 
@@ -55,13 +58,26 @@ def place(tmp_path_factory, tiny_predictor, tiny_checkpoint):
         )
     identity = ModelIdentity(tiny_predictor.digest, tiny_predictor.embedding_size, tiny_predictor.code_size)
     other = ModelIdentity("f" * 64, tiny_predictor.embedding_size, tiny_predictor.code_size)
-    for name, model, contents in (("full", identity, made), ("empty", identity, []), ("other", other, made)):
+    # The same network, sure that every photograph shows everything, at even odds where, but for the similarity.
+    sure = folder / "sure.safetensors"
+    checkpoint = load_checkpoint(tiny_checkpoint)
+    numbers = Confidence(presence=(20.0, 0.0, 0.0), place=(0.0, 1.0, 0.0, 0.0), prevalence=0.5)
+    save_checkpoint(sure, replace(checkpoint, scoring=replace(checkpoint.scoring, confidence=numbers)))
+    known = replace(identity, digest=checkpoint_digest(sure))
+    collections = {"full": (identity, made), "empty": (identity, []), "other": (other, made), "sure": (known, made)}
+    for name, (model, contents) in collections.items():
         with Collection.open(folder / name, write=True, create=True, model=model) as collection:
             assert collection.add_root(photos) == 1
             collection.commit(new=contents)
     paths = [os.fsencode(photos) + b"/" + name for name in NAMES]
     return SimpleNamespace(
-        folder=folder, full=folder / "full", empty=folder / "empty", other=folder / "other", paths=paths
+        folder=folder,
+        full=folder / "full",
+        empty=folder / "empty",
+        other=folder / "other",
+        sure=folder / "sure",
+        sure_weights=sure,
+        paths=paths,
     )
 
 
@@ -80,9 +96,37 @@ def search(place, tiny_checkpoint, monkeypatch, capfdbinary):
     return run
 
 
+@pytest.fixture
+def detect(place, monkeypatch, capfdbinary):
+    """Run `search detect` in this process, with weights that are sure of much."""
+
+    def run(*arguments, weights=place.sure_weights):
+        options = ["--weights", str(weights), "--device", "cpu"]
+        monkeypatch.setattr(sys, "argv", ["search", "detect", *map(str, arguments), *options])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = capfdbinary.readouterr()
+        return SimpleNamespace(code=exit_.value.code, out=out, err=err.decode())
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with two JPEGs and a file that is none."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in (1, 2):
+        noise = np.random.default_rng(number).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((120, 80)).save(folder / f"{number}.jpg", quality=95)
+    (folder / "broken.jpg").write_bytes(b"no photograph")
+    return folder
+
+
 def command(*arguments, **options):
     """Run `python -m search` in a process of its own."""
-    return subprocess.run([sys.executable, "-m", "search", *map(str, arguments)], cwd=REPOSITORY, timeout=60, **options)
+    words = [sys.executable, "-m", "search", *map(str, arguments)]
+    return subprocess.run(words, cwd=REPOSITORY, timeout=180, **options)
 
 
 # -- answers
@@ -212,6 +256,149 @@ def test_a_picture_that_cannot_be_written_loses_no_hits(search, tmp_path):
     assert re.fullmatch(r"Error: The picture cannot be written to .*full.png: No space left on device\.\n", result.err)
 
 
+# -- detect
+
+
+def test_detect_in_a_photograph(detect, photos):
+    result = detect("head of a dog", photos / "1.jpg", "--json")
+    assert (result.code, result.err) == (0, "")
+    document = json.loads(result.out)
+    assert list(document) == ["query", "scoring", "threshold", "prior", "photographs", "unreadable", "hits"]
+    assert (document["query"], document["scoring"]) == (["head of a dog"], "confidence")
+    assert (document["threshold"], document["prior"], document["photographs"]) == (0.25, 0.5, 1)
+    (hit,) = document["hits"]
+    assert (hit["path"], hit["width"], hit["height"]) == (str(photos / "1.jpg"), 120, 80)
+    assert hit["score"] == hit["regions"][0]["score"]
+    for region in hit["regions"]:
+        assert list(region) == ["region_id", "box", "score", "phrase", "for"]
+        assert (region["region_id"], region["for"]) == (None, "head of a dog")
+        assert 0.25 <= region["score"] <= 0.74  # the logistic of a similarity, at most 1
+        x, y, width, height = region["box"]
+        assert 0 <= x < x + width <= 120
+        assert 0 <= y < y + height <= 80
+    assert [r["score"] for r in hit["regions"]] == sorted((r["score"] for r in hit["regions"]), reverse=True)
+
+
+def test_detect_in_a_folder_skips_and_names_what_cannot_be_read(detect, photos):
+    result = detect("a dog", photos, "--json")
+    assert result.code == 0
+    assert result.err == f"Skipped {photos}/broken.jpg: it is not a photograph\n"
+    document = json.loads(result.out)
+    assert sorted(hit["path"] for hit in document["hits"]) == [str(photos / "1.jpg"), str(photos / "2.jpg")]
+    assert document["unreadable"] == [{"path": str(photos / "broken.jpg"), "reason": "it is not a photograph"}]
+    assert sorted(os.listdir(photos)) == ["1.jpg", "2.jpg", "broken.jpg"]
+
+
+def test_detect_takes_phrases_and_photographs_apart(detect, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    (photos / "dog").mkdir()  # the first argument is a phrase whatever is there
+    result = detect("dog", "red lamp", "1.jpg", "a couch", "--json", "--threshold", "0")
+    document = json.loads(result.out)
+    assert document["query"] == ["dog", "red lamp", "a couch"]
+    assert [hit["path"] for hit in document["hits"]] == [str(photos / "1.jpg")]
+    regions = document["hits"][0]["regions"]
+    assert list(dict.fromkeys(region["for"] for region in regions)) == ["dog", "red lamp", "a couch"]
+
+
+def test_detect_over_a_collection(detect, place):
+    result = detect("a dog", "--collection", place.sure, "--json", "-k", 2)
+    assert (result.code, result.err) == (0, "")
+    document = json.loads(result.out)
+    assert (document["threshold"], document["prior"], document["photographs"]) == (0.1, 0.5, 3)
+    assert [hit["rank"] for hit in document["hits"]] == [1, 2]
+    boxes = [region["box"] for hit in document["hits"] for region in hit["regions"]]
+    assert all(box in [[0, 0, 120, 80], [10, 10, 50, 40], [5, 5, 25, 25], [50, 20, 70, 60]] for box in boxes)
+    assert all(region["region_id"] for hit in document["hits"] for region in hit["regions"])
+    everywhere = json.loads(detect("a dog", "--collection", place.sure, "--json", "--threshold", "0").out)
+    assert len(everywhere["hits"]) == 3
+    rare = json.loads(detect("a dog", "--collection", place.sure, "--json", "--prior", "1e-12").out)
+    assert (rare["prior"], rare["hits"]) == (1e-12, [])
+
+
+def test_detect_piped_prints_paths_and_a_table_on_request(detect, photos):
+    assert detect("a dog", photos / "1.jpg").out == os.fsencode(photos / "1.jpg") + b"\n"
+    table = detect("a dog", photos / "1.jpg", "--table").out.decode()
+    assert '"a dog": 1 photograph, confidence at least 0.25\n' in table
+
+
+def test_detect_finds_nothing(detect, photos, place):
+    result = detect("a dog", photos / "1.jpg", "--threshold", "1")
+    assert (result.code, result.out) == (1, b"")
+    assert result.err == "Nothing found in 1 photograph with a confidence at least 1.\n"
+    result = detect("a dog", "--collection", place.sure, "--threshold", "1")
+    assert (result.code, result.err) == (1, f"Nothing found in {place.sure} with a confidence at least 1.\n")
+
+
+def test_detect_draws_a_sheet_or_a_folder(detect, photos, tmp_path):
+    result = detect("a dog", photos, "--draw", tmp_path / "sheet.png")
+    assert result.err.endswith(f"Drew the best 2 of 2: {tmp_path}/sheet.png\n")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        pixels = np.asarray(sheet.convert("RGB"))
+    assert (pixels == (213, 94, 0)).all(axis=2).sum() > 300  # the first phrase's colour
+    result = detect("a dog", photos, "--draw", tmp_path / "drawn")
+    assert result.err.endswith(f"Drew the best 2 of 2: {tmp_path}/drawn\n")
+    assert sorted(os.listdir(tmp_path / "drawn")) == ["1.png", "2.png"]
+
+
+def test_drawings_never_overwrite_photographs(detect, photos):
+    (photos / "1.jpg").rename(photos / "1.png")  # Pillow looks at what is in it
+    before = (photos / "1.png").read_bytes()
+    result = detect("a dog", photos / "1.png", "--draw", photos / "1.png")
+    assert (result.code, result.err) == (2, f"Error: The picture would overwrite the photograph {photos}/1.png.\n")
+    assert detect("a dog", photos / "1.png", "--draw", photos).code == 0
+    assert (photos / "1.png").read_bytes() == before
+    assert (photos / "1-2.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "Missing argument 'PHRASE...'"),
+        (["1.jpg"], r"^Error: 1.jpg is the name of a photograph: what to look for comes first"),
+        (["?", "1.jpg"], 'There is no word in "?"'),
+        (["zorblax qwertyuiop", "1.jpg"], r"The model knows none of these words: zorblax, qwertyuiop\.$"),
+        (["dog", "gone.jpg"], r"(?s)^Skipped .*/gone.jpg: there is no such file.Error: The photograph could not"),
+        (["dog", "gone/"], r"(?s)^Skipped .*/gone: there is no such file.Error: The photograph could not be read"),
+        (["dog", "broken.jpg", "gone.jpg"], r"(?s)^Skipped .*\nSkipped .*\nError: No photograph could be read\.$"),
+        (["dog", "empty"], r"^Error: There is no photograph in empty\.$"),
+        (["dog", "1.jpg", "--collection", "c"], r"^Error: Name photographs or a collection, not both\.$"),
+        (["dog", "1.jpg", "--threshold", "1.5"], "1.5 is not in the range 0<=x<=1"),
+        (["dog", "1.jpg", "--threshold", "half"], "'half' is not a valid float"),
+        (["dog", "1.jpg", "--prior", "0"], "0.0 is not in the range 0<x<1"),
+        (["dog", "1.jpg", "-k", "0"], "0 is not in the range x>=1"),
+        (["dog", "1.jpg", "--draw", "none/a.png"], "there is no folder none"),
+        (["dog", "1.jpg", "--draw", "2.jpg"], "The folder 2.jpg cannot be made: File exists"),
+        (["dog", "--collection", "none"], "no collection in"),
+    ],
+)
+def test_what_detect_refuses(detect, photos, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(photos)
+    (photos / "empty").mkdir()
+    result = detect(*arguments)
+    assert (result.code, result.out) == (2, b"")
+    assert re.search(sentence, result.err.strip())
+    assert len(re.findall("^Error: ", result.err, flags=re.MULTILINE)) == 1
+    assert "Traceback" not in result.err
+
+
+def test_detect_refuses_weights_and_collections_it_does_not_fit(detect, photos, place, tiny_checkpoint):
+    result = detect("a dog", photos / "1.jpg", weights=tiny_checkpoint)
+    assert result.code == 2
+    assert re.search(r"^Error: These weights hold no confidence, .*scripts\.choose_confidence", result.err)
+    result = detect("a dog", "--collection", place.full)
+    assert result.code == 2
+    assert "was described by the checkpoint" in result.err
+
+
+def test_detect_in_a_process_of_its_own(photos, place):
+    run = command(
+        "detect", "head of a dog", photos, "--json", "--weights", place.sure_weights, capture_output=True, text=True
+    )  # fmt: skip
+    assert run.returncode == 0
+    assert run.stderr == f"Skipped {photos}/broken.jpg: it is not a photograph\n"
+    assert len(json.loads(run.stdout)["hits"]) == 2
+
+
 # -- bad input: one clear sentence each
 
 
@@ -291,7 +478,7 @@ def test_an_interrupt(search, monkeypatch):
 
 
 def test_help_loads_neither_torch_nor_faiss_nor_sqlalchemy():
-    for arguments in (["--help"], ["query", "--help"], ["--version"]):
+    for arguments in (["--help"], ["query", "--help"], ["detect", "--help"], ["--version"]):
         script = (
             "import sys; from search.cli import main; sys.argv[0] = 'search'\n"
             "try: main()\n"
