@@ -87,9 +87,9 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
                 measure("made up, one phrase", large, predictor, [q[:1] for q in four], scoring, sizes),
                 measure("made up, four phrases", large, predictor, four, scoring, sizes),
             ]
-    if plot:
-        draw(curves, plot)
     result = {"scoring": scoring, "default_size": default_size(scoring), "curves": curves}
+    if plot:
+        draw(result, plot)
     show(result, lambda: table(result), as_json=as_json)
 
 
@@ -191,23 +191,26 @@ def table(result: dict) -> str:
     return "\n".join(lines)
 
 
-def draw(curves: Sequence[dict], path: Path) -> None:
-    """Draw share of places over time, as a PNG; each point is marked with its size."""
+def draw(result: dict, path: Path) -> None:
+    """Draw the shares of places and the times over the sizes, as a PNG."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    for curve in curves:
-        points = curve["points"]
-        axes.plot([p["ms"] for p in points], [p["places"] for p in points], "o-", label=curve["name"])
-        for point in points:
-            axes.annotate(str(point["size"]), (point["ms"], point["places"]), fontsize=8, xytext=(3, -10),
-                          textcoords="offset points")  # fmt: skip
-    axes.axhline(0.98, color="grey", linestyle=":")
-    axes.set(xscale="log", xlabel="milliseconds of processor time", ylabel="first ten places as in the exact answer")
-    axes.legend()
+    unit = "photographs" if result["scoring"] == "embedding" else "pairs judged"
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    shares, times = figure.subplots(1, 2)
+    for curve in result["curves"]:
+        sizes = [point["size"] for point in curve["points"]]
+        shares.plot(sizes, [point["places"] for point in curve["points"]], "o-", label=curve["name"])
+        times.plot(sizes, [point["ms"] for point in curve["points"]], "o-")
+    shares.axhline(0.98, color="grey", linestyle=":")
+    shares.set_ylabel("first ten places as in the exact answer")
+    times.set(ylabel="milliseconds of processor time a query", yscale="log")
+    for axes in (shares, times):
+        axes.axvline(result["default_size"], color="grey", linestyle=":")
+        axes.set(xlabel=f"shortlist: {unit}", xscale="log")
+    shares.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, format="png")
+    figure.savefig(path, dpi=120, format="png")
 
 
 if __name__ == "__main__":

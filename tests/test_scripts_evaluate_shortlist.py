@@ -88,7 +88,8 @@ def test_the_table_and_the_picture_show_every_point(tmp_path: Path) -> None:
     points.append({"size": 200, "places": 0.98, "photographs": 0.99, "ms": 8.0})
     counts = {"photographs": 1000, "regions": 50000, "queries": 7, "exact_ms": 40.04}
     curves = [{"name": "one phrase", **counts, "points": points}]
-    lines = table({"scoring": "embedding", "default_size": 200, "curves": curves}).splitlines()
+    result = {"scoring": "embedding", "default_size": 200, "curves": curves}
+    lines = table(result).splitlines()
     assert lines[0] == "embedding scoring; the default is 200 photographs"
     assert lines[2] == "One phrase: 7 queries, 50000 regions of 1000 photographs"
     assert lines[4] == "| photographs | places | photographs | ms |"
@@ -98,7 +99,7 @@ def test_the_table_and_the_picture_show_every_point(tmp_path: Path) -> None:
         "| exact | 1.000 | 1.000 | 40.0 |",
     ]
     assert "pairs judged" in table({"scoring": "fused", "default_size": 240, "curves": curves})
-    draw(curves, tmp_path / "below" / "curve.png")
+    draw(result, tmp_path / "below" / "curve.png")
     assert (tmp_path / "below" / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
