@@ -1,5 +1,8 @@
 """The language model (paper 3.4): an LSTM over a region code that writes a phrase or scores a given one."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,13 +42,51 @@ class LanguageModel(nn.Module):
         return chosen.masked_fill(targets == PAD, 0.0)
 
     @torch.no_grad()
-    def log_likelihood(self, codes: Tensor, tokens: Tensor) -> Tensor:
+    def log_likelihood(
+        self, codes: Tensor, phrases: Sequence[Sequence[int]], *, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """log P(phrase | region) = sum over t = 1..T+1 of log p(w_t | w_<t, region), END included (paper, retrieval).
 
-        codes: (N, code). tokens: (T,) int64, one phrase. Returns (N,) float32. The image step's state is not shared
-        between phrases (a fork that did scored every phrase after the first wrongly; reference densecap 7.6).
+        codes: (N, code) float32. phrases: word ids of Q phrases. dtype: of the two large matrix products; bfloat16
+        takes a third of the time of float32 on a CPU that has it, and errs by hundredths. Returns (Q, N) float32.
+
+        What phrases begin with ("a man in ...") is computed once: the state after it is the same for all of them, and
+        each goes on from a copy of its own (a fork that went on from the previous phrase's end scored every phrase
+        after the first wrongly; reference densecap 7.6). The sum of `forward`, faster for many phrases.
         """
-        return self(codes, tokens[None].expand(len(codes), -1)).sum(1)
+        if len(phrases) == 1 and dtype == torch.float32:  # nothing to share: all words in one matrix product
+            tokens = torch.tensor(phrases, dtype=torch.int64, device=codes.device)
+            return self(codes, tokens.expand(len(codes), -1)).sum(1)[None]
+        scores = torch.empty(len(phrases), len(codes), device=codes.device)
+        weights = dict(self.lstm.named_parameters())
+        recurrent, output, bias = (
+            weight.to(dtype) for weight in (weights["weight_hh_l0"], self.output.weight, self.output.bias)
+        )
+        bias_in = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+        words = sorted({START, *(word for phrase in phrases for word in phrase)})
+        rows = self.words(torch.tensor(words, device=codes.device))
+        gates_of = dict(zip(words, F.linear(rows, weights["weight_ih_l0"], bias_in)))
+
+        def step(gates: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            hidden, cell = state
+            enter, keep, new, leave = (F.linear(hidden.to(dtype), recurrent) + gates).chunk(4, 1)
+            cell = keep.sigmoid() * cell + enter.sigmoid() * new.tanh()
+            return leave.sigmoid() * cell.tanh(), cell
+
+        def score(beginning: _Beginning, state: tuple[Tensor, Tensor], so_far: Tensor) -> None:
+            state = step(gates_of[beginning.word], state)
+            total = F.linear(state[0].to(dtype), output, bias).float().logsumexp(1)
+            next_words = torch.tensor([END, *beginning.longer], device=codes.device)
+            chosen = F.linear(state[0], self.output.weight[next_words], self.output.bias[next_words])
+            ended, *gone_on = (so_far - total + chosen.T).unbind()
+            scores[beginning.phrases] = ended
+            for longer, value in zip(beginning.longer.values(), gone_on, strict=True):
+                score(longer, state, value)
+
+        zeros = codes.new_zeros(len(codes), self.lstm.hidden_size)
+        image = F.linear(F.relu(self.image(codes)), weights["weight_ih_l0"], bias_in)
+        score(_beginnings(phrases), step(image, (zeros, zeros)), codes.new_zeros(len(codes)))
+        return scores
 
     @torch.no_grad()
     def generate(self, codes: Tensor, *, length: int) -> Tensor:
@@ -64,3 +105,22 @@ class LanguageModel(nn.Module):
                 break
             tokens[:, step] = torch.where(open_, word, PAD)
         return tokens
+
+
+@dataclass
+class _Beginning:
+    """What some phrases begin with, as a node of the tree of all beginnings."""
+
+    word: int  # its last word; START's is the root's
+    phrases: list[int] = field(default_factory=list)  # numbers of those that end here
+    longer: dict[int, "_Beginning"] = field(default_factory=dict)  # by next word
+
+
+def _beginnings(phrases: Sequence[Sequence[int]]) -> _Beginning:
+    root = _Beginning(START)
+    for number, phrase in enumerate(phrases):
+        beginning = root
+        for word in phrase:
+            beginning = beginning.longer.setdefault(word, _Beginning(word))
+        beginning.phrases.append(number)
+    return root

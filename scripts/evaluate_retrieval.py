@@ -58,18 +58,32 @@ class Outcome:
     """How one query went."""
 
     rank: int  # of its photograph, from 1
-    ious: tuple[float, ...]  # of each phrase's grounding in that photograph, with the phrase's best box
+    ious: tuple[float, ...]  # of each phrase's grounding in that photograph, with the phrase's best box; none: no boxes
+
+
+_QUERY_OPTIONS = (
+    click.option("--draws", type=click.IntRange(1), default=10, show_default=True),
+    click.option(
+        "--queries", type=click.IntRange(1), default=100, show_default=True, help="Of a draw, fewer if too few."
+    ),
+    click.option(
+        "--min-words", type=click.IntRange(1), default=3, show_default=True, help="Shorter phrases are not asked."
+    ),
+    click.option("--seed", default=1, show_default=True, help="Of the draws."),
+)
+
+
+def query_options(command: Callable[..., None]) -> Callable[..., None]:
+    """How many queries of what are drawn."""
+    for option in reversed(_QUERY_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command(help=__doc__)
 @collection_options
 @scoring_options
-@click.option("--draws", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--queries", type=click.IntRange(1), default=100, show_default=True, help="Of a draw, fewer if too few.")
-@click.option(
-    "--min-words", type=click.IntRange(1), default=3, show_default=True, help="Shorter phrases are not asked."
-)
-@click.option("--seed", default=1, show_default=True, help="Of the draws.")
+@query_options
 def main(photos: Path, annotations: Path, weights: Path | None, device: str, collection: Path | None, max_regions: int,
          as_json: bool, scoring: str | None, exact: bool, draws: int, queries: int, min_words: int,
          seed: int) -> None:  # fmt: skip
@@ -78,10 +92,7 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
         predictor = Predictor.load(weights, device=device)
         with labelled_collection(photographs, predictor, max_regions=max_regions, kept_at=collection) as labelled:
             scoring = scoring or predictor.default_scoring
-            candidates = find_candidates(labelled.photos, min_words, lambda phrase: is_askable(phrase, predictor))
-            drawn = [draw_queries(candidates, queries, f"{seed}/{draw}") for draw in range(draws)]
-            if len(candidates) < queries:
-                click.echo(f"Only {len(candidates)} photographs have {PHRASES} phrases to ask for.", err=True)
+            drawn = draw_all(labelled.photos, predictor, draws=draws, queries=queries, min_words=min_words, seed=seed)
             searcher = Searcher(labelled.collection, predictor)
             judged_regions = None if exact else JUDGED_REGIONS
 
@@ -92,12 +103,23 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
 
             with tqdm(total=sum(map(len, drawn)), unit="query", desc="Asking", mininterval=5) as bar:
                 outcomes = []
-                for draw in drawn:
-                    outcomes.append([ask(query) for query in draw])
-                    bar.update(len(draw))
+                for asked in drawn:
+                    outcomes.append([ask(query) for query in asked])
+                    bar.update(len(asked))
             figures = summarize(outcomes)
             figures |= {"images": len(labelled.photos), "queries": len(drawn[0]), "scoring": scoring}
     show(figures, lambda: table(figures, draws), as_json=as_json)
+
+
+def draw_all(
+    photos: Sequence[LabelledPhoto], predictor: Predictor, *, draws: int, queries: int, min_words: int, seed: int
+) -> list[list[RetrievalQuery]]:
+    """The queries of each draw, of phrases that the search takes; says on stderr if they are fewer than wanted."""
+    candidates = find_candidates(photos, min_words, lambda phrase: is_askable(phrase, predictor))
+    drawn = [draw_queries(candidates, queries, f"{seed}/{number}") for number in range(draws)]
+    if len(candidates) < queries:
+        click.echo(f"Only {len(candidates)} photographs have {PHRASES} phrases to ask for.", err=True)
+    return drawn
 
 
 def is_askable(phrase: str, predictor: Predictor) -> bool:
@@ -149,9 +171,14 @@ def draw_queries(
     ]
 
 
-def judge(query: RetrievalQuery, ranking: Ranking, collection: Collection) -> Outcome:
-    """Where a ranking has the query's photograph, and how well its best regions ground the phrases."""
+def judge(query: RetrievalQuery, ranking: Ranking, collection: Collection | None) -> Outcome:
+    """Where a ranking has the query's photograph, and how well its best regions ground the phrases.
+
+    collection: whose regions they are; None if they are photographs, which ground nothing.
+    """
     (place,) = np.flatnonzero(ranking.photo_ids == query.photo_id)
+    if collection is None:
+        return Outcome(int(place) + 1, ())
     regions = collection.regions(ranking.best_region_ids[place].tolist())
     return Outcome(
         int(place) + 1,
@@ -162,7 +189,10 @@ def judge(query: RetrievalQuery, ranking: Ranking, collection: Collection) -> Ou
 
 
 def summarize(draws: Sequence[Sequence[Outcome]]) -> dict:
-    """Mean of each figure over the draws, and under "standard_error" its standard error (None for a single draw)."""
+    """Mean of each figure over the draws, and under "standard_error" its standard error (None for a single draw).
+
+    Outcomes without groundings have no figures of localization.
+    """
     by_draw = [_figures(draw) for draw in draws]
     names = by_draw[0].keys()
     errors = {name: standard_error([figures[name] for figures in by_draw]) for name in names}
@@ -175,12 +205,11 @@ def summarize(draws: Sequence[Sequence[Outcome]]) -> dict:
 def _figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
     ranks = [outcome.rank for outcome in outcomes]
     ious = [value for outcome in outcomes for value in outcome.ious]
-    return {
-        **{f"recall@{k}": recall_at(ranks, k) for k in (1, 5, 10)},
-        "median_rank": median_rank(ranks),
-        **{f"localization@{threshold}": localization_recall(ious, threshold) for threshold in (0.1, 0.3, 0.5)},
-        "median_iou": median_iou(ious),
-    }
+    figures = {f"recall@{k}": recall_at(ranks, k) for k in (1, 5, 10)} | {"median_rank": median_rank(ranks)}
+    if not ious:
+        return figures
+    located = {f"localization@{threshold}": localization_recall(ious, threshold) for threshold in (0.1, 0.3, 0.5)}
+    return figures | located | {"median_iou": median_iou(ious)}
 
 
 def table(figures: dict, draws: int) -> str:

@@ -45,12 +45,15 @@ def rank_photographs(regions: RegionScores, phrases: list[str]) -> Ranking:
 
     regions: at least one judged region for each photograph and phrase.
     """
-    best, rows = best_regions(regions)  # (Q, P)
-    photo_ids = regions.photo_ids[regions.starts()]
+    best, rows = best_regions(regions)
+    return rank_by_best(phrases, regions.photo_ids[regions.starts()], best, regions.region_ids[rows])
+
+
+def rank_by_best(phrases: list[str], photo_ids: np.ndarray, best: np.ndarray, region_ids: np.ndarray) -> Ranking:
+    """Rank photographs whose best regions are known: photo_ids (P,) int64; best (Q, P) scores, region_ids (Q, P)."""
     scores = np.round(best.mean(axis=0), _DIGITS)
     order = np.lexsort((photo_ids, -scores))
-    best_ids = regions.region_ids[rows].T
-    return Ranking(phrases, photo_ids[order], scores[order], best_ids[order])
+    return Ranking(phrases, photo_ids[order], scores[order], region_ids.T[order])
 
 
 def best_regions(regions: RegionScores) -> tuple[np.ndarray, np.ndarray]:

@@ -46,8 +46,8 @@ def next_words(language: LanguageModel, code: Tensor, words: list[int]) -> list[
 @torch.no_grad()
 @pytest.mark.parametrize("phrase", [[4], [4, 6, 5], [5, UNK, 4], [UNK]])
 def test_log_likelihood_is_the_sum_over_words_and_end(language, codes, phrase):
-    found = language.log_likelihood(codes, torch.tensor(phrase))
-    for code, value in zip(codes, found.tolist(), strict=True):
+    (found,) = language.log_likelihood(codes, [phrase]).tolist()
+    for code, value in zip(codes, found, strict=True):
         expected = sum(math.log(next_words(language, code, phrase[:t])[w]) for t, w in enumerate([*phrase, END]))
         assert value == pytest.approx(expected, abs=1e-5)
 
@@ -69,14 +69,13 @@ def test_padding_and_company_do_not_matter(language, codes):
     alone = language(codes[:1], torch.tensor([[4, 5]])).sum(1)
     padded = language(codes, torch.tensor([[4, 5, PAD, PAD, PAD], [6, PAD, PAD, PAD, PAD], [4, 5, 6, 4, 5]])).sum(1)
     assert_close(padded[:1], alone)
-    assert_close(language.log_likelihood(codes, torch.tensor([4, 5, PAD]))[:1], alone)
 
 
 @torch.no_grad()
 def test_probabilities_of_all_short_phrases_stay_below_one(language, codes):
     def total(length: int) -> Tensor:
         phrases = [p for n in range(length + 1) for p in itertools.product(range(UNK, WORDS), repeat=n)]
-        return sum(language.log_likelihood(codes, torch.tensor(p, dtype=torch.int64)).exp() for p in phrases)
+        return language.log_likelihood(codes, phrases).exp().sum(0)
 
     up_to_one, up_to_three = total(1), total(3)
     assert (up_to_one > 0).all() and (up_to_one < up_to_three).all() and (up_to_three < 1).all()
@@ -87,8 +86,65 @@ def test_probabilities_of_all_short_phrases_stay_below_one(language, codes):
 
 @torch.no_grad()
 def test_the_code_is_heard(language, codes):
-    found = language.log_likelihood(codes, torch.tensor([4, 5]))
-    assert len(set(found.tolist())) == 3
+    (found,) = language.log_likelihood(codes, [[4, 5]]).tolist()
+    assert len(set(found)) == 3
+
+
+def one_by_one(language: LanguageModel, codes: Tensor, phrases: list[list[int]]) -> Tensor:
+    """(Q, N): each phrase alone, all its words in one pass."""
+    return torch.stack([language(codes, torch.tensor([phrase] * len(codes))).sum(1) for phrase in phrases])
+
+
+# One that others begin with, ones that part at the first and at the last word, one that comes twice, a long one.
+SHARED = [[4, 5], [4, 5, 6], [4, 5, 6, 6], [4, 6], [5], [4, 5, 6], [6, UNK, 4], [4], [4, 5, 5, 4, 6, 6, 5, 4, UNK, 5]]
+
+
+@torch.no_grad()
+def test_phrases_that_share_their_beginning_are_scored_as_if_alone():
+    language = talkative()
+    codes = torch.randn(30, 5, generator=torch.Generator().manual_seed(3)).abs() * 3
+    expected = one_by_one(language, codes, SHARED)
+    assert expected.std() > 1
+    assert_close(language.log_likelihood(codes, SHARED), expected, atol=1e-4, rtol=0)
+    order = torch.randperm(len(SHARED), generator=torch.Generator().manual_seed(4))
+    shuffled = language.log_likelihood(codes, [SHARED[n] for n in order])
+    assert_close(shuffled, expected[order], atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_a_shared_beginning_is_computed_once(language, codes):
+    steps = []
+    original = F.linear
+
+    def counted(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        steps.append(weight.shape == language.lstm.weight_hh_l0.shape)
+        return original(x, weight, bias)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(F, "linear", counted)
+        language.log_likelihood(codes, [[4, 5, 6], [4, 5, 4], [4, 5], [4, 5]])
+    assert sum(steps) == 6  # the image, START, "4", "4 5" and its two continuations
+
+
+@torch.no_grad()
+def test_bfloat16_errs_by_hundredths():
+    torch.manual_seed(5)
+    language = LanguageModel(code=32, word=48, hidden=64, vocabulary=500)
+    torch.nn.init.normal_(language.output.weight, std=0.5)
+    codes = torch.randn(50, 32, generator=torch.Generator().manual_seed(6)).abs()
+    phrases = [[7, 8, 9], [7, 8, 300, 4], [499]]
+    exact = language.log_likelihood(codes, phrases)
+    fast = language.log_likelihood(codes, phrases, dtype=torch.bfloat16)
+    assert fast.dtype == torch.float32
+    assert 0 < (fast - exact).abs().max() < 0.1
+
+
+@torch.no_grad()
+def test_no_phrases_and_no_codes(language, codes):
+    assert language.log_likelihood(codes, []).shape == (0, 3)
+    assert language.log_likelihood(codes[:0], [[4], [5]]).shape == (2, 0)
+    ends = [math.log(next_words(language, code, [])[END]) for code in codes]
+    assert_close(language.log_likelihood(codes, [[]]), torch.tensor([ends]), atol=1e-5, rtol=0)
 
 
 def greedy(language: LanguageModel, code: Tensor, length: int) -> list[int]:

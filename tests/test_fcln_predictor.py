@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import fcln.predictor
 from fcln.checkpoint import load_checkpoint
 from fcln.errors import QueryError
 from fcln.language import LanguageModel
@@ -192,16 +193,31 @@ def test_log_likelihood_is_the_language_models(tiny_predictor):
     codes = torch.from_numpy(regions.codes.astype(np.float32))
     # a=4 the=5 dog=6 couch=7 red=8; zebra is UNK=3
     for row, tokens in zip(found, ([4, 8, 6], [4, 8, 3]), strict=True):
-        expected = tiny_predictor._model.language.log_likelihood(codes, torch.tensor(tokens))
+        with torch.no_grad():
+            expected = tiny_predictor._model.language(codes, torch.tensor([tokens] * len(codes))).sum(1)
         np.testing.assert_allclose(row, expected.numpy(), rtol=1e-5)
     assert (found < 0).all()
+    fast = tiny_predictor.log_likelihood(["a red dog", "A red zebra!"], regions.codes, bfloat16=True)
+    np.testing.assert_allclose(fast, found, atol=0.1)
+    assert (fast != found).any()
 
 
 def test_log_likelihood_in_chunks(tiny_predictor, monkeypatch):
     codes = np.random.default_rng(0).random((11, tiny_predictor.code_size)).astype(np.float16)
     whole = tiny_predictor.log_likelihood(["a dog"], codes)
-    monkeypatch.setattr("fcln.predictor._CHUNK", 4)
+    monkeypatch.setitem(fcln.predictor._CHUNK, "cpu", 4)
     np.testing.assert_allclose(tiny_predictor.log_likelihood(["a dog"], codes), whole, rtol=1e-5)
+
+
+def test_codes_of_images_are_those_of_the_regions_that_are_all_of_them(tiny_predictor, monkeypatch):
+    sizes = [(96, 64), (50, 80), (96, 64), (192, 128), (20, 20)]
+    images = [photo(*size, seed) for seed, size in enumerate(sizes)]
+    whole = [tiny_predictor.describe_boxes(image, [[0, 0, *image.size]]).codes[0] for image in images]
+    monkeypatch.setattr(fcln.predictor, "_IMAGES", 2)  # of the three of one size
+    codes = tiny_predictor.image_codes(images)
+    assert codes.dtype == np.float16
+    np.testing.assert_allclose(codes, np.stack(whole), atol=0.01, rtol=0.02)  # bfloat16 sums differ with the batch
+    assert tiny_predictor.image_codes([]).shape == (0, tiny_predictor.code_size)
 
 
 def test_log_likelihood_of_nothing(tiny_predictor):

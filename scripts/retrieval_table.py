@@ -1,0 +1,308 @@
+"""The paper's retrieval table (Table 2): the network against the paper's baselines, the same queries for all.
+
+\b
+    python -m scripts.retrieval_table --photos ../shared/data/photos --annotations ../shared/data/val \\
+        --full-image runs/full-image/weights.safetensors --region runs/region/weights.safetensors
+
+Queries are drawn, judged and summarized as in scripts.evaluate_retrieval. The rows:
+
+\b
+Full Image RNN              whole photographs, by the network of `scripts.train --baseline full-image`; no boxes
+proposals + Full Image RNN  the same network reads crops of each photograph: the regions that FCLN finds there
+                            (the paper: EdgeBoxes)
+Region RNN                  the same crops, by the network of `scripts.train --baseline region`
+FCLN, likelihood            the paper's own: log P(phrase | region) of every region
+FCLN, embedding             cosine of phrase and region
+FCLN, fused                 both
+
+Every region is judged, as with `scripts.evaluate_retrieval --exact`. The baselines' networks see each crop by itself,
+which is most of the time where there are many; --regions takes fewer. Each phrase is scored once, however many queries
+ask it, and what phrases begin with once for all of them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from db.collection import Collection
+from db.records import Features
+from fcln.dataset import load_photographs
+from fcln.predictor import Predictor
+from indexer.photos import OpenedPhoto, Photograph
+from scripts.evaluate_retrieval import PHRASES, Outcome, RetrievalQuery, draw_all, judge, query_options, summarize
+from scripts.evaluation_collection import EvaluationError, labelled_collection
+from scripts.evaluation_command import collection_options, errors_as_sentences, show
+from search.likelihood import fuse
+from search.query import read_query
+from search.ranking import Ranking, RegionScores, best_regions, rank_by_best
+
+FULL_IMAGE, CROPS, REGION = "Full Image RNN", "proposals + Full Image RNN", "Region RNN"
+FCLN = ("FCLN, likelihood", "FCLN, embedding", "FCLN, fused")
+FIGURES = ("recall@1", "recall@5", "recall@10", "median_rank", "localization@0.1", "localization@0.3",
+           "localization@0.5", "median_iou")  # fmt: skip
+
+_WEIGHTS_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+# Regions scored, photographs decoded and cut at a time: bounds memory.
+_REGIONS = 2048
+_PHOTOS = 8
+
+_T = TypeVar("_T")
+
+# Regions -> what Q phrases score there, a matrix (Q, N) float32 for each row of the table.
+Score = Callable[[Features], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class BestRegions:
+    """The best region of P photographs for each of Q phrases, in one row's opinion."""
+
+    rows: dict[str, int]  # of the matrices, by phrase
+    photo_ids: np.ndarray  # (P,) int64
+    scores: np.ndarray  # (Q, P) float64, higher is better
+    region_ids: np.ndarray  # (Q, P) int64
+
+    def ranking(self, phrases: Sequence[str]) -> Ranking:
+        """The photographs ranked for some of the phrases together."""
+        rows = [self.rows[phrase] for phrase in phrases]
+        return rank_by_best(list(phrases), self.photo_ids, self.scores[rows], self.region_ids[rows])
+
+
+@click.command(help=__doc__)
+@collection_options
+@query_options
+@click.option("--full-image", type=_WEIGHTS_FILE, help="The Full Image RNN's weights; else its rows are left out.")
+@click.option("--region", type=_WEIGHTS_FILE, help="The Region RNN's weights; else its row is left out.")
+@click.option(
+    "--regions", type=click.IntRange(1), default=50, show_default=True,
+    help="Crops of a photograph that the baselines read: its best regions.",
+)  # fmt: skip
+@click.option(
+    "--bfloat16/--float32", default=True, show_default=True,
+    help="Of the language models' matrix products: a third of the time for hundredths of a log-likelihood.",
+)  # fmt: skip
+def main(photos: Path, annotations: Path, weights: Path | None, device: str, collection: Path | None, max_regions: int,
+         as_json: bool, draws: int, queries: int, min_words: int, seed: int, full_image: Path | None,
+         region: Path | None, regions: int, bfloat16: bool) -> None:  # fmt: skip
+    with errors_as_sentences():
+        photographs = load_photographs(photos, annotations)
+        predictor = Predictor.load(weights, device=device)
+        if predictor.config.image_rnn:
+            raise EvaluationError(f"{weights} is an Image RNN, which finds no regions: --weights is for the FCLN.")
+        full_image_rnn = load_image_rnn(full_image, "full-image", device) if full_image else None
+        region_rnn = load_image_rnn(region, "region", device) if region else None
+        with labelled_collection(photographs, predictor, max_regions=max_regions, kept_at=collection) as labelled:
+            drawn = draw_all(labelled.photos, predictor, draws=draws, queries=queries, min_words=min_words, seed=seed)
+            asked = [[as_read(query, predictor) for query in draw] for draw in drawn]
+            phrases = list(dict.fromkeys(phrase.text for draw in asked for query in draw for phrase in query.phrases))
+            rows: dict[str, dict] = {}
+
+            def measure(names: Sequence[str], features: Features, score: Score, boxes: Collection | None) -> None:
+                parts = tqdm(list(whole_photographs(features)), desc=f"Scoring {names[0]}", unit="part", mininterval=5)
+                for name, best in zip(names, find_best(phrases, parts, score), strict=True):
+                    rows[name] = summarize([[answer(query, best, boxes) for query in draw] for draw in asked])
+
+            described = labelled.collection.features()
+            if full_image_rnn:
+                whole = read_photographs(labelled.collection, full_image_rnn)
+                measure([FULL_IMAGE], whole, likelihood(full_image_rnn, phrases, bfloat16=bfloat16), None)
+            readers = {name: rnn for name, rnn in ((CROPS, full_image_rnn), (REGION, region_rnn)) if rnn}
+            crops = read_crops(labelled.collection, first_regions(described, regions), list(readers.values()))
+            for (name, rnn), seen in zip(readers.items(), crops, strict=True):
+                measure([name], seen, likelihood(rnn, phrases, bfloat16=bfloat16), labelled.collection)
+            measure(FCLN, described, fcln_scores(predictor, phrases, bfloat16=bfloat16), labelled.collection)
+    result = {
+        "rows": {name: as_json_row(figures) for name, figures in rows.items()},
+        "recall@1_against_full_image": ratio(rows),
+        "left_out": [*([] if full_image else [FULL_IMAGE, CROPS]), *([] if region else [REGION])],
+        "images": len(labelled.photos),
+        "draws": draws,
+        "queries": len(drawn[0]),
+        "phrases": len(phrases),
+        "max_regions": max_regions,
+        "crops": min(regions, max_regions),
+    }
+    show(result, lambda: table(result), as_json=as_json)
+
+
+def load_image_rnn(path: Path, kind: str, device: str) -> Predictor:
+    """A baseline's network. Raises EvaluationError if it is none, and what Predictor.load raises."""
+    predictor = Predictor.load(path, device=device)
+    if not predictor.config.image_rnn:
+        raise EvaluationError(f"{path} is no Image RNN: train one with `scripts.train --baseline {kind}`.")
+    return predictor
+
+
+def as_read(query: RetrievalQuery, predictor: Predictor) -> RetrievalQuery:
+    """The query with its phrases as the search reads them (slips corrected), for all rows alike."""
+    read = read_query([phrase.text for phrase in query.phrases], predictor).phrases
+    return replace(
+        query, phrases=tuple(replace(phrase, text=text) for phrase, text in zip(query.phrases, read, strict=True))
+    )
+
+
+def first_regions(features: Features, count: int) -> Features:
+    """At most `count` regions of each photograph: the best ones, since `describe` gives them best first."""
+    starts = _starts(features)
+    place = np.arange(len(features.photo_ids)) - np.repeat(starts, np.diff(starts, append=len(features.photo_ids)))
+    return _take(features, place < count)
+
+
+def read_photographs(collection: Collection, rnn: Predictor) -> Features:
+    """Every photograph as one region, whose id is the photograph's, with the code that an Image RNN makes of it."""
+    photos = collection.photos(collection.photo_ids().tolist())
+    codes = [
+        rnn.image_codes([decode(photo.path).image for photo in some])
+        for some in _batches(photos, desc="Reading photographs")
+    ]
+    ids = np.array([photo.photo_id for photo in photos])
+    return Features(ids, ids, np.concatenate(codes), np.zeros((len(ids), 0), np.float32))
+
+
+def read_crops(collection: Collection, regions: Features, rnns: Sequence[Predictor]) -> list[Features]:
+    """The regions with the codes that each Image RNN makes of them, cut out of their photographs."""
+    if not rnns:
+        return []
+    starts = _starts(regions)
+    photos = collection.photos(regions.photo_ids[starts].tolist())
+    boxes = np.array([region.box for region in collection.regions(regions.region_ids.tolist())], np.float32)
+    codes: list[list[np.ndarray]] = [[] for _ in rnns]
+    for some in _batches(list(zip(photos, np.split(boxes, starts[1:]), strict=True)), desc="Reading crops"):
+        crops = [crop for photo, its_boxes in some for crop in cut(decode(photo.path), its_boxes)]
+        for found, rnn in zip(codes, rnns, strict=True):
+            found.append(rnn.image_codes(crops))
+    return [replace(regions, codes=np.concatenate(found)) for found in codes]
+
+
+def decode(path: Path) -> Photograph:
+    """Raises PhotoError if it cannot be decoded any more."""
+    with open(path, "rb") as file:
+        return OpenedPhoto(file).decode()
+
+
+def cut(photo: Photograph, boxes: np.ndarray) -> list[Image.Image]:
+    """Boxes cut out, on whole pixels of the decoded image. boxes: (N, 4) x1 y1 x2 y2, pixels of the photograph."""
+    image = photo.image
+    inside = (boxes - np.array([*photo.origin, *photo.origin])) / photo.scale
+    crops = []
+    for left, top, right, bottom in np.rint(inside).astype(int).tolist():
+        left, top = min(left, image.width - 1), min(top, image.height - 1)
+        crops.append(image.crop((left, top, max(right, left + 1), max(bottom, top + 1))))
+    return crops
+
+
+def likelihood(rnn: Predictor, phrases: Sequence[str], *, bfloat16: bool) -> Score:
+    """A baseline's score of regions."""
+    return lambda regions: [rnn.log_likelihood(phrases, regions.codes, bfloat16=bfloat16)]
+
+
+def fcln_scores(predictor: Predictor, phrases: Sequence[str], *, bfloat16: bool) -> Score:
+    """The scores of the rows FCLN."""
+    vectors = predictor.encode_phrases(phrases)
+    tokens = [predictor.token_count(phrase) for phrase in phrases]
+
+    def score(regions: Features) -> list[np.ndarray]:
+        cosines = vectors @ regions.embeddings.T
+        likelihoods = predictor.log_likelihood(phrases, regions.codes, bfloat16=bfloat16)
+        return [likelihoods, cosines, fuse(cosines, likelihoods, tokens, predictor.fused_weight)]
+
+    return score
+
+
+def whole_photographs(features: Features) -> Iterator[Features]:
+    """Parts of some 2,000 regions, each the regions of whole photographs."""
+    stops = [*_starts(features)[1:].tolist(), len(features.photo_ids)]
+    begin = 0
+    for stop in stops:
+        if stop - begin >= _REGIONS or stop == stops[-1]:
+            yield _take(features, slice(begin, stop))
+            begin = stop
+
+
+def find_best(phrases: Sequence[str], parts: Iterable[Features], score: Score) -> list[BestRegions]:
+    """The best region of each photograph for each phrase, for each matrix of `score`; parts: of whole photographs."""
+    found = [[_best(part, scores) for scores in score(part)] for part in parts]
+    rows = {phrase: row for row, phrase in enumerate(phrases)}
+    return [
+        BestRegions(rows, *(np.concatenate(arrays, axis=-1) for arrays in zip(*by_part, strict=True)))
+        for by_part in zip(*found, strict=True)
+    ]
+
+
+def _best(part: Features, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    regions = RegionScores(part.region_ids, part.photo_ids, scores)
+    best, rows = best_regions(regions)
+    return part.photo_ids[regions.starts()], best, part.region_ids[rows]
+
+
+def answer(query: RetrievalQuery, best: BestRegions, boxes: Collection | None) -> Outcome:
+    """How a query goes. boxes: the collection that the regions are of, None if they are photographs."""
+    return judge(query, best.ranking([phrase.text for phrase in query.phrases]), boxes)
+
+
+def _starts(features: Features) -> np.ndarray:
+    """(P,) int64: the first row of each photograph."""
+    return np.flatnonzero(np.diff(features.photo_ids, prepend=-1))
+
+
+def _take(features: Features, rows: slice | np.ndarray) -> Features:
+    return Features(
+        features.region_ids[rows], features.photo_ids[rows], features.codes[rows], features.embeddings[rows]
+    )
+
+
+def _batches(photos: Sequence[_T], *, desc: str) -> Iterator[Sequence[_T]]:
+    with tqdm(total=len(photos), desc=desc, unit="photo", mininterval=5) as bar:
+        for start in range(0, len(photos), _PHOTOS):
+            yield photos[start : start + _PHOTOS]
+            bar.update(len(photos[start : start + _PHOTOS]))
+
+
+def ratio(rows: Mapping[str, dict]) -> float | None:
+    """recall@1 of the best FCLN row to the Full Image RNN's; None without that, or if it is 0."""
+    if not rows.get(FULL_IMAGE, {}).get("recall@1"):
+        return None
+    return max(rows[name]["recall@1"] for name in FCLN) / rows[FULL_IMAGE]["recall@1"]
+
+
+def as_json_row(figures: dict) -> dict:
+    """A row's figures: None for those that it does not have."""
+    errors = {name: figures["standard_error"].get(name) for name in FIGURES}
+    return {**{name: figures.get(name) for name in FIGURES}, "standard_error": errors}
+
+
+def table(result: dict) -> str:
+    """The table, Markdown."""
+    lines = [
+        f"Retrieval (paper, Table 2) among {result['images']} photographs, {result['queries']} queries of {PHRASES} "
+        f"phrases a draw, {result['draws']} draws, ± standard error over draws; at most {result['max_regions']}",
+        f"regions a photograph, of which the baselines read {result['crops']} as crops.",
+        "",
+        "| model | recall@1 | @5 | @10 | median rank | localization@0.1 | @0.3 | @0.5 | median IoU |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in result["rows"].items():
+        cells = [_cell(row[figure], row["standard_error"][figure], figure == "median_rank") for figure in FIGURES]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    if result["left_out"]:
+        lines += ["", f"Left out, for want of their weights: {', '.join(result['left_out'])}."]
+    if result["recall@1_against_full_image"] is not None:
+        against = result["recall@1_against_full_image"]
+        lines += ["", f"recall@1 of the best FCLN row is {against:.2f} times the Full Image RNN's."]
+    return "\n".join(lines)
+
+
+def _cell(value: float | None, error: float | None, is_rank: bool) -> str:
+    if value is None:
+        return "–"
+    digits = 1 if is_rank else 3
+    return f"{value:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+
+
+if __name__ == "__main__":
+    main()
