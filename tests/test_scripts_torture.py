@@ -212,7 +212,7 @@ def flipped_byte(path: Path) -> None:
         (invented, "'invented.png' is too much"),
         (other_vector_in_faiss, "differs in in_index"),
         (no_faiss, "FAISS files are behind by "),
-        (flipped_byte, "1 segments are damaged"),
+        (flipped_byte, "is damaged .its content does not match"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
