@@ -372,7 +372,7 @@ class Collection(Contents):
         self._require_writer()
         try:
             with self._store.session() as session:
-                changes.remove(session, findings.rootless)
+                changes.remove(session, findings.lost)
                 changes.remove_regions(session, findings.strays)
                 for reason in sorted(set(findings.damaged.values())):
                     photo_ids = [photo_id for photo_id, why in findings.damaged.items() if why == reason]

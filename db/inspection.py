@@ -48,7 +48,7 @@ class Findings:
     # What there is to repair.
     damaged: dict[int, str] = field(default_factory=dict)  # photographs to describe again -> why
     strays: list[int] = field(default_factory=list)  # regions of no photograph
-    rootless: list[int] = field(default_factory=list)  # photographs of no root
+    lost: list[int] = field(default_factory=list)  # photographs of no root, or whose names are damaged
     index_unusable: bool = False
 
 
@@ -99,8 +99,15 @@ def _inspect_keys(connection: Connection, findings: Findings) -> None:
     for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
         orphans.setdefault((row.table, row.parent), []).append(row.rowid)
     findings.strays.extend(orphans.get(("region", "photo"), []))
-    findings.rootless.extend(orphans.get(("photo", "root"), []))
+    findings.lost.extend(orphans.get(("photo", "root"), []))
     findings.damaged.update(dict.fromkeys(orphans.get(("photo", "segment"), []), LOST_FEATURES))
+    nameless = "WHERE typeof(path) <> 'blob'"
+    if connection.exec_driver_sql(f"SELECT count(*) FROM root {nameless}").scalar():
+        raise CollectionDamaged("photos.db is damaged (the path of a folder is no BLOB)")
+    names_lost: list[int] = list(connection.exec_driver_sql(f"SELECT id FROM photo {nameless}").scalars())
+    if names_lost:
+        findings.lost.extend(names_lost)
+        findings.problems.append(Problem("rows", f"photos.db holds {_counted(names_lost, 'photo')} without a name."))
     for (table, parent), row_ids in orphans.items():
         findings.problems.append(Problem("rows", f"photos.db holds {_counted(row_ids, table)} without {parent}."))
 

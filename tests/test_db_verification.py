@@ -11,7 +11,7 @@ import pytest
 from db_photos import contents, create, live, photo
 
 from db.collection import Collection
-from db.errors import CollectionError, CollectionLocked, CollectionMissing
+from db.errors import CollectionDamaged, CollectionError, CollectionLocked, CollectionMissing
 from db.files import published
 from db.vectors import VectorIndex
 from db.verification import verify
@@ -227,6 +227,26 @@ def test_rows_of_nobody_are_removed(path, sound):
     report = verify(path)
     sentences = {problem.what for problem in report.problems}
     assert sentences == {"photos.db holds 1 photo without root.", "photos.db holds 1 region without photo."}
+    assert verify(path, repair=True).holds
+    assert comparable(path) == sound
+
+
+def test_a_file_name_that_is_damaged_costs_its_photograph(path, sound):
+    sql(path, "UPDATE photo SET path = CAST(path AS TEXT) WHERE region_count = 40")
+    with Collection.open(path) as reader:
+        for ask in (lambda: reader.known(1), lambda: reader.photos(reader.photo_ids())):
+            with pytest.raises(CollectionDamaged, match=r"A file name in photos\.db is damaged"):
+                ask()
+    assert {problem.what for problem in verify(path).problems} == {"photos.db holds 1 photo without a name."}
+    assert verify(path, repair=True).holds and verify(path).problems == []
+    with create(path) as writer:  # the next build finds a new file
+        writer.commit(new=[photo(1, "large.jpg", count=40)])
+    assert comparable(path) == sound
+
+
+def test_a_folder_whose_path_is_damaged_is_known_to_the_copy(path, sound):
+    sql(path, "UPDATE root SET path = 7")
+    assert kinds(verify(path)) == ["database"]
     assert verify(path, repair=True).holds
     assert comparable(path) == sound
 
