@@ -106,7 +106,7 @@ def read_photo(path: Path) -> DecodedPhoto:
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
     """A photograph whose header was read, no pixel yet. Raises whatever Pillow does."""
-    formats = _FORMATS
+    formats: tuple[str, ...] = _FORMATS
     with contextlib.suppress(ImportError):  # the extra `heic`
         from pillow_heif import register_heif_opener
 
