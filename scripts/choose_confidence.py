@@ -11,7 +11,7 @@ Each distinct phrase of a photograph is asked of it, and of one photograph drawn
 - A region is right if it overlaps (IoU >= 0.5) a box labelled with the phrase, or with a phrase that has all its words.
 - In its own photograph a region is wrong if it is not right and touches (IoU >= 0.1) some labelled box: people said
   what is there, and not this. A region that touches none is left out: labels are incomplete, and what nobody labelled
-  may still be another dog. (Of the 10,000 regions, a fifth; counting them as wrong changes little, see `strict`.)
+  may still be another dog. (About a quarter of them; `strict` in the report is the error if all of those were wrong.)
 - A photograph lacks the phrase if none of its phrases and captions has a thing of it, nor a word for the same things.
   The things are the last words of its noun phrases. Words for the same things are those that people used for the same
   boxes: a tenth of the boxes of either are enough ("man", "guy"). So "a brown dog" is never asked of a photograph of

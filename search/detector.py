@@ -65,7 +65,8 @@ class Detections(Answer):
         return f"confidence at least {self.threshold:g}"
 
     def label(self, region: HitRegion) -> str:
-        return f"{region.for_phrase} {region.score:.2f}"
+        # Of a single phrase, the heading tells.
+        return f"{region.for_phrase} {region.score:.2f}" if len(self.query) > 1 else f"{region.score:.2f}"
 
 
 @dataclass(frozen=True)

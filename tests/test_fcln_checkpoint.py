@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from small_world import tiny_config, vocabulary, word_pieces
 
-from fcln.checkpoint import Checkpoint, Scoring, _checksum, load_checkpoint, new_model, save_checkpoint
+from fcln.checkpoint import Checkpoint, Confidence, Scoring, _checksum, load_checkpoint, new_model, save_checkpoint
 from fcln.errors import CheckpointError
 from fcln.noun_phrases import NounPhrases, WordUse
 from fcln.weights_file import pack_texts, read_texts
@@ -63,6 +63,33 @@ def test_round_trip(checkpoint, saved):
         assert torch.equal(new[name], tensor.half().float()), name  # float16 on the disk, float32 in memory
     assert not again.model.training
     assert {p.device.type for p in again.model.parameters()} == {"cpu"}
+
+
+def test_a_confidence_is_stored(checkpoint, tmp_path):
+    numbers = Confidence((-4.6, 11.25, 0.4), (-1.0, 1.2, 0.7, 0.55), 0.018)
+    path = tmp_path / "w.safetensors"
+    save_checkpoint(path, replace(checkpoint, scoring=Scoring("fused", 0.25, numbers)))
+    assert load_checkpoint(path).scoring == Scoring("fused", 0.25, numbers)
+
+
+def test_files_from_before_there_was_a_confidence_have_none(copy):
+    rewrite(copy, scoring=json.dumps({"default": "fused", "fused_weight": 0.25}))
+    assert load_checkpoint(copy).scoring == Scoring("fused", 0.25, None)
+
+
+@pytest.mark.parametrize(
+    "confidence",
+    [
+        {"presence": [1, 2, 3], "place": [1, 2, 3], "prevalence": 0.1},
+        {"presence": [1, 2, 3], "prevalence": 0.1},
+        {"presence": [1, 2, "many"], "place": [1, 2, 3, 4], "prevalence": 0.1},
+        [1, 2, 3],
+    ],
+)
+def test_a_malformed_confidence_is_refused(copy, confidence):
+    rewrite(copy, scoring=json.dumps({"default": "fused", "fused_weight": 0.25, "confidence": confidence}))
+    with pytest.raises(CheckpointError, match="does not fit this version"):
+        load_checkpoint(copy)
 
 
 def test_a_loaded_network_computes_what_the_saved_one_did(checkpoint, saved):

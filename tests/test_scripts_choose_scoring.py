@@ -1,13 +1,14 @@
 """Which scoring becomes the default, on figures written by hand; the program itself on a few drawn photographs."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from fcln.checkpoint import load_checkpoint
+from fcln.checkpoint import Confidence, load_checkpoint, save_checkpoint
 from scripts.choose_scoring import choose, main, score
 
 
@@ -42,13 +43,15 @@ def test_the_choice_is_stored_with_the_weights(tiny_checkpoint, tmp_path):
     (annotations / "image_data.json").write_text(json.dumps(data))
     (annotations / "region_descriptions.json").write_text(json.dumps(described))
     weights = tmp_path / "w.safetensors"
-    weights.write_bytes(tiny_checkpoint.read_bytes())
-    before = load_checkpoint(weights)
+    confidence = Confidence((1.0, 2.0, 3.0), (4.0, 5.0, 6.0, 7.0), 0.02)  # what else is stored stays
+    before = load_checkpoint(tiny_checkpoint)
+    save_checkpoint(weights, replace(before, scoring=replace(before.scoring, confidence=confidence)))
     result = CliRunner().invoke(
         main, [str(weights), "--photos", str(photos), "--annotations", str(annotations), "--queries", "3"]
     )
     assert result.exit_code == 0, result.output
     after = load_checkpoint(weights)
+    assert after.scoring.confidence == confidence
     assert f"fused weight {after.scoring.fused_weight:g}" in result.output
     for (name, a), b in zip(before.model.state_dict().items(), after.model.state_dict().values(), strict=True):
         assert a.equal(b), name

@@ -231,4 +231,6 @@ def test_forms_of_output(detector, tmp_path):
     document = detections_as_json(answer).decode()
     assert document.startswith('{"query": ["dog"], "scoring": "confidence", "threshold": 0.25, "prior": 0.5, ')
     assert '"region_id": null' in document
-    assert answer.label(answer.hits[0].regions[0]) == "dog 0.89"
+    assert answer.label(answer.hits[0].regions[0]) == "0.89"
+    several = detector.detect(["dog", "lamp"], [photo])
+    assert several.label(several.hits[0].regions[0]) == "dog 0.89"
