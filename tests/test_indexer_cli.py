@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from db.collection import Collection
+from db.errors import CollectionMissing
 from db.records import ModelIdentity
 from fcln.checkpoint import Scoring, load_checkpoint, save_checkpoint
 from fcln.weights_file import checkpoint_digest
@@ -313,6 +315,29 @@ def test_a_second_writer_waits(photos, place, tiny_checkpoint):
     assert stdout.startswith("1 new, 0 changed, 0 moved, 0 gone, 2 unchanged, ")
 
 
+def test_two_processes_that_add_different_folders_in_turn_lose_nothing(photos, place, tiny_checkpoint):
+    """The first two of them make the collection, and each of the later ones finds the other at work."""
+    options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu", "-q", "--wait"]
+    roots = [photos, photos.with_name("more photos")]
+    for seed in (10, 20):
+        for number, root in enumerate(roots):
+            noise(root / f"{seed}.png", seed + number)
+        commands = [[sys.executable, "-m", "indexer", "build", str(root), *map(str, options)] for root in roots]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        processes = [subprocess.Popen(command, cwd=PROJECT, text=True, **pipes) for command in commands]
+        for process in processes:
+            _, stderr = process.communicate(timeout=300)
+            assert process.returncode == 0 and all(line.startswith("Waiting: ") for line in stderr.splitlines()), stderr
+    with Collection.open(place) as collection:
+        known = {root.name: sorted(collection.known(root_id)) for root_id, root in collection.roots().items()}
+        assert known == {
+            "photos": ["0.png", "1.png", "10.png", "2.png", "20.png"],
+            "more photos": ["10.png", "20.png"],
+        }
+        assert collection.photo_count() == 7
+    assert invoke("verify", "--collection", place).exit_code == 0
+
+
 # -- looking after a collection
 
 
@@ -425,6 +450,43 @@ def test_redescribe(photos, place, tiny_checkpoint):
     result = invoke("build", "--redescribe", "--weights", other, *options)
     assert result.stdout.startswith("0 new, 0 changed, 0 moved, 0 gone, 3 unchanged, 0 failed")
     assert invoke("verify", "--deep", "--weights", other, *options).exit_code == 0
+
+
+def test_redescribe_killed_in_the_middle_is_searched_as_before_and_goes_on(photos, place, tiny_checkpoint):
+    for seed in range(3, 30):
+        noise(photos / f"{seed}.png", seed)
+    options = ["--device", "cpu", "--collection", place, "-q"]
+    other = place.with_name("other.safetensors")
+    save_checkpoint(other, replace(load_checkpoint(tiny_checkpoint), scoring=Scoring("likelihood")))
+    invoke("build", photos, "--weights", tiny_checkpoint, *options)
+    before = boxes(place)
+    command = ["build", "--redescribe", "--weights", other, *options, "--batch-size", 1, "--commit-seconds", 0]
+    process = subprocess.Popen([sys.executable, "-m", "indexer", *map(str, command)], cwd=PROJECT)
+    done = 0
+    while done < 3:  # of 30
+        assert process.poll() is None
+        if (place / "next" / "readers").exists():
+            with suppress(CollectionMissing), Collection.open(place / "next") as successor:
+                done = successor.photo_count()
+    process.kill()
+    process.wait()
+
+    with Collection.open(place) as collection:
+        assert collection.model.digest == checkpoint_digest(tiny_checkpoint)
+        ((found, _),) = collection.nearest(collection.features().embeddings[:1], 1000)
+        assert len(found) == collection.region_count()
+    after = boxes(place)
+    assert after.keys() == before.keys() and all((after[name] == before[name]).all() for name in before)
+    assert invoke("verify", "--collection", place).exit_code == 0
+    with Collection.open(place / "next") as successor:
+        done = successor.photo_count()
+    result = invoke(*command)
+    assert result.exit_code == 0, result.stderr
+    first, second, _ = result.stdout.splitlines()
+    assert first == f"The collection is of the checkpoint {checkpoint_digest(other)} now."
+    assert 3 <= done < 30 and second.startswith(f"{30 - done} new, 0 changed, 0 moved, 0 gone, {done} unchanged, ")
+    assert len(boxes(place)) == 30 and not (place / "next").exists()
+    assert invoke("verify", "--collection", place).exit_code == 0
 
 
 def test_redescribe_says_what_it_waits_for(photos, place, tiny_checkpoint):
