@@ -12,7 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 # A commit costs an fsync or three, and whatever is not committed is lost with the power.
 _COMMIT_SECONDS = 5.0
+# A file may take its time, a minute to decode or longer to read; what was described before does not wait for it.
+_IDLE_SECONDS = 1.0
 # Bounds what waits for a commit where a GPU describes hundreds of photographs a second.
 COMMIT_PHOTOS = 512
 
@@ -199,9 +201,9 @@ class _Build:
     def run(self, pool: ThreadPoolExecutor) -> None:
         self._progress.start(len(self._tasks))
         ahead = 2 * self._batch_size
-        unknown = self._unknown(_mapped(pool, _read, self._until_stopped(), ahead))
+        unknown = self._unknown(_mapped(pool, _read, self._until_stopped(), ahead, self._commit_if_due))
         window: list[tuple[_Content, Photograph]] = []
-        for content, outcome in _mapped(pool, self._decode, unknown, ahead):
+        for content, outcome in _mapped(pool, self._decode, unknown, ahead, self._commit_if_due):
             while isinstance(outcome, OSError) and self._twins[content.digest]:
                 self._skip(content.task, outcome)
                 content = self._twins[content.digest].pop()  # the same content, and perhaps readable
@@ -440,15 +442,29 @@ def _read(task: Task) -> _Content | OSError:
 
 
 def _mapped(
-    pool: ThreadPoolExecutor, function: Callable[[Item], Outcome], items: Iterable[Item], ahead: int
+    pool: ThreadPoolExecutor,
+    function: Callable[[Item], Outcome],
+    items: Iterable[Item],
+    ahead: int,
+    idle: Callable[[], None],
 ) -> Iterator[tuple[Item, Outcome]]:
-    """(item, function(item)) in order, computed by the pool at most `ahead` items before they are asked for."""
+    """(item, function(item)) in order, computed by the pool at most `ahead` items before they are asked for.
+
+    idle: called now and then while there is nothing to do but to wait.
+    """
     waiting: deque[tuple[Item, Future[Outcome]]] = deque()
     for item in items:
         waiting.append((item, pool.submit(function, item)))
         if len(waiting) > ahead:
             first, future = waiting.popleft()
-            yield first, future.result()
+            yield first, _awaited(future, idle)
     while waiting:
         first, future = waiting.popleft()
-        yield first, future.result()
+        yield first, _awaited(future, idle)
+
+
+def _awaited(future: Future[Outcome], idle: Callable[[], None]) -> Outcome:
+    while not future.done():
+        wait([future], timeout=_IDLE_SECONDS)
+        idle()
+    return future.result()

@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 import sys
+import time
 import zlib
 
 import numpy as np
@@ -619,6 +620,24 @@ def test_commits_are_made_after_some_seconds(shop):
     shop.predictor.before_batch = look
     shop.build(batch_size=2, commit_seconds=0)
     assert visible == [0, 2]
+
+
+def test_what_is_described_does_not_wait_for_a_file_that_takes_its_time(shop, monkeypatch):
+    for number in range(5):
+        shop.photo(f"{number}.png", (40 * number, 0, 0))
+    real, seen = Decoders.decode, []
+
+    def decode(self, path):
+        deadline = time.monotonic() + 60
+        while path.name == "4.png" and not seen and time.monotonic() < deadline:
+            time.sleep(0.05)
+            seen.extend(shop.contents())
+        return real(self, path)
+
+    monkeypatch.setattr(Decoders, "decode", decode)
+    monkeypatch.setattr(pipeline, "_IDLE_SECONDS", 0.05)
+    assert counts(shop.build(batch_size=1, commit_seconds=0.5)) == {"new": 5}
+    assert 0 < len(seen) < 5
 
 
 def test_the_number_of_photographs_in_memory_does_not_grow_with_the_folder(shop, monkeypatch):
