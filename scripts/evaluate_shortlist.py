@@ -159,7 +159,7 @@ def ask(searcher: Searcher, query: Sequence[str], scoring: str, *, exact: bool =
     started = time.process_time()
     answer = searcher.search(query, k=TOP, scoring=scoring, exact=exact)
     seconds = time.process_time() - started
-    return [hit.photo_id for hit in answer.hits], seconds
+    return [hit.photo_id for hit in answer.hits if hit.photo_id is not None], seconds
 
 
 def agreement(wanted: Sequence[Sequence[int]], found: Sequence[Sequence[int]]) -> dict[str, float]:

@@ -189,7 +189,8 @@ def broken_pairs(pairs: Iterable[WordPair], words: TrainingWords) -> dict[WordPa
 def top_photographs(searcher: Searcher, word: str, *, scoring: str | None = None, exact: bool = False) -> list[int]:
     """The ids of the photographs that a search for a word finds first; none if it refuses the word."""
     try:
-        return [hit.photo_id for hit in searcher.search([word], k=TOP, scoring=scoring, exact=exact).hits]
+        hits = searcher.search([word], k=TOP, scoring=scoring, exact=exact).hits
+        return [hit.photo_id for hit in hits if hit.photo_id is not None]
     except QueryError:
         return []
 
