@@ -222,14 +222,27 @@ class SegmentFolder:
         return file_fault(self.path / segment.name, segment.size, segment.sha256)
 
     def read_file(self, segment: SegmentFile) -> StoredRows:
-        """All that an unaltered segment holds."""
+        """All that an unaltered segment holds.
+
+        Raises:
+            CollectionDamaged: it is no segment, whatever its checksum says: HDF5 can hold more than numbers.
+        """
         import h5py
 
-        with h5py.File(self.path / segment.name) as file:
-            codes, embeddings = file["codes"], file["embeddings"]
-            return StoredRows(
-                file["region_ids"][:], codes[:], embeddings[:], codes.id.get_offset(), embeddings.id.get_offset()
-            )
+        try:
+            with h5py.File(self.path / segment.name) as file:
+                arrays = []
+                for name, dtype in (("region_ids", "<i8"), ("codes", "<f2"), ("embeddings", "<f2")):
+                    here = isinstance(file.get(name, getlink=True), h5py.HardLink)
+                    if not here or file[name].dtype != dtype or file[name].id.get_offset() is None:
+                        raise self._damage(segment)
+                    arrays.append(file[name])
+                region_ids, codes, embeddings = arrays
+                return StoredRows(
+                    region_ids[:], codes[:], embeddings[:], codes.id.get_offset(), embeddings.id.get_offset()
+                )
+        except (OSError, KeyError, RuntimeError, ValueError) as error:  # what h5py says of what is no HDF5
+            raise self._damage(segment) from error
 
     def absent(self, segments: Mapping[int, SegmentFile]) -> list[SegmentFile]:
         """The segments whose files are not there."""

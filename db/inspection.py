@@ -183,11 +183,16 @@ def _inspect_segments(folder: SegmentFolder, snapshot: Snapshot, findings: Findi
         extents = snapshot.extents.take(np.flatnonzero(snapshot.extents.segment_ids == segment.id))
         findings.rows_of_gone += segment.rows - extents.region_count
         path = folder.path / segment.name
-        if fault := folder.fault(segment):
+        stored = None
+        if not (fault := folder.fault(segment)):
+            try:
+                stored = folder.read_file(segment)
+            except CollectionDamaged:
+                fault = "is not what its row in photos.db says"
+        if stored is None:
             damaged = extents.photo_ids.tolist()
             what = f"{path}, the features of {_counted(damaged, 'photograph')}, {fault}."
         else:
-            stored = folder.read_file(segment)
             found = (len(stored.region_ids), stored.codes_offset, stored.embeddings_offset)
             placed = found == (segment.rows, segment.codes_offset, segment.embeddings_offset)
             damaged = []

@@ -1,11 +1,14 @@
 """A flipped byte, a missing file or a wrong row is found, said in a sentence, and made right where that can be."""
 
+import hashlib
 import json
 import os
+import pickle
 import re
 import sqlite3
 from contextlib import closing
 
+import h5py
 import numpy as np
 import pytest
 from db_photos import contents, create, live, photo
@@ -168,6 +171,55 @@ def test_a_row_that_names_the_wrong_place_is_noticed(path, sound):
     assert verify(path, repair=True).holds
     describe_again(path, ["large.jpg"])
     assert comparable(path) == sound
+
+
+class Poison:
+    """Unpickled, it leaves a mark."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return open, (str(self.mark), "w")
+
+
+@pytest.mark.parametrize("kind", ["opaque", "object in an attribute", "link to another file", "elsewhere", "no HDF5"])
+def test_a_poisoned_segment_is_no_segment_and_runs_nothing(path, sound, tmp_path, kind):
+    """By someone who saw to it that the checksums agree."""
+    mark, secret = tmp_path / "mark", tmp_path / "secret.h5"
+    pickled = np.void(pickle.dumps(Poison(mark)))
+    segment = next(file for file in (path / "features").iterdir() if file.stat().st_size > 3000)
+    with h5py.File(segment, "r") as file:
+        arrays = {name: file[name][:] for name in file}
+    with h5py.File(secret, "w") as file:
+        file["codes"] = arrays["codes"]
+    poisoned = path / "features" / "poisoned.h5"
+    with h5py.File(poisoned, "w") as file:
+        for name, array in arrays.items():
+            if name != "codes" or kind == "object in an attribute":
+                file[name] = array
+        if kind == "opaque":
+            file["codes"] = np.full(len(arrays["codes"]), pickled)
+        elif kind == "object in an attribute":
+            file["codes"].attrs["pickle"] = pickled
+        elif kind == "link to another file":
+            file["codes"] = h5py.ExternalLink(str(secret), "/codes")
+        else:
+            file.create_dataset("codes", arrays["codes"].shape, "<f2", external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
+    if kind == "no HDF5":
+        poisoned.write_bytes(pickle.dumps(Poison(mark)) * 100)
+    data = poisoned.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    poisoned.rename(segment.with_name(f"{segment.name[:9]}{digest[:8]}.h5"))
+    segment.unlink()
+    sql(path, f"UPDATE segment SET size = {len(data)}, sha256 = '{digest}' WHERE rows = 40")
+    report = verify(path)
+    assert kinds(report) == ["segment"]  # with the attribute, too: the arrays begin elsewhere
+    assert verify(path, repair=True).holds and not mark.exists()
+    describe_again(path, ["large.jpg"])
+    assert comparable(path) == sound and not mark.exists()
+    pickle.loads(pickled.tobytes()).close()
+    assert mark.exists()  # it would have
 
 
 # -- rows
