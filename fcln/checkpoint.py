@@ -28,7 +28,7 @@ class Confidence:
 
     presence: tuple[float, float, float]  # that the photograph shows it: constant, closest region, best placed region
     place: tuple[float, float, float, float]  # where: constant, similarity, objectness, share
-    prevalence: float  # share of any photographs that show what a phrase names, mean over phrases
+    prevalence: float  # share of a collection's photographs that show what a phrase names
 
 
 @dataclass(frozen=True)

@@ -195,14 +195,14 @@ def query(
     "--threshold",
     type=click.FloatRange(0, 1),
     metavar="P",
-    help="The least confidence of a box, 0 to 1. Default: 0.25; over a collection 0.1, the best come first anyway.",
+    help="The least confidence of a box, 0 to 1. Default: 0.25; over a collection 0.05, the best come first anyway.",
 )
 @click.option(
     "--prior",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="SHARE",
     help="The share of the photographs that you expect to show it. Default: 0.5; over a collection that of the "
-    "labelled photographs which the confidence was fitted on, about 0.02.",
+    "labelled photographs which the confidence was fitted on, about 0.005.",
 )
 @click.option(
     "-k",

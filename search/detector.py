@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 NAMED_PRIOR = 0.5
 
 # Confidence that a box needs to be shown. In photographs named, where precision and recall balance on the validation
-# photographs; over a collection the best come first, and few are sure: one photograph in fifty shows the thing.
+# photographs; over a collection the best come first, and few are sure: one photograph in two hundred shows the thing.
 NAMED_THRESHOLD = 0.25
-COLLECTION_THRESHOLD = 0.1
+COLLECTION_THRESHOLD = 0.05
 
 # As many as a build keeps of each photograph: the same photograph gives the same boxes.
 MAX_REGIONS = 50

@@ -21,6 +21,7 @@ from scripts.choose_confidence import (
     fit,
     fit_logistic,
     judge,
+    judge_collection,
     main,
     make_cases,
     match,
@@ -129,7 +130,7 @@ def test_prevalence():
     ]
     things = find_things(photos, nouns)
     # dog: 2 of 3, for one photograph mentions a dog without a label; cat and bird: 1 of 4.
-    assert prevalence(photos, things) == pytest.approx((2 / 3 + 1 / 4 + 1 / 4) / 3)
+    assert prevalence(photos, things) == pytest.approx((2 + 1 + 1) / (3 + 4 + 4))
 
 
 # -- the fit
@@ -179,6 +180,22 @@ def test_the_fit_finds_numbers_that_tell_the_truth():
     assert report["calibration_error"] < 0.02
     wrong = Confidence(presence=(3.0, 8.0, 0.3), place=truth.place, prevalence=0.02)
     assert judge(cases, wrong)["calibration_error"] > 0.05
+
+
+def test_every_photograph_is_asked_as_in_a_collection():
+    photos = [
+        described([["a dog"]], similarities=(1, 0, 0, 0)),
+        described([["a cat"]], similarities=(1, 1, 0, 0)),
+        described([["a cat"]], captions="dog", similarities=(1, 0, 0, 0)),
+    ]
+    # A region is certain if it is similar, else impossible, and the prior says that every other photograph has it.
+    numbers = Confidence(presence=(0.0, 0.0, 0.0), place=(-50.0, 100.0, 0.0, 0.0), prevalence=0.5)
+    # a dog: right on the first, wrong on the second twice (they overlap by just 0.4), the third neither has nor lacks
+    # it. a cat: wrong on the first, right and wrong on the second, right on the third.
+    rows = judge_collection(photos, find_things(photos, nouns), encode, numbers)
+    assert rows == [{"from": 0.5, "answers": 7, "confidence": 0.5, "right": round(3 / 7, 4)}]
+    rare = Confidence(numbers.presence, numbers.place, 0.05)
+    assert judge_collection(photos, find_things(photos, nouns), encode, rare) == []
 
 
 # -- the figures
@@ -249,7 +266,7 @@ def test_the_numbers_are_stored_with_the_weights(tiny_checkpoint, tmp_path, worl
     assert weights.read_bytes() == tiny_checkpoint.read_bytes()
     report = json.loads(dry.stdout)
     assert report["judged_on"]["photographs"] == 6
-    assert {"calibration_error", "average_precision", "reliability", "thresholds"} <= set(report)
+    assert {"calibration_error", "average_precision", "reliability", "collection", "thresholds"} <= set(report)
     result = run(*options, "--collection", tmp_path / "kept")
     assert result.exit_code == 0, result.output
     assert "average precision: " in result.stdout

@@ -304,7 +304,7 @@ def test_detect_over_a_collection(detect, place):
     result = detect("a dog", "--collection", place.sure, "--json", "-k", 2)
     assert (result.code, result.err) == (0, "")
     document = json.loads(result.out)
-    assert (document["threshold"], document["prior"], document["photographs"]) == (0.1, 0.5, 3)
+    assert (document["threshold"], document["prior"], document["photographs"]) == (0.05, 0.5, 3)
     assert [hit["rank"] for hit in document["hits"]] == [1, 2]
     boxes = [region["box"] for hit in document["hits"] for region in hit["regions"]]
     assert all(box in [[0, 0, 120, 80], [10, 10, 50, 40], [5, 5, 25, 25], [50, 20, 70, 60]] for box in boxes)
