@@ -7,7 +7,7 @@ from typing import Any
 
 from db.backup import COPY, is_sound, restore_database
 from db.collection import Collection
-from db.errors import CollectionDamaged, CollectionError
+from db.errors import CollectionDamaged, CollectionError, CollectionMissing
 from db.inspection import Findings, Problem
 from db.lock import WriterLock, alone
 from db.opening import DATABASE, LOCK, READERS
@@ -63,7 +63,10 @@ def verify(path: Path, *, repair: bool = False) -> VerificationReport:
     report = _verify(path, repair)
     successor = path / FOLDER
     if (successor / DATABASE).exists():
-        theirs = _verify(successor, repair)
+        try:
+            theirs = _verify(successor, repair)
+        except CollectionMissing:  # a writer was killed before its first commit, or it has just been adopted
+            return report
         if not (successor / DATABASE).exists():  # it has just been adopted
             return report
         if repair and not theirs.holds:

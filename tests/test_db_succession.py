@@ -10,6 +10,7 @@ from db_photos import MODEL, OTHER_MODEL, contents, create, live, photo
 from db.collection import Collection
 from db.errors import CheckpointMismatch, CollectionError, CollectionLocked
 from db.records import FailedFile, ModelIdentity, NewPath
+from db.store import Store
 from db.verification import verify
 
 LARGER_MODEL = ModelIdentity(digest="c" * 64, embedding_size=6, code_size=4)
@@ -234,6 +235,20 @@ def test_verify_looks_at_a_successor_too(path):
     (path / "next" / "photos.db").write_bytes(b"this was a database once" * 1000)
     (path / "next" / "photos.copy.db").unlink()
     assert verify(path, repair=True).holds and not (path / "next").exists()
+
+
+def test_verify_minds_no_successor_that_was_killed_before_its_first_commit(path):
+    (path / "next").mkdir()
+    store = Store(path / "next" / "photos.db", write=True)
+    with store.session() as session:
+        session.connection()
+    store.close()
+    assert (path / "next" / "photos.db").exists()
+    assert verify(path).problems == [] and verify(path).photographs > 0
+    assert verify(path, repair=True).holds
+    with Collection.open(path, write=True) as old, old.successor(OTHER_MODEL) as new:
+        assert new.photo_count() == 0
+    assert verify(path).problems == []
 
 
 def test_a_collection_does_not_succeed_itself_and_only_one_writer_makes_a_successor(path):
