@@ -3,32 +3,62 @@
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from fcln.errors import CheckpointError
 
 STRIDE = 16
+FINE_STRIDE = 8
 CHANNELS = {"vgg16": 512, "resnet50": 1024, "resnet18": 256}
+FINE_CHANNELS = {"resnet50": 512, "resnet18": 128}
 # torchvision's ImageNet statistics, for RGB in [0, 1]. (The released code feeds Caffe's BGR 0-255 less a mean.)
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-def make_backbone(name: str, *, caffe_strides: bool = True) -> tuple[nn.Module, int]:
-    """A backbone without trained weights and its number of channels.
+def make_backbone(name: str, *, caffe_strides: bool = True, fine: bool = False) -> nn.Module:
+    """A backbone without trained weights.
 
     name: "vgg16", "resnet50" or "resnet18". caffe_strides: where a ResNet-50 halves its maps in layer2 and layer3, by
     the first convolution of the first block (Caffe, Keras) or by the second (torchvision). Weights fit only one.
-    Takes (B, 3, H, W) normalised RGB, gives (B, channels, H/16, W/16).
+    fine: give a ResNet's maps at stride 8 as well (see split_features).
+    Takes (B, 3, H, W) normalised RGB, gives (B, CHANNELS[name], H/16, W/16); with fine, after these channels, 4 x
+    FINE_CHANNELS[name] more.
     """
     if name == "vgg16":
-        return _vgg16(), 512
-    if name == "resnet50":
-        return _fold(_raw_resnet(name).eval(), caffe_strides=caffe_strides), 1024
-    if name == "resnet18":
-        return _fold(_raw_resnet(name).eval(), caffe_strides=False), 256
+        if fine:
+            raise ValueError("fine features are a ResNet's")
+        return _vgg16()
+    if name in ("resnet50", "resnet18"):
+        resnet = _raw_resnet(name).eval()
+        return _fold(resnet, caffe_strides=caffe_strides and name == "resnet50", fine=fine)
     raise ValueError(f"unknown backbone {name!r}: vgg16, resnet50 or resnet18")
+
+
+class _FineResNet(nn.Sequential):
+    """stem, layer1, layer2, layer3; layer2's maps ride along, each 2 x 2 of their cells folded into channels.
+
+    So features stay one tensor, to be cached, cut and mirrored (Batch, FeatureCache) as those of one stride are.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        stem, layer1, layer2, layer3 = self
+        fine = layer2(layer1(stem(images)))
+        return torch.cat([layer3(fine), F.pixel_unshuffle(fine, STRIDE // FINE_STRIDE)], dim=1)
+
+
+def split_features(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """What a backbone with fine features gives -> (B, C, H/16, W/16) and (B, C', H/8, W/8)."""
+    coarse = CHANNELS[name]
+    return features[:, :coarse], F.pixel_shuffle(features[:, coarse:], STRIDE // FINE_STRIDE)
+
+
+def mirror_features(features: Tensor, name: str) -> Tensor:
+    """Fine features (C, h, w) of a photograph's mirror image: exact but for the convolutions' own asymmetry."""
+    coarse, fine = split_features(features[None], name)
+    return torch.cat([coarse.flip(3), F.pixel_unshuffle(fine.flip(3), STRIDE // FINE_STRIDE)], dim=1)[0]
 
 
 def normalize(images: Tensor) -> Tensor:
@@ -38,11 +68,14 @@ def normalize(images: Tensor) -> Tensor:
     return (images.float() / 255 - mean) / std
 
 
-def freeze_first_layers(backbone: nn.Module, name: str) -> None:
-    """The paper never trains the first four convolutions of VGG-16. Every layer of a ResNet is trained."""
-    if name == "vgg16":
-        for parameter in backbone[:10].parameters():  # type: ignore[index]
-            parameter.requires_grad_(False)
+def freeze_first_layers(backbone: nn.Module, name: str, *, stages: int = 0) -> None:
+    """The paper never trains the first four convolutions of VGG-16.
+
+    stages: how many of a ResNet's four (stem, layer1, layer2, layer3) stay as they are.
+    """
+    frozen = backbone[:10] if name == "vgg16" else backbone[:stages]  # type: ignore[index]
+    for parameter in frozen.parameters():
+        parameter.requires_grad_(False)
 
 
 def load_imagenet(backbone: nn.Module, name: str, path: Path | None) -> None:
@@ -70,7 +103,7 @@ def load_imagenet(backbone: nn.Module, name: str, path: Path | None) -> None:
         raise CheckpointError(f"{path} does not fit {name}: it lacks {missing[0]} and {len(missing) - 1} others.")
     if name == "vgg16":
         return
-    folded = _fold(raw.eval(), caffe_strides=name == "resnet50" and strides_on_conv1(path))
+    folded = _fold(raw.eval(), caffe_strides=name == "resnet50" and strides_on_conv1(path), fine=False)
     if folded[2][0].conv1.stride != backbone[2][0].conv1.stride:  # type: ignore[index]
         raise CheckpointError(f"{path or name} has its strides elsewhere than this network (caffe_strides).")
     backbone.load_state_dict(folded.state_dict())
@@ -101,7 +134,7 @@ def _raw_resnet(name: str) -> nn.Module:
     return getattr(models, name)(weights=None)
 
 
-def _fold(resnet: nn.Module, *, caffe_strides: bool) -> nn.Sequential:
+def _fold(resnet: nn.Module, *, caffe_strides: bool, fine: bool) -> nn.Sequential:
     """conv1 to layer3 with every batch norm folded into its convolution.
 
     Batches of photographs are too small to estimate statistics anew, so the norms would be frozen anyway; folded, they
@@ -122,5 +155,6 @@ def _fold(resnet: nn.Module, *, caffe_strides: bool) -> nn.Sequential:
     if caffe_strides:
         for block in (resnet.layer2[0], resnet.layer3[0]):  # type: ignore[index]
             block.conv1.stride, block.conv2.stride = (2, 2), (1, 1)  # type: ignore[union-attr]
-    folded = nn.Sequential(stem, resnet.layer1, resnet.layer2, resnet.layer3)  # type: ignore[arg-type]
+    kind = _FineResNet if fine else nn.Sequential
+    folded = kind(stem, resnet.layer1, resnet.layer2, resnet.layer3)  # type: ignore[arg-type]
     return folded.requires_grad_(True)  # fuse_conv_bn_eval gives biases that are not trained

@@ -11,27 +11,36 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from fcln.backbone import STRIDE
+from fcln.backbone import STRIDE, mirror_features
 from fcln.boxes import fit
 from fcln.errors import DatasetError
 from fcln.feature_cache import FeatureCache
 from fcln.losses import Batch
 from fcln.model import FCLNConfig
 from fcln.phrases import WordPieces
+from fcln.teacher import TeacherVectors
 from fcln.vocabulary import Vocabulary, words_of
 
+# The whole of a photograph, as shares of its sides: left, top, right, bottom.
+_WHOLE = (0.0, 0.0, 1.0, 1.0)
 # Phrases of a photograph that a batch asks for, and how many of them make up its query of several phrases (paper: 4).
 _PHRASES = 7
 _GROUP = 4
+# Texts of the teacher's that a batch brings besides its photographs' phrases.
+_TEXTS = 256
+# Augmentation: half of the photographs are cut to a window of this share of their sides or more; a box stays if that
+# much of its area is inside; captions stay true of windows that are large enough; brightness, contrast and colour
+# change by at most this factor.
+_SMALLEST_WINDOW, _VISIBLE, _STILL_DESCRIBED, _TINT = 0.6, 0.6, 0.8, 0.3
 # A weak label whose box overlaps a labelled one by more says nothing new.
 _SAME_THING = 0.5
 
@@ -48,6 +57,7 @@ class Photograph:
     phrases: tuple[tuple[str, ...], ...]  # G tuples: the phrases of each box, repeats kept
     captions: tuple[str, ...]  # of the whole photograph, may be empty
     weak: tuple[bool, ...]  # G: the box comes from a detector, not from a person
+    window: tuple[float, float, float, float] = _WHOLE  # the part of the file that it is, as shares of the file's sides
 
 
 def load_photographs(photos: Path, annotations: Path, *, weak_labels: bool = False) -> list[Photograph]:
@@ -154,12 +164,29 @@ def _iou(a: Sequence[float], b: Sequence[float]) -> float:
     return w * h / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - w * h)
 
 
-def read_photo(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """One photograph as the network sees it: (height, width, 3) uint8 RGB. size: width, height (see boxes.fit)."""
+def read_photo(
+    path: Path,
+    size: tuple[int, int],
+    *,
+    window: tuple[float, float, float, float] = _WHOLE,
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> np.ndarray:
+    """One photograph as the network sees it: (height, width, 3) uint8 RGB.
+
+    size: width, height (see boxes.fit). window: the part to see, left, top, right, bottom as shares of its sides.
+    tint: factors of brightness, contrast and colour.
+    """
     try:
         with Image.open(path) as image:
             image.draft("RGB", (2 * size[0], 2 * size[1]))  # a JPEG far too large is decoded at a half, a quarter, ...
-            return np.array(image.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+            (left, top, right, bottom), (width, height) = window, image.size
+            box = (left * width, top * height, right * width, bottom * height)
+            seen = image.convert("RGB").resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+        for enhance, factor in zip(
+            (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), tint, strict=True
+        ):
+            seen = seen if factor == 1 else enhance(seen).enhance(factor)
+        return np.array(seen)
     except (OSError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{path} cannot be decoded ({error}).") from error
 
@@ -177,9 +204,15 @@ class BatchLoader:
         batch_size: int,
         seed: int,
         cache: FeatureCache | None = None,
+        teacher: TeacherVectors | None = None,
         flip: bool = True,
+        augment: bool = False,
     ):
-        """cache: use a frozen backbone's features of the photographs instead of their pixels."""
+        """cache: use a frozen backbone's features of the photographs instead of their pixels (then: no augmentation).
+
+        teacher: its vectors of phrases, and texts without photographs, go with every batch.
+        augment: half of the photographs are cut to a part of them, and all change in brightness, contrast and colour.
+        """
         self.photographs = photographs
         self.vocabulary = vocabulary
         self.pieces = pieces
@@ -187,7 +220,9 @@ class BatchLoader:
         self.batch_size = batch_size
         self.seed = seed
         self.cache = cache
+        self.teacher = teacher
         self.flip = flip
+        self.augment = augment
         self._sets = [{" ".join(words_of(p)) for ps in photo.phrases for p in ps} for photo in photographs]
 
     def __len__(self) -> int:
@@ -227,10 +262,12 @@ class BatchLoader:
         """The batch of these photographs; key fixes everything that is drawn by chance."""
         rng = random.Random("/".join(map(str, key)))
         flips = [self.flip and rng.random() < 0.5 for _ in indices]
+        windows = [self._window(self.photographs[index], rng) for index in indices]
         boxes, captions, texts, photo_of, boxes_of, group, sizes = [], [], [], [], [], [], []
-        for n, (index, flipped) in enumerate(zip(indices, flips, strict=True)):
+        for n, (index, flipped, window) in enumerate(zip(indices, flips, windows, strict=True)):
+            width, height = self._shape(self.photographs[index])
             photo = self.photographs[index]
-            width, height = self._shape(photo)
+            photo = photo if window == photo.window else cut(photo, window)
             sizes.append([width, height])
             scaled = torch.from_numpy(photo.boxes) * torch.tensor(
                 [width / photo.width, height / photo.height] * 2, dtype=torch.float32
@@ -253,10 +290,19 @@ class BatchLoader:
             plain = " ".join(words_of(text))
             for n, known in enumerate(sets):
                 also[q, n] = n != owner and (mirror(plain) if flips[n] else plain) in known
-        pictures, features = self._pixels_or_features(indices, flips)
+        if self.cache is not None:
+            maps = [torch.from_numpy(self.cache.read(self.photographs[i].image_id)) for i in indices]
+            maps = [self._mirrored(m) if flip else m for m, flip in zip(maps, flips, strict=True)]
+        else:
+            maps = [self._pixels(*which, rng) for which in zip(indices, flips, windows, strict=True)]
+        phrase_vectors = more = more_vectors = None
+        if self.teacher is not None:
+            phrase_vectors = torch.from_numpy(self.teacher.vectors(texts))
+            drawn = self.teacher.draw(_TEXTS, rng)
+            more, more_vectors = self.pieces.encode(drawn), torch.from_numpy(self.teacher.vectors(drawn))
         return Batch(
-            images=pictures,
-            features=features,
+            images=pad_stack(maps) if self.cache is None else None,
+            features=pad_stack(maps) if self.cache is not None else None,
             sizes=torch.tensor(sizes, dtype=torch.float32),
             boxes=boxes,
             captions=captions,
@@ -266,7 +312,38 @@ class BatchLoader:
             phrase_group=torch.tensor(group),
             also_true=also,
             names=[str(self.photographs[i].path) for i in indices],
+            phrase_vectors=phrase_vectors,
+            texts=more,
+            text_vectors=more_vectors,
         )
+
+    def _mirrored(self, features: Tensor) -> Tensor:
+        return mirror_features(features, self.config.backbone) if self.config.fine else features.flip(2)
+
+    def _window(self, photo: Photograph, rng: random.Random) -> tuple[float, float, float, float]:
+        """The part of a photograph that a batch sees: of its aspect, and with a labelled box in it, else the whole."""
+        if not self.augment or photo.window != _WHOLE:
+            return photo.window
+        side = rng.uniform(_SMALLEST_WINDOW, 1.0)
+        left, top = rng.uniform(0, 1 - side), rng.uniform(0, 1 - side)
+        window = (left, top, left + side, top + side)
+        if rng.random() < 0.5 or all(cut(photo, window).weak):
+            return _WHOLE
+        return window
+
+    def _pixels(
+        self, index: int, flipped: bool, window: tuple[float, float, float, float], rng: random.Random
+    ) -> Tensor:
+        photo = self.photographs[index]
+        tint = (1.0, 1.0, 1.0)
+        if self.augment:
+            tint = (
+                rng.uniform(1 - _TINT, 1 + _TINT),
+                rng.uniform(1 - _TINT, 1 + _TINT),
+                rng.uniform(1 - _TINT, 1 + _TINT),
+            )
+        pixels = torch.from_numpy(read_photo(photo.path, self._shape(photo), window=window, tint=tint))
+        return pixels.permute(2, 0, 1).flip(2) if flipped else pixels.permute(2, 0, 1)
 
     def _captions(self, photo: Photograph, rng: random.Random, flipped: bool) -> Tensor:
         """(G, T): ids of one phrase of each box, none (all PAD) where every phrase is too long (paper 4: over 10)."""
@@ -302,16 +379,27 @@ class BatchLoader:
             chosen.append((rng.choice(photo.captions), [], False))
         return chosen
 
-    def _pixels_or_features(self, indices: Sequence[int], flips: Sequence[bool]) -> tuple[Tensor | None, Tensor | None]:
-        photos = [self.photographs[i] for i in indices]
-        if self.cache is not None:
-            maps = [torch.from_numpy(self.cache.read(p.image_id)) for p in photos]
-        else:
-            maps = [torch.from_numpy(read_photo(p.path, self._shape(p))).permute(2, 0, 1) for p in photos]
-        # Features are mirrored as a picture is: exact but for the convolutions' own asymmetry.
-        maps = [m.flip(2) if flip else m for m, flip in zip(maps, flips, strict=True)]
-        stacked = pad_stack(maps)
-        return (None, stacked) if self.cache is not None else (stacked, None)
+
+def cut(photo: Photograph, window: tuple[float, float, float, float]) -> Photograph:
+    """A whole photograph's part: its labels in a window (see read_photo), from the window's corner; maybe no box."""
+    frame = np.array([photo.width, photo.height] * 2, np.float32)
+    left, top, right, bottom = np.array(window, np.float32) * frame
+    inside = np.clip(photo.boxes, [left, top, left, top], [right, bottom, right, bottom])
+    kept = _areas(inside) >= _VISIBLE * _areas(photo.boxes)
+    return replace(
+        photo,
+        width=round(float(right - left)),
+        height=round(float(bottom - top)),
+        boxes=(inside - [left, top, left, top])[kept].astype(np.float32),
+        phrases=tuple(phrases for phrases, keep in zip(photo.phrases, kept, strict=True) if keep),
+        weak=tuple(weak for weak, keep in zip(photo.weak, kept, strict=True) if keep),
+        captions=photo.captions if window[2] - window[0] >= _STILL_DESCRIBED else (),
+        window=window,
+    )
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def pad_stack(maps: Sequence[Tensor]) -> Tensor:

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fcln.boxes import find_offsets, iou
+from fcln.boxes import apply_offsets, find_offsets, iou
 from fcln.localization import inside, move_anchors, propose
-from fcln.model import FCLN, FCLNConfig
+from fcln.model import FCLN, FCLNConfig, whole_boxes
 from fcln.sampling import sample_boxes
 
 # Paper 3.5: the four of the localization layer and the recognition network 0.1 each, the captions 1.
@@ -22,6 +22,13 @@ PAPER_WEIGHTS = {
 DETECTION_LOSSES = ("proposal_score", "proposal_box", "final_score", "final_box")
 # The phrase encoder's, ours: see ContrastiveLoss.
 CONTRASTIVE_WEIGHTS = {"photographs": 1.0, "phrases": 1.0, "grounding": 1.0}
+# With a sentence-embedding teacher: see meaning_loss.
+TEACHER_WEIGHTS = {"meaning": 1.0}
+
+# How much of a phrase's target is shared out to photographs whose phrases mean nearly the same, by the teacher.
+_SHARED = 0.3
+# The teacher's similarities are divided by these before they are compared: nearly the same is 0.8 and more.
+_TEACHER_TEMPERATURE, _MEANING_TEMPERATURE = 0.1, 0.07
 
 # Offsets beyond this are those of degenerate boxes; the released code leaves them out too.
 _MAX_OFFSET = 10.0
@@ -44,6 +51,11 @@ class Batch:
     phrase_group: Tensor  # (Q,) bool, phrases that make up their photograph's query of several phrases
     also_true: Tensor  # (Q, B) bool, other photographs that are known to have the same phrase
     names: list[str]  # B photographs' names, for messages
+    # From a sentence-embedding teacher, if there is one: unit vectors (zeros: not known) of the batch's phrases, and
+    # more texts without photographs.
+    phrase_vectors: Tensor | None = None  # (Q, D)
+    texts: Tensor | None = None  # (M, T) int64 word pieces
+    text_vectors: Tensor | None = None  # (M, D)
 
     def only(self, photo: int) -> "Batch":
         """The batch of one of its photographs."""
@@ -60,6 +72,9 @@ class Batch:
             phrase_group=self.phrase_group[mine],
             also_true=self.also_true[mine, photo : photo + 1],
             names=[self.names[photo]],
+            phrase_vectors=None if self.phrase_vectors is None else self.phrase_vectors[mine],
+            texts=self.texts,
+            text_vectors=self.text_vectors,
         )
 
 
@@ -84,7 +99,9 @@ class ContrastiveLoss(nn.Module):
         logits = (best * scale).masked_fill(batch.also_true, -torch.inf)
         return {
             "photographs": self._query(best, batch, group_scale),
-            "phrases": F.cross_entropy(logits, batch.phrase_photo),
+            "phrases": -(_phrase_targets(batch) * F.log_softmax(logits, 1).masked_fill(batch.also_true, 0))
+            .sum(1)
+            .mean(),
             "grounding": self._grounding(similarity * scale, boxes, batch),
         }
 
@@ -119,16 +136,46 @@ class ContrastiveLoss(nn.Module):
         return torch.cat(terms).mean()
 
 
+def _phrase_targets(batch: Batch) -> Tensor:
+    """(Q, B) which photographs a phrase should find: its own, and to a part those with phrases of nearly its meaning.
+
+    Photographs lack labels: another one of the batch may well show "a black dog running" and be labelled "black dog".
+    """
+    own = F.one_hot(batch.phrase_photo, len(batch.sizes)).float()
+    if batch.phrase_vectors is None:
+        return own
+    alike = batch.phrase_vectors @ batch.phrase_vectors.T  # (Q, Q)
+    per_photo = torch.stack([alike[:, batch.phrase_photo == b].amax(1) for b in range(len(batch.sizes))], 1)  # (Q, B)
+    per_photo = torch.where(own > 0, 1.0, per_photo).masked_fill(batch.also_true, -torch.inf)
+    return (1 - _SHARED) * own + _SHARED * F.softmax(per_photo / _TEACHER_TEMPERATURE, 1)
+
+
+def meaning_loss(phrases: Tensor, vectors: Tensor) -> Tensor:
+    """How far phrases resemble others unlike the teacher has it: cross-entropy of two softmaxes over the other phrases.
+
+    phrases: (N, E) ours, unit length. vectors: (N, D) the teacher's; zeros: not known, left out.
+    """
+    known = vectors.abs().sum(1) > 0
+    phrases, vectors = phrases[known], vectors[known]
+    self_ = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    target = F.softmax((vectors @ vectors.T / _MEANING_TEMPERATURE).masked_fill(self_, -torch.inf), 1)
+    ours = (phrases @ phrases.T / _MEANING_TEMPERATURE).masked_fill(self_, -torch.inf)
+    return -(target * F.log_softmax(ours, 1).masked_fill(self_, 0)).sum(1).mean()
+
+
 def training_losses(
     model: FCLN, contrastive: ContrastiveLoss, batch: Batch, features: Tensor, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """All losses of a batch, unweighted, by the names of PAPER_WEIGHTS and CONTRASTIVE_WEIGHTS.
 
-    features: (B, C, h, w) of the backbone.
+    features: (B, C, h, w) of the backbone. Of an Image RNN (FCLNConfig.image_rnn) only the caption's.
     """
     config = model.config
-    neck = model.neck(features)
-    scores, offsets, anchors = model.localization(neck)
+    maps = model.maps(features)
+    if config.image_rnn:
+        codes = model.codes(maps, batch.sizes, whole_boxes(batch.sizes))
+        return {"caption": _caption_loss(model, list(codes), batch.captions)}
+    scores, offsets, anchors = model.localization(maps.neck)
     losses: dict[str, list[Tensor]] = {name: [] for name in PAPER_WEIGHTS}
     chosen, samples = [], []
     for photo, truth in enumerate(batch.boxes):
@@ -147,7 +194,7 @@ def training_losses(
             generator=generator,
         )
         positive = sample.indices[: sample.positives]
-        losses["proposal_score"].append(_objectness(scores[photo, sample.indices], sample.positives))
+        losses["proposal_score"].append(_objectness(scores[photo, sample.indices], scores.new_ones(sample.positives)))
         losses["proposal_box"].append(
             _box_loss(offsets[photo, positive], anchors[positive], truth[sample.matched], config.box_beta)
         )
@@ -170,28 +217,31 @@ def training_losses(
 
     # (B, rois + 1, 4): the captions' gradient reaches the offsets through them (paper 3.2)
     boxes = _scale_gradient(torch.stack(chosen), config.box_gradient)
-    codes = model.codes(neck, batch.sizes, boxes)
+    codes = model.codes(maps, batch.sizes, boxes)
     logits, refine = model.recognition.score_and_offset(codes)
     caption_codes, captions = [], []
     for photo, (sample, truth) in enumerate(zip(samples, batch.boxes, strict=True)):
         count = sample.positives
-        losses["final_score"].append(_objectness(logits[photo, : len(sample.indices)], count))
+        fit = logits.new_ones(count)
+        if config.score_overlap:
+            refined = apply_offsets(boxes[photo, :count], refine[photo, :count]).detach()
+            fit = iou(refined, truth[sample.matched]).diagonal()
+        losses["final_score"].append(_objectness(logits[photo, : len(sample.indices)], fit))
         losses["final_box"].append(
             _box_loss(refine[photo, :count], boxes[photo, :count], truth[sample.matched], config.box_beta)
         )
         caption_codes.append(codes[photo, :count])
         captions.append(batch.captions[photo][sample.matched])
-    width = max(c.shape[1] for c in captions)
-    tokens = torch.cat([F.pad(c, (0, width - c.shape[1])) for c in captions])
-    log_probability = model.language(torch.cat(caption_codes), tokens)
-    known = ((tokens != 0).any(1)).float()  # boxes without a phrase short enough train no caption
-    spoken = ((tokens != 0).sum(1) + 1) * known
-    losses["caption"].append(-(log_probability.sum(1) * known).sum() / spoken.sum().clamp(min=1))
+    losses["caption"].append(_caption_loss(model, caption_codes, captions))
 
     result = {name: torch.stack(terms).mean() for name, terms in losses.items()}
     regions, phrases = model.embed(codes), model.phrases(batch.phrases)
     with torch.autocast(codes.device.type, enabled=False):  # logits are similarities times 20: bfloat16 is too coarse
-        return result | contrastive(regions, boxes, phrases, batch)
+        result |= contrastive(regions, boxes, phrases, batch)
+        if batch.texts is not None and batch.phrase_vectors is not None and batch.text_vectors is not None:
+            everything = torch.cat([phrases, model.phrases(batch.texts)])
+            result["meaning"] = meaning_loss(everything, torch.cat([batch.phrase_vectors, batch.text_vectors]))
+        return result
 
 
 def _pool(boxes: Tensor, scores: Tensor, truth: Tensor, allowed: Tensor, config: FCLNConfig) -> Tensor:
@@ -204,14 +254,30 @@ def _pool(boxes: Tensor, scores: Tensor, truth: Tensor, allowed: Tensor, config:
     return pool
 
 
+def _caption_loss(model: FCLN, codes: list[Tensor], captions: list[Tensor]) -> Tensor:
+    """Cross-entropy of the words, END among them (paper 3.5): a mean over the words of all photographs.
+
+    codes: B of (N, code_size). captions: B of (N, T) words padded with 0, T of each photograph its own.
+    """
+    width = max(c.shape[1] for c in captions)
+    tokens = torch.cat([F.pad(c, (0, width - c.shape[1])) for c in captions])
+    log_probability = model.language(torch.cat(codes), tokens)
+    known = ((tokens != 0).any(1)).float()  # boxes without a phrase short enough train no caption
+    spoken = ((tokens != 0).sum(1) + 1) * known
+    return -(log_probability.sum(1) * known).sum() / spoken.sum().clamp(min=1)
+
+
 def _scale_gradient(values: Tensor, share: float) -> Tensor:
     return values.detach() + share * (values - values.detach())
 
 
-def _objectness(logits: Tensor, positives: int) -> Tensor:
-    """Binary logistic loss (paper 3.5), mean over the samples; the first `positives` are positive."""
+def _objectness(logits: Tensor, positives: Tensor) -> Tensor:
+    """Binary logistic loss (paper 3.5), mean over the samples: the first ones' targets are given, the others' 0.
+
+    A target of 1 for a positive is the paper's; of its overlap with the truth, Jiang et al.'s (IoU-Net, ECCV 2018).
+    """
     target = torch.zeros_like(logits)
-    target[:positives] = 1
+    target[: len(positives)] = positives
     return F.binary_cross_entropy_with_logits(logits, target)
 
 

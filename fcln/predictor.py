@@ -14,7 +14,6 @@ from fcln.backbone import STRIDE, normalize
 from fcln.boxes import fit
 from fcln.checkpoint import Checkpoint, load_checkpoint
 from fcln.errors import DeviceError, QueryError
-from fcln.localization import move_anchors, propose
 from fcln.spelling import Spelling
 from fcln.vocabulary import words_of
 from fcln.weights_file import checkpoint_digest
@@ -145,7 +144,7 @@ class Predictor:
         seen = torch.from_numpy(boxes / _scale(image, size)).to(self.device)
         with self._autocast():
             features, sizes = self._features([image], size)
-            codes = self._model.codes(self._model.neck(features), sizes, seen[None])[0]
+            codes = self._model.codes(self._model.maps(features), sizes, seen[None])[0]
             scores, _ = self._model.recognition.score_and_offset(codes)
         codes = codes.float()
         embeddings, phrases = self._read(codes)
@@ -166,12 +165,9 @@ class Predictor:
         """
         size = fit(*image.size, self.config.image_size, STRIDE)
         with self._autocast():
-            features, _ = self._features([image], size)
-            scores, offsets, anchors = self._model.localization(self._model.neck(features))
-        boxes = move_anchors(anchors, offsets[0], *size)
-        config = self.config
-        kept = propose(boxes, scores[0], count=count, iou=config.proposal_iou, before=config.considered)
-        return _full_boxes(boxes[kept], image, size)
+            features, sizes = self._features([image], size)
+            ((boxes, _),) = self._model.propose(self._model.maps(features), sizes, count=count)
+        return _full_boxes(boxes, image, size)
 
     def _autocast(self) -> torch.autocast:
         """bfloat16 halves the time of the convolutions; box arithmetic and likelihoods stay in float32."""

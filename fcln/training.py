@@ -21,7 +21,15 @@ from fcln.boxes import fit
 from fcln.dataset import BatchLoader, Photograph, read_photo
 from fcln.errors import TrainingError
 from fcln.feature_cache import FeatureCache
-from fcln.losses import CONTRASTIVE_WEIGHTS, DETECTION_LOSSES, PAPER_WEIGHTS, Batch, ContrastiveLoss, training_losses
+from fcln.losses import (
+    CONTRASTIVE_WEIGHTS,
+    DETECTION_LOSSES,
+    PAPER_WEIGHTS,
+    TEACHER_WEIGHTS,
+    Batch,
+    ContrastiveLoss,
+    training_losses,
+)
 from fcln.model import FCLN, FCLNConfig
 
 
@@ -40,6 +48,9 @@ class Recipe:
     seed: int = 1
     bfloat16: bool = True
     flip: bool = True
+    augment: bool = False  # see BatchLoader
+    frozen_stages: int = 0  # of a ResNet's four, from below: learnt on ImageNet, and half of a step's time
+    average: float = 0.0  # how much of the running mean of the weights a step keeps; 0: the last weights are the result
 
     def rate(self, step: int, steps: int) -> float:
         """Share of the learning rate at a step: linear warm-up, then half a cosine down to nothing."""
@@ -59,12 +70,12 @@ class Trainer:
         self.folder = folder
         self.device = torch.device(device)
         self.contrastive = ContrastiveLoss().to(device)
-        self.weights = PAPER_WEIGHTS | CONTRASTIVE_WEIGHTS
+        self.weights = PAPER_WEIGHTS | CONTRASTIVE_WEIGHTS | TEACHER_WEIGHTS
         for name in DETECTION_LOSSES:
             self.weights[name] *= recipe.detection_weight
         self.steps = recipe.epochs * len(loader)
         self.step = 0
-        freeze_first_layers(model.backbone, model.config.backbone)
+        freeze_first_layers(model.backbone, model.config.backbone, stages=recipe.frozen_stages)
         if not recipe.backbone_learning_rate:
             model.backbone.requires_grad_(False)
         self.parameters = {
@@ -73,7 +84,8 @@ class Trainer:
             for name, parameter in module.named_parameters()
             if parameter.requires_grad
         }
-        self.optimizer = torch.optim.AdamW(_groups(self.parameters, recipe), betas=(0.9, 0.99))
+        self._average = {name: p.detach().clone() for name, p in self.parameters.items()} if recipe.average else {}
+        self.optimizer = torch.optim.AdamW(_groups(self.parameters, recipe), betas=(0.9, 0.99), fused=True)
         folder.mkdir(parents=True, exist_ok=True)
         self._state, self._log = folder / "state.safetensors", folder / "log.jsonl"
         if self._state.exists():
@@ -140,6 +152,10 @@ class Trainer:
         if not torch.isfinite(norm):
             raise TrainingError(f"Step {self.step}: gradient not finite on {', '.join(batch.names)}.")
         self.optimizer.step()
+        if self._average:
+            # Short at first, else a long run's mean would remember the weights that it began with.
+            kept = min(self.recipe.average, (1 + self.step) / (10 + self.step))
+            torch._foreach_lerp_(list(self._average.values()), [p.detach() for p in self.parameters.values()], 1 - kept)
         return {name: loss.item() for name, loss in losses.items()} | {
             "loss": total.item(),
             "gradient_norm": norm.item(),
@@ -164,6 +180,11 @@ class Trainer:
                 names.append(name)
         return ", ".join(names or batch.names)
 
+    def take_average(self) -> None:
+        """Give the model the mean of its weights over the last steps (Recipe.average): the result of a run."""
+        for name, mean in self._average.items():
+            self.parameters[name].data.copy_(mean)
+
     def save(self) -> None:
         """Write the state, whole or not at all. Tensors and JSON only, no pickle."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
@@ -173,6 +194,7 @@ class Trainer:
             for key in ("exp_avg", "exp_avg_sq", "step"):
                 if key in state:
                     tensors[f"optimizer.{key}.{name}"] = state[key]
+        tensors |= {f"average.{name}": mean for name, mean in self._average.items()}
         metadata = {
             "recipe": json.dumps(asdict(self.recipe)),
             "config": json.dumps(self.model.config.to_json()),
@@ -214,6 +236,8 @@ class Trainer:
                 self.optimizer.state[parameter] = {
                     k: (v if k == "step" else v.to(self.device)) for k, v in state.items() if v is not None
                 }
+        for name, mean in self._average.items():
+            mean.copy_(tensors[f"average.{name}"])
         self.step = int(metadata["step"])
 
     def _trim_log(self) -> None:

@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from fcln.anchors import scaled_anchors
 from fcln.backbone import load_imagenet, strides_on_conv1
+from fcln.baselines import CAPTION_WORDS, baseline_config, region_crops, whole_photographs
 from fcln.checkpoint import Checkpoint, Scoring, load_checkpoint, new_model, save_checkpoint
 from fcln.dataset import BatchLoader, Photograph, load_photographs
 from fcln.errors import CheckpointError, DatasetError, FclnError
@@ -28,6 +30,7 @@ from fcln.feature_cache import FeatureCache
 from fcln.model import FCLNConfig
 from fcln.noun_phrases import NounPhrases
 from fcln.phrases import WordPieces
+from fcln.teacher import TeacherVectors
 from fcln.training import Recipe, Trainer, fill_cache, seed_everything
 from fcln.vocabulary import Vocabulary, words_of
 
@@ -56,6 +59,10 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
     help="default, paper, or a JSON file of all fields of FCLNConfig.",
 )  # fmt: skip
 @click.option(
+    "--baseline", type=click.Choice(["full-image", "region"]),
+    help="Train one of the paper's Image RNNs instead: on whole photographs with captions, on crops of regions.",
+)  # fmt: skip
+@click.option(
     "--backbone-weights", type=_FILE, help="ImageNet weights (safetensors); else torchvision downloads its own."
 )
 @click.option("--pieces", type=_FILE, help="From scripts.make_piece_vectors; not needed with --start-from.")
@@ -65,13 +72,25 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
 @click.option(
     "--cache", type=click.Path(dir_okay=False, path_type=Path), help="HDF5 file for a frozen backbone's features."
 )
+@click.option("--teacher", type=_FILE, help="From scripts.make_teacher_vectors: which phrases mean alike.")
 @click.option("--image-size", type=click.IntRange(32), help="Longest side in pixels; default: the configuration's.")
+@click.option("--fine/--coarse", default=None, help="Regions from stride 8, or 16 alone; default: the configuration's.")
+@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), help="Default: the configuration's.")
+@click.option("--augment", is_flag=True, help="Cut and tint photographs at random.")
+@click.option("--frozen-stages", type=click.IntRange(0, 4), default=0, help="Of a ResNet's four, from below.")
+@click.option(
+    "--average",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    help="Ship the running mean of the weights; 0.995 remembers some 200 steps.",
+)
 @click.option("--epochs", default=6, show_default=True)
 @click.option("--batch-size", default=16, show_default=True)
 @click.option("--lr", default=1e-3, show_default=True, help="Of everything above the backbone.")
 @click.option(
     "--backbone-lr", default=1e-4, show_default=True, help="0 freezes the backbone (with --cache: much faster)."
 )
+@click.option("--warmup", type=click.IntRange(1), default=100, show_default=True, help="Steps until the full rate.")
 @click.option("--detection-weight", default=1.0, show_default=True, help="Times the paper's 0.1 of scores and boxes.")
 @click.option("--min-count", default=3, show_default=True, help="Rarer words become UNK (paper: 15).")
 @click.option("--seed", default=1, show_default=True)
@@ -79,31 +98,47 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--save-every", default=200, show_default=True, help="Steps between saved states.")
 def main(
-    photos: Path, annotations: Path, out: Path, config: FCLNConfig, backbone_weights: Path | None, pieces: Path | None,
-    start_from: Path | None, text: Path | None, weak_labels: bool, cache: Path | None, image_size: int | None,
-    epochs: int, batch_size: int, lr: float, backbone_lr: float, detection_weight: float, min_count: int, seed: int,
-    bfloat16: bool, device: str, save_every: int,
+    photos: Path, annotations: Path, out: Path, config: FCLNConfig, baseline: str | None,
+    backbone_weights: Path | None, pieces: Path | None, start_from: Path | None, text: Path | None, weak_labels: bool,
+    cache: Path | None, teacher: Path | None, image_size: int | None, fine: bool | None, dropout: float | None,
+    augment: bool, frozen_stages: int, average: float, epochs: int, batch_size: int, lr: float, backbone_lr: float,
+    detection_weight: float, warmup: int, min_count: int, seed: int, bfloat16: bool, device: str, save_every: int,
 ) -> None:  # fmt: skip
     try:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if cache and backbone_lr:
             raise click.UsageError("--cache is for a frozen backbone: add --backbone-lr 0.")
+        if cache and augment:
+            raise click.UsageError("--augment changes photographs, which --cache no longer reads: leave one out.")
+        if cache and baseline == "region":
+            raise click.UsageError("--cache holds whole photographs' features: crops of regions have their own.")
+        if baseline and (start_from or fine):
+            raise click.UsageError("--baseline is a network of its own: it takes neither --start-from nor --fine.")
         seed_everything(seed)
         photographs = load_photographs(photos, annotations, weak_labels=weak_labels)
+        if baseline == "full-image":
+            photographs = whole_photographs(photographs)
+            config = baseline_config(config, max_words=CAPTION_WORDS)
+        elif baseline == "region":
+            photographs = region_crops(photographs)
+            config = baseline_config(config, max_words=config.max_words)
         if start_from:
             checkpoint = load_checkpoint(start_from)
         elif pieces:
             checkpoint = _fresh(config, photographs, pieces, text, backbone_weights, min_count)
         else:
             raise click.UsageError("--pieces or --start-from is needed.")
-        if image_size:
-            checkpoint = _at_size(checkpoint, image_size)
+        changes: dict[str, Any] = {"fine": fine, "dropout": dropout, "image_size": image_size}
+        changes["anchors"] = scaled_anchors(image_size) if image_size else None
+        checkpoint = _changed(checkpoint, {name: value for name, value in changes.items() if value is not None})
         features = _cached_features(checkpoint, photographs, cache, device) if cache else None
-        recipe = Recipe(epochs, batch_size, lr, backbone_lr, seed=seed, bfloat16=bfloat16,
-                        detection_weight=detection_weight)  # fmt: skip
+        recipe = Recipe(epochs, batch_size, lr, backbone_lr, warmup=warmup, seed=seed, bfloat16=bfloat16,
+                        detection_weight=detection_weight, augment=augment, frozen_stages=frozen_stages,
+                        average=average)  # fmt: skip
         loader = BatchLoader(photographs, checkpoint.vocabulary, checkpoint.pieces, checkpoint.model.config,
-                             batch_size=batch_size, seed=seed, cache=features, flip=recipe.flip)  # fmt: skip
+                             batch_size=batch_size, seed=seed, cache=features, flip=recipe.flip,
+                             augment=augment, teacher=TeacherVectors(teacher) if teacher else None)  # fmt: skip
         trainer = Trainer(checkpoint.model, loader, recipe, out, device=device)
         click.echo(
             f"{len(photographs)} photographs, {trainer.steps} steps, from step {trainer.step}, on {device}", err=True
@@ -115,6 +150,7 @@ def main(
                 bar.set_postfix(loss=line["loss"], photos_per_s=line["photographs_per_second"])
 
             trainer.run(report=report, save_every=save_every)
+        trainer.take_average()
         save_checkpoint(out / "weights.safetensors", checkpoint)
         plot_losses(out / "log.jsonl", out / "losses.png")
         click.echo(f"{out / 'weights.safetensors'}")
@@ -145,11 +181,14 @@ def _read_pieces(path: Path) -> tuple[torch.Tensor, WordPieces]:
         raise CheckpointError(f"{path} is not a file of scripts.make_piece_vectors ({error}).") from error
 
 
-def _at_size(checkpoint: Checkpoint, image_size: int) -> Checkpoint:
-    """The same network for photographs of another longest side: its convolutions fit any."""
-    config = replace(checkpoint.model.config, image_size=image_size, anchors=scaled_anchors(image_size))
+def _changed(checkpoint: Checkpoint, changes: dict[str, Any]) -> Checkpoint:
+    """The same weights in another configuration: layers that it alone has start fresh."""
+    if not changes:
+        return checkpoint
+    config = replace(checkpoint.model.config, **changes)
     model = new_model(config, checkpoint.vocabulary, checkpoint.pieces)
-    model.load_state_dict(checkpoint.model.state_dict())
+    weights = checkpoint.model.state_dict()
+    model.load_state_dict({name: weights.get(name, fresh) for name, fresh in model.state_dict().items()})
     return replace(checkpoint, model=model)
 
 
@@ -195,7 +234,7 @@ def plot_losses(log: Path, picture: Path) -> None:
 
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     names = [n for n in lines[0] if n not in ("step", "steps", "epoch", "photographs_per_second", "gradient_norm")]
-    figure, axes = plt.subplots(3, 3, figsize=(12, 8), sharex=True)
+    figure, axes = plt.subplots(4, 3, figsize=(12, 10), sharex=True)
     for axis, name in zip(axes.flat, names, strict=False):
         axis.plot([line["step"] for line in lines], [line[name] for line in lines], linewidth=1)
         axis.set_title(name, fontsize=9)

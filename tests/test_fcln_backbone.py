@@ -4,12 +4,23 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from fcln.backbone import freeze_first_layers, load_imagenet, make_backbone, normalize, strides_on_conv1
+from fcln.backbone import (
+    CHANNELS,
+    FINE_CHANNELS,
+    freeze_first_layers,
+    load_imagenet,
+    make_backbone,
+    mirror_features,
+    normalize,
+    split_features,
+    strides_on_conv1,
+)
 from fcln.errors import CheckpointError
 
 
@@ -41,7 +52,7 @@ def save(resnet: nn.Module, path: Path, **metadata: str) -> Path:
 def empty_backbone(name: str, *, caffe_strides: bool = True) -> nn.Module:
     """A backbone whose weights wait to be loaded; drawing them at random takes longer."""
     with torch.device("meta"):
-        backbone, _ = make_backbone(name, caffe_strides=caffe_strides)
+        backbone = make_backbone(name, caffe_strides=caffe_strides)
     return backbone.to_empty(device="cpu")
 
 
@@ -64,10 +75,40 @@ def images() -> Tensor:
 @pytest.mark.parametrize(("name", "channels"), [("vgg16", 512), ("resnet50", 1024), ("resnet18", 256)])
 def test_features_have_stride_16(name, channels):
     with torch.device("meta"):
-        backbone, promised = make_backbone(name)
+        backbone = make_backbone(name)
         features = backbone(torch.empty(2, 3, 96, 160))
-    assert promised == channels
+    assert CHANNELS[name] == channels
     assert features.shape == (2, channels, 6, 10)
+
+
+@torch.no_grad()
+def test_fine_features_are_layer2s_and_layer3s_own(images):
+    torch.manual_seed(0)
+    backbone = make_backbone("resnet18", fine=True)
+    coarse, fine = split_features(backbone(images), "resnet18")
+    assert coarse.shape == (2, 256, 4, 6) and fine.shape == (2, FINE_CHANNELS["resnet18"], 8, 12)
+    stem, layer1, layer2, layer3 = backbone
+    assert_close(fine, layer2(layer1(stem(images))))
+    assert_close(coarse, layer3(fine))
+
+
+def test_vgg16_has_no_fine_features():
+    with pytest.raises(ValueError, match="ResNet"):
+        make_backbone("vgg16", fine=True)
+
+
+def test_mirrored_features_are_mirrored_at_both_strides():
+    coarse, fine = torch.randn(1, 256, 2, 3), torch.randn(1, 128, 4, 6)
+    features = torch.cat([coarse, F.pixel_unshuffle(fine, 2)], 1)
+    found = split_features(mirror_features(features[0], "resnet18")[None], "resnet18")
+    assert torch.equal(found[0], coarse.flip(3)) and torch.equal(found[1], fine.flip(3))
+
+
+def test_the_first_stages_of_a_resnet_can_stay_as_they_are():
+    backbone = make_backbone("resnet18")
+    freeze_first_layers(backbone, "resnet18", stages=2)
+    trained = [all(p.requires_grad for p in stage.parameters()) for stage in backbone]
+    assert trained == [False, False, True, True]
 
 
 def test_an_unknown_backbone_is_refused():
@@ -77,7 +118,7 @@ def test_an_unknown_backbone_is_refused():
 
 def test_vgg16_ends_before_the_last_pooling():
     with torch.device("meta"):
-        backbone, _ = make_backbone("vgg16")
+        backbone = make_backbone("vgg16")
     assert len(backbone) == 30  # conv1_1 to relu5_3
     assert sum(isinstance(m, nn.Conv2d) for m in backbone) == 13
     assert sum(isinstance(m, nn.MaxPool2d) for m in backbone) == 4
@@ -85,7 +126,7 @@ def test_vgg16_ends_before_the_last_pooling():
 
 def test_vgg16_keeps_the_first_four_convolutions_frozen():
     with torch.device("meta"):
-        backbone, _ = make_backbone("vgg16")
+        backbone = make_backbone("vgg16")
     freeze_first_layers(backbone, "vgg16")
     trained = [m.weight.requires_grad and m.bias.requires_grad for m in backbone if isinstance(m, nn.Conv2d)]
     assert trained == [False] * 4 + [True] * 9
@@ -93,7 +134,7 @@ def test_vgg16_keeps_the_first_four_convolutions_frozen():
 
 def test_a_resnet_is_trained_whole():
     with torch.device("meta"):
-        backbone, _ = make_backbone("resnet18")
+        backbone = make_backbone("resnet18")
     freeze_first_layers(backbone, "resnet18")
     assert all(parameter.requires_grad for parameter in backbone.parameters())
 

@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from small_world import region, tiny_config, vocabulary, word_pieces, write_json, write_photo, write_world
 
-from fcln.dataset import BatchLoader, load_photographs, mirror, pad_stack, read_photo
+from fcln.dataset import BatchLoader, cut, load_photographs, mirror, pad_stack, read_photo
 from fcln.errors import DatasetError
 from fcln.feature_cache import FeatureCache
 from fcln.phrases import WordPieces
+from fcln.teacher import TeacherVectors
 from fcln.vocabulary import UNK
 
 
@@ -22,10 +23,13 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-def loader(photographs, *, batch_size=2, seed=1, flip=False, cache=None, pieces=None, **config) -> BatchLoader:
+def loader(
+    photographs, *, batch_size=2, seed=1, flip=False, cache=None, pieces=None, teacher=None, augment=False, **config
+) -> BatchLoader:
     return BatchLoader(
         photographs, vocabulary(), pieces or word_pieces(), tiny_config(**config),
         batch_size=batch_size, seed=seed, flip=flip, cache=cache,
+        teacher=teacher, augment=augment,
     )  # fmt: skip
 
 
@@ -131,6 +135,72 @@ def test_read_photo_gives_rgb_of_the_size_asked(tmp_path):
     pixels = read_photo(tmp_path / "grey.jpg", (64, 32))
     assert pixels.shape == (32, 64, 3) and pixels.dtype == np.uint8
     assert (abs(pixels.astype(int) - 200) < 3).all()
+
+
+def test_read_photo_sees_the_window_asked(tmp_path):
+    write_photo(tmp_path / "1.png", (100, 50), [((50, 0, 50, 50), "red")])
+    right = read_photo(tmp_path / "1.png", (64, 32), window=(0.6, 0.2, 1.0, 0.6))
+    assert (right[..., 0] > 200).all() and (right[..., 1] < 60).all()
+    dark = read_photo(tmp_path / "1.png", (64, 32), window=(0.6, 0.2, 1.0, 0.6), tint=(0.5, 1.0, 1.0))
+    assert (abs(dark[..., 0].astype(int) - right[..., 0] / 2) <= 1).all()
+    grey = read_photo(tmp_path / "1.png", (64, 32), window=(0.6, 0.2, 1.0, 0.6), tint=(1.0, 1.0, 0.0))
+    assert (grey.max(-1) == grey.min(-1)).all()
+
+
+def test_a_cut_keeps_what_is_mostly_inside(tmp_path):
+    (photo,) = one_photo(
+        tmp_path, region((10, 10, 10, 10), "inside"), region((0, 0, 10, 10), "half outside"),
+        region((48, 10, 10, 10), "beyond the border by a fifth"), captions=[{"image_id": 1, "captions": ["squares"]}],
+        size=(100, 50),
+    )  # fmt: skip
+    small = cut(photo, (0.05, 0.1, 0.56, 0.9))  # 5..56 by 5..45 pixels
+    assert (small.width, small.height) == (51, 40)
+    assert small.phrases == (("inside",), ("beyond the border by a fifth",)) and small.weak == (False, False)
+    np.testing.assert_allclose(small.boxes, [[5, 5, 15, 15], [43, 5, 51, 15]], atol=1e-4)
+    assert small.captions == ()  # of half of the photograph they may not be true
+    assert cut(photo, (0.0, 0.0, 0.9, 0.9)).captions == ("squares",)
+    assert small.window == (0.05, 0.1, 0.56, 0.9) and photo.window == (0, 0, 1, 1)
+
+
+def test_augmentation_moves_boxes_with_the_pixels(tmp_path):
+    # A red thing on grey: whatever is cut, the pixels inside its box are red and those around it are not.
+    write_photo(tmp_path / "photos" / "1.png", (300, 300), [((120, 90, 60, 90), "red")])
+    (tmp_path / "photos" / "1.png").rename(tmp_path / "photos" / "1.jpg")  # exact colours under the data set's name
+    annotations = write_json(
+        tmp_path / "a",
+        image_data=[{"image_id": 1, "width": 300, "height": 300}],
+        region_descriptions=[{"id": 1, "regions": [region((120, 90, 60, 90), "a red square")]}],
+    )
+    batches = loader(
+        load_photographs(tmp_path / "photos", annotations), batch_size=1, augment=True, flip=True, image_size=320
+    )
+    sizes = set()
+    for number in range(30):
+        batch = batches.batch([0], (number,))
+        (box,) = batch.boxes[0].round().int().tolist()
+        sizes.add(box[2] - box[0])
+        red = (batch.images[0, 0].float() > 1.8 * batch.images[0, 1].float()).int()
+        found = [red.amax(0).nonzero().min(), red.amax(1).nonzero().min(), red.amax(0).nonzero().max() + 1]
+        assert all(abs(a - b) <= 2 for a, b in zip(box, found, strict=False))
+    assert len(sizes) > 10 and min(sizes) == 64  # 60 of 300 pixels, uncut
+
+
+def test_the_same_key_gives_the_same_augmented_batch(tmp_path):
+    photographs = one_photo(tmp_path, region((10, 10, 15, 20), "a dog"))
+    batches = loader(photographs, batch_size=1, augment=True)
+    one, again, other = (batches.batch([0], (key,)) for key in (1, 1, 2))
+    assert torch.equal(one.images, again.images) and torch.equal(one.boxes[0], again.boxes[0])
+    assert not torch.equal(one.images, other.images)
+
+
+def test_a_teachers_vectors_go_with_the_batch(tmp_path):
+    TeacherVectors.write(tmp_path / "t.h5", ["a dog", "dogs"], np.eye(2, dtype=np.float32))
+    photographs = one_photo(tmp_path, region((10, 10, 15, 20), "A dog!"), region((20, 10, 15, 20), "a cat"))
+    batch = loader(photographs, batch_size=1, teacher=TeacherVectors(tmp_path / "t.h5")).batch([0], (1,))
+    found = {tuple(v) for v in batch.phrase_vectors.tolist()}
+    assert found == {(1.0, 0.0), (0.0, 0.0)}  # it was never asked about a cat
+    assert len(batch.texts) == len(batch.text_vectors) == 256
+    assert {tuple(v) for v in batch.text_vectors.tolist()} == {(1.0, 0.0), (0.0, 1.0)}
 
 
 def test_a_photograph_that_cannot_be_decoded_is_named(tmp_path):
@@ -323,7 +393,7 @@ def test_cached_features_stand_in_for_pixels(tmp_path):
     cache = FeatureCache(tmp_path / "f.h5", "x")
     features = np.arange(2 * 4 * 4, dtype=np.float16).reshape(2, 4, 4)
     cache.write(1, features)
-    batches = loader(photographs, batch_size=1, flip=True, cache=cache)
+    batches = loader(photographs, batch_size=1, flip=True, cache=cache, fine=False)
     seen = {json.dumps(batches.batch([0], (n,)).features[0].tolist()) for n in range(20)}
     assert seen == {json.dumps(features.tolist()), json.dumps(features[:, :, ::-1].tolist())}
     assert batches.batch([0], (0,)).images is None

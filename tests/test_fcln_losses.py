@@ -20,6 +20,7 @@ from fcln.losses import (
     _box_loss,
     _objectness,
     _pool,
+    meaning_loss,
     training_losses,
 )
 from fcln.model import FCLN, FCLNConfig
@@ -33,8 +34,14 @@ def test_the_papers_weights():
 
 def test_objectness_is_the_binary_logistic_loss():
     # Positive with logit 0: log 2. Positive with log 3: p = 3/4. Negative with log 3: 1 - p = 1/4.
-    found = _objectness(torch.tensor([0.0, math.log(3), math.log(3)]), 2)
+    found = _objectness(torch.tensor([0.0, math.log(3), math.log(3)]), torch.ones(2))
     assert_close(found.item(), (math.log(2) + math.log(4 / 3) + math.log(4)) / 3, atol=1e-6, rtol=0)
+
+
+def test_objectness_of_a_positive_may_be_its_overlap():
+    # Logit log 3 (p = 3/4) and target 0.6: 0.6 log(4/3) + 0.4 log 4.
+    found = _objectness(torch.tensor([math.log(3)]), torch.tensor([0.6]))
+    assert_close(found.item(), 0.6 * math.log(4 / 3) + 0.4 * math.log(4), atol=1e-6, rtol=0)
 
 
 def test_box_loss_is_smooth_l1_in_transform_coordinates():
@@ -139,6 +146,35 @@ def test_phrases_loss_by_hand(contrastive):
     found = contrastive(*two_photographs(), batch)["phrases"].item()
     expected = -(math.log(softmax(2, 1.2)[0]) + math.log(softmax(2, 1.6)[1])) / 2
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_phrase_may_find_photographs_of_nearly_its_meaning_by_the_teacher(contrastive):
+    # The teacher finds phrase 1 0.9 like phrase 0: of each target 0.3 is shared out by exp(10 x similarity).
+    alike = math.sqrt(1 - 0.9**2)
+    vectors = torch.tensor([[1.0, 0.0], [0.9, alike]])
+    batch = batch_of([[CORNER], [MIDDLE]], [(0, 0, True), (1, 0, True)], phrase_vectors=vectors)
+    found = contrastive(*two_photographs(), batch)["phrases"].item()
+    own, other = (0.7 + 0.3 * share if share > 0.5 else 0.3 * share for share in softmax(10, 9))
+    first, second = softmax(2, 1.2), softmax(2, 1.6)
+    expected = own * math.log(first[0]) + other * math.log(first[1])
+    expected += own * math.log(second[1]) + other * math.log(second[0])
+    assert found == pytest.approx(-expected / 2, abs=1e-4)
+
+
+def test_meaning_is_least_where_we_agree_with_the_teacher():
+    teacher = unit((1, 0), (0.9, 0.4), (0, 1))
+    agreed = meaning_loss(teacher, teacher)
+    assert agreed < meaning_loss(teacher[[2, 1, 0]] * torch.tensor([1, -1]), teacher)
+    # By hand: each row's target is the softmax of the two others' similarities / 0.07.
+    similar = (teacher @ teacher.T / 0.07).tolist()
+    rows = [softmax(*(similar[i][j] for j in range(3) if j != i)) for i in range(3)]
+    assert agreed.item() == pytest.approx(-sum(p * math.log(p) for row in rows for p in row) / 3, abs=1e-4)
+
+
+def test_meaning_leaves_out_what_the_teacher_was_not_asked():
+    teacher = unit((1, 0), (0.9, 0.4), (0, 1))
+    more = torch.cat([teacher, torch.zeros(1, 2)])
+    assert_close(meaning_loss(torch.cat([teacher, -teacher[:1]]), more), meaning_loss(teacher, teacher))
 
 
 def test_phrases_that_hold_for_another_photograph_are_not_held_against_it(contrastive):

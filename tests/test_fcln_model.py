@@ -5,10 +5,12 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from small_world import tiny_config
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from fcln.backbone import split_features
 from fcln.boxes import apply_offsets, clip, iou
 from fcln.localization import bilinear_sample
 from fcln.model import FCLN, Detection, FCLNConfig
@@ -171,8 +173,8 @@ def test_the_second_regression_moves_the_boxes(model, features):
 
 def test_codes_are_those_of_the_boxes(model, features):
     with torch.no_grad():
-        found = everything(model, features)
-        codes = model.codes(model.neck(features[:1]), SIZES[:1], found.boxes[None])[0]
+        found = everything(with_config(model, proposal_share=0.0), features)
+        codes = model.codes(model.maps(features[:1]), SIZES[:1], found.boxes[None])[0]
         logits, _ = model.recognition.score_and_offset(codes)
     assert_close(found.codes, codes)  # the second regression of a fresh network is 0
     assert_close(found.scores, logits.sigmoid())
@@ -183,3 +185,39 @@ def test_embeddings_have_unit_length(model):
         found = model.embed(torch.randn(5, 3, model.config.code_size))
     assert found.shape == (5, 3, model.config.embedding_size)
     assert_close(found.norm(dim=-1), torch.ones(5, 3))
+
+
+def test_a_share_of_the_proposals_log_odds_joins_the_final_score(model, features):
+    with torch.no_grad():
+        maps = model.maps(features[:1])
+        ((boxes, first),) = model.propose(maps, SIZES[:1], count=model.config.proposals)
+        whole = torch.tensor([[0.0, 0.0, 64.0, 64.0]])
+        codes = model.codes(maps, SIZES[:1], torch.cat([whole, boxes])[None])[0]
+        logits, _ = model.recognition.score_and_offset(codes)
+    assert first.tolist() == sorted(first.tolist(), reverse=True)
+    logits[1:] += 0.5 * first  # nobody proposed the whole photograph
+    found = everything(with_config(model, proposal_share=0.5), features)
+    assert_close(found.scores, logits.sigmoid().sort(descending=True).values)
+
+
+def test_regions_are_sampled_from_stride_8_and_16_together(model, features):
+    fine = with_config(model)
+    with torch.no_grad():
+        before = fine.maps(features)
+        assert before.stride == 8 and before.regions.shape[2:] == (8, 8) and before.neck.shape[2:] == (4, 4)
+        # A fresh network sees what stride 16 shows, four cells for one.
+        above = F.interpolate(fine.roi(before.neck), scale_factor=2, mode="bilinear")
+        assert_close(before.regions, F.relu(above))
+        nn.init.ones_(fine.lateral.weight)
+        after = fine.maps(features)
+        layer2 = split_features(features, "resnet18")[1].sum(1, keepdim=True)
+        assert_close(after.regions, F.relu(above + layer2), atol=1e-4, rtol=1e-4)
+    assert torch.equal(after.neck, before.neck)
+
+
+def test_without_fine_features_regions_are_sampled_from_stride_16(model):
+    coarse = FCLN(replace(model.config, fine=False), vocabulary=10, pieces=40).eval()
+    with torch.no_grad():
+        maps = coarse.maps(coarse.features(torch.randn(1, 3, 64, 64)))
+        assert maps.stride == 16 and maps.regions.shape[2:] == (4, 4)
+        assert_close(maps.regions, F.relu(coarse.roi(maps.neck)))

@@ -15,8 +15,9 @@ from fcln.checkpoint import new_model
 from fcln.dataset import BatchLoader, Photograph, load_photographs
 from fcln.errors import TrainingError
 from fcln.feature_cache import FeatureCache
-from fcln.losses import CONTRASTIVE_WEIGHTS, PAPER_WEIGHTS
+from fcln.losses import CONTRASTIVE_WEIGHTS, PAPER_WEIGHTS, TEACHER_WEIGHTS
 from fcln.model import FCLN
+from fcln.teacher import TeacherVectors, plain
 from fcln.training import Recipe, Trainer, fill_cache, seed_everything
 
 RECIPE = Recipe(epochs=2, batch_size=2, warmup=2, seed=3, bfloat16=False)
@@ -27,14 +28,15 @@ def photographs(tmp_path_factory) -> list[Photograph]:
     return load_photographs(*write_world(tmp_path_factory.mktemp("world"), 6))
 
 
-def trainer(photographs, folder: Path, recipe: Recipe = RECIPE, *, cache=None, **config) -> Trainer:
+def trainer(photographs, folder: Path, recipe: Recipe = RECIPE, *, cache=None, teacher=None, **config) -> Trainer:
     """As scripts.train makes it: the same seed, the same network."""
     seed_everything(recipe.seed)
     model = new_model(tiny_config(**config), vocabulary(), word_pieces())
     torch.nn.init.normal_(model.phrases.pieces)
     loader = BatchLoader(
         photographs, vocabulary(), word_pieces(), model.config,
-        batch_size=recipe.batch_size, seed=recipe.seed, cache=cache, flip=recipe.flip,
+        batch_size=recipe.batch_size, seed=recipe.seed, cache=cache, teacher=teacher,
+        flip=recipe.flip, augment=recipe.augment,
     )  # fmt: skip
     return Trainer(model, loader, recipe, folder)
 
@@ -107,6 +109,40 @@ def test_a_backbone_of_rate_0_stays_as_it_is(photographs, tmp_path):
     run.run(until=2)
     same = {name for name, tensor in run.model.state_dict().items() if torch.equal(before[name], tensor)}
     assert same == {name for name in before if name.startswith("backbone.")} | {"phrases.pieces"}
+
+
+def test_frozen_stages_stay_as_they_are(photographs, tmp_path):
+    run = trainer(photographs, tmp_path, replace(RECIPE, frozen_stages=2))
+    before = weights_of(run.model)
+    run.run(until=2)
+    same = {name for name, tensor in run.model.state_dict().items() if torch.equal(before[name], tensor)}
+    frozen = {name for name in before if name.startswith(("backbone.0.", "backbone.1."))}
+    assert same == frozen | {"phrases.pieces"}
+
+
+def test_the_average_of_the_weights_by_hand(photographs, tmp_path):
+    run = trainer(photographs, tmp_path, replace(RECIPE, average=0.15))
+    name = "localization.score.weight"
+    seen = [weights_of(run.model)[name]]
+    for step in (1, 2):
+        run.run(until=step)
+        seen.append(weights_of(run.model)[name])
+    run.take_average()
+    # What a step keeps: 1/10 at first, then 0.15 < 2/11.
+    expected = 0.15 * (0.1 * seen[0] + 0.9 * seen[1]) + 0.85 * seen[2]
+    torch.testing.assert_close(weights_of(run.model)[name], expected)
+    assert not torch.equal(expected, seen[2])
+
+
+def test_a_teacher_teaches_the_phrase_encoder(photographs, tmp_path):
+    phrases = sorted({plain(p) for photo in photographs for ps in photo.phrases for p in ps})
+    TeacherVectors.write(tmp_path / "t.h5", phrases, np.eye(len(phrases), dtype=np.float32))
+    run = trainer(photographs, tmp_path, teacher=TeacherVectors(tmp_path / "t.h5"))
+    run.run(until=2, window=2)
+    line = log_of(tmp_path)[0]
+    assert line["meaning"] > 0
+    total = sum(w * line[name] for name, w in (PAPER_WEIGHTS | CONTRASTIVE_WEIGHTS | TEACHER_WEIGHTS).items())
+    assert line["loss"] == pytest.approx(total, abs=1e-3)
 
 
 def test_gradients_are_clipped(photographs, tmp_path):

