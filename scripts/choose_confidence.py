@@ -182,7 +182,7 @@ def make_cases(
     """
     rng = random.Random(seed)
     phrases = sorted({phrase for photo in photos for box in photo.phrases for phrase in box})
-    vectors = {}
+    vectors: dict[str, np.ndarray] = {}
     for start in range(0, len(phrases), 256):
         vectors.update(zip(phrases[start : start + 256], encode(phrases[start : start + 256])))
     cases = []

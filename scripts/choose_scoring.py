@@ -52,8 +52,8 @@ def main(weights: Path, photos: Path, annotations: Path, images: int, queries: i
             click.echo(f"{scoring:<10} {weight:<5g} {values.mean():.4f}")
         chosen = choose(figures)
         checkpoint = load_checkpoint(weights)
-        scoring = replace(checkpoint.scoring, default=chosen.default, fused_weight=chosen.fused_weight)
-        save_checkpoint(weights, replace(checkpoint, scoring=scoring))
+        stored = replace(checkpoint.scoring, default=chosen.default, fused_weight=chosen.fused_weight)
+        save_checkpoint(weights, replace(checkpoint, scoring=stored))
         click.echo(f"{weights}: default {chosen.default}, fused weight {chosen.fused_weight:g}")
 
 

@@ -77,7 +77,7 @@ def merge(boxes: np.ndarray, captions: Sequence[str]) -> Labels:
     while near.any():
         group = np.flatnonzero(near[near.sum(axis=1).argmax()])
         merged.append(boxes[group].mean(axis=0))
-        texts.append([captions[n] for n in group])
+        texts.append([captions[int(n)] for n in group])
         near[group] = near[:, group] = False
     return Labels(np.array(merged).reshape(-1, 4), texts)
 
