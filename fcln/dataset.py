@@ -265,8 +265,8 @@ class BatchLoader:
         windows = [self._window(self.photographs[index], rng) for index in indices]
         boxes, captions, texts, photo_of, boxes_of, group, sizes = [], [], [], [], [], [], []
         for n, (index, flipped, window) in enumerate(zip(indices, flips, windows, strict=True)):
-            width, height = self._shape(self.photographs[index])
             photo = self.photographs[index]
+            width, height = self._shape(photo)
             photo = photo if window == photo.window else cut(photo, window)
             sizes.append([width, height])
             scaled = torch.from_numpy(photo.boxes) * torch.tensor(

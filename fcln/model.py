@@ -220,15 +220,13 @@ class FCLN(nn.Module):
         the beach) name all of it, and no proposal is certain to cover it.
         """
         config = self.config
-        maps = self.maps(features)
+        maps, whole = self.maps(features), whole_boxes(sizes)
         if config.image_rnn:
-            whole = whole_boxes(sizes)
             codes = self.codes(maps, sizes, whole)
             return [Detection(box, box.new_ones(1), code.float()) for box, code in zip(whole, codes, strict=True)]
         proposals = self.propose(maps, sizes, count=config.proposals)
         # Photographs may have fewer proposals than others: their rows are filled with the whole photograph.
         counts = [1 + len(p) for p, _ in proposals]
-        whole = whole_boxes(sizes)
         rows = [torch.cat([w, p, w.expand(max(counts) - 1 - len(p), -1)]) for w, (p, _) in zip(whole, proposals)]
         boxes = torch.stack(rows)
         codes = self.codes(maps, sizes, boxes)

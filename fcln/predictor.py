@@ -14,6 +14,7 @@ from fcln.backbone import STRIDE, normalize
 from fcln.boxes import fit
 from fcln.checkpoint import Checkpoint, load_checkpoint
 from fcln.errors import DeviceError, QueryError
+from fcln.model import whole_boxes
 from fcln.spelling import Spelling
 from fcln.vocabulary import words_of
 from fcln.weights_file import checkpoint_digest
@@ -99,8 +100,7 @@ class Predictor:
                 some = numbers[start : start + _IMAGES]
                 with self._autocast():
                     features, sizes = self._features([images[n] for n in some], size)
-                    whole = torch.tensor([[0.0, 0.0, *size]], device=self.device).expand(len(some), 1, 4)
-                    found = self._model.codes(self._model.maps(features), sizes, whole)
+                    found = self._model.codes(self._model.maps(features), sizes, whole_boxes(sizes))
                 codes[some] = found[:, 0].float().cpu().numpy()
         return codes
 
