@@ -15,9 +15,10 @@ FCLN, likelihood            the paper's own: log P(phrase | region) of every reg
 FCLN, embedding             cosine of phrase and region
 FCLN, fused                 both
 
-Every region is judged, as with `scripts.evaluate_retrieval --exact`. The baselines' networks see each crop by itself,
-which is most of the time where there are many; --regions takes fewer. Each phrase is scored once, however many queries
-ask it, and what phrases begin with once for all of them.
+Every region is judged, as with `scripts.evaluate_retrieval --exact`. FCLN's rows ground a phrase as `search query`
+does, by score and objectness, the baselines' by their score alone. The baselines' networks see each crop by itself
+(most of the time where there are many; --regions takes fewer). Each phrase is scored once, however many queries ask it,
+and what phrases begin with once for all of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ from indexer.photos import OpenedPhoto, Photograph
 from scripts.evaluate_retrieval import PHRASES, Outcome, RetrievalQuery, draw_all, judge, query_options, summarize
 from scripts.evaluation_collection import EvaluationError, labelled_collection
 from scripts.evaluation_command import collection_options, errors_as_sentences, show
+from search.grounding import grounded
 from search.likelihood import fuse
 from search.query import read_query
 from search.ranking import Ranking, RegionScores, best_regions, rank_by_best
@@ -54,8 +56,8 @@ _PHOTOS = 8
 
 _T = TypeVar("_T")
 
-# Regions -> what Q phrases score there, a matrix (Q, N) float32 for each row of the table.
-Score = Callable[[Features], list[np.ndarray]]
+# Regions -> what Q phrases score there, for each row of the table.
+Score = Callable[[Features], list[RegionScores]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class BestRegions:
     rows: dict[str, int]  # of the matrices, by phrase
     photo_ids: np.ndarray  # (P,) int64
     scores: np.ndarray  # (Q, P) float64, higher is better
-    region_ids: np.ndarray  # (Q, P) int64
+    region_ids: np.ndarray  # (Q, P) int64: those that answer
 
     def ranking(self, phrases: Sequence[str]) -> Ranking:
         """The photographs ranked for some of the phrases together."""
@@ -115,7 +117,8 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
             crops = read_crops(labelled.collection, first_regions(described, regions), list(readers.values()))
             for (name, rnn), seen in zip(readers.items(), crops, strict=True):
                 measure([name], seen, likelihood(rnn, phrases, bfloat16=bfloat16), labelled.collection)
-            measure(FCLN, described, fcln_scores(predictor, phrases, bfloat16=bfloat16), labelled.collection)
+            fcln = fcln_scores(predictor, phrases, labelled.collection, bfloat16=bfloat16)
+            measure(FCLN, described, fcln, labelled.collection)
     result = {
         "rows": {name: as_json_row(figures) for name, figures in rows.items()},
         "recall@1_against_full_image": ratio(rows),
@@ -198,20 +201,29 @@ def cut(photo: Photograph, boxes: np.ndarray) -> list[Image.Image]:
 
 def likelihood(rnn: Predictor, phrases: Sequence[str], *, bfloat16: bool) -> Score:
     """A baseline's score of regions."""
-    return lambda regions: [rnn.log_likelihood(phrases, regions.codes, bfloat16=bfloat16)]
+    return lambda regions: [_scores(regions, rnn.log_likelihood(phrases, regions.codes, bfloat16=bfloat16))]
 
 
-def fcln_scores(predictor: Predictor, phrases: Sequence[str], *, bfloat16: bool) -> Score:
-    """The scores of the rows FCLN."""
+def fcln_scores(predictor: Predictor, phrases: Sequence[str], collection: Collection, *, bfloat16: bool) -> Score:
+    """The scores of the rows FCLN. collection: that the regions are of."""
     vectors = predictor.encode_phrases(phrases)
     tokens = [predictor.token_count(phrase) for phrase in phrases]
 
-    def score(regions: Features) -> list[np.ndarray]:
+    def score(regions: Features) -> list[RegionScores]:
+        objectness = np.array([region.score for region in collection.regions(regions.region_ids)])
         cosines = vectors @ regions.embeddings.T
         likelihoods = predictor.log_likelihood(phrases, regions.codes, bfloat16=bfloat16)
-        return [likelihoods, cosines, fuse(cosines, likelihoods, tokens, predictor.fused_weight)]
+        fused = fuse(cosines, likelihoods, tokens, predictor.fused_weight)
+        return [
+            grounded(_scores(regions, scores), objectness, scoring)
+            for scoring, scores in (("likelihood", likelihoods), ("embedding", cosines), ("fused", fused))
+        ]
 
     return score
+
+
+def _scores(regions: Features, scores: np.ndarray) -> RegionScores:
+    return RegionScores(regions.region_ids, regions.photo_ids, scores)
 
 
 def whole_photographs(features: Features) -> Iterator[Features]:
@@ -225,8 +237,8 @@ def whole_photographs(features: Features) -> Iterator[Features]:
 
 
 def find_best(phrases: Sequence[str], parts: Iterable[Features], score: Score) -> list[BestRegions]:
-    """The best region of each photograph for each phrase, for each matrix of `score`; parts: of whole photographs."""
-    found = [[_best(part, scores) for scores in score(part)] for part in parts]
+    """The best region of each photograph for each phrase, for each result of `score`; parts: of whole photographs."""
+    found = [[_best(regions) for regions in score(part)] for part in parts]
     rows = {phrase: row for row, phrase in enumerate(phrases)}
     return [
         BestRegions(rows, *(np.concatenate(arrays, axis=-1) for arrays in zip(*by_part, strict=True)))
@@ -234,10 +246,9 @@ def find_best(phrases: Sequence[str], parts: Iterable[Features], score: Score) -
     ]
 
 
-def _best(part: Features, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    regions = RegionScores(part.region_ids, part.photo_ids, scores)
+def _best(regions: RegionScores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     best, rows = best_regions(regions)
-    return part.photo_ids[regions.starts()], best, part.region_ids[rows]
+    return regions.photo_ids[regions.starts()], best, regions.region_ids[rows]
 
 
 def answer(query: RetrievalQuery, best: BestRegions, boxes: Collection | None) -> Outcome:

@@ -400,8 +400,15 @@ def _show(answer: "Answer", form: str | None, writers: "dict[str, Callable[..., 
         words = ", ".join(map(output.printable, answer.unknown_words))
         click.echo(f"Note: the model has never met these words: {words}.", err=True)
     terminal = sys.stdout.isatty()
+    text: str | bytes
     if form == "table" or (form is None and terminal):
         colored = terminal and not os.environ.get("NO_COLOR")
-        click.echo(output.as_table(answer, color=colored, encoding=sys.stdout.encoding), nl=False)
+        text = output.as_table(answer, color=colored, encoding=sys.stdout.encoding)
     else:
-        click.echo(writers[form or "paths"](answer), nl=False)
+        text = writers[form or "paths"](answer)
+    try:
+        click.echo(text, nl=False)
+    except BrokenPipeError:
+        raise  # whoever reads the answer has read enough: click ends the command without a word
+    except OSError as error:
+        raise click.ClickException(f"The answer could not be written: {error.strerror}.") from error

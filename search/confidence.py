@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from search.grounding import log_odds
 from search.metrics import iou
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ SAME_ANSWER = 0.4
 # How fast a region's share of a photograph falls with its similarity: about what the phrase encoder is trained with.
 _SHARPNESS = 20.0
 
-# Objectness closer to 0 or 1 says no more than this; float32 rounds some to exactly 1.
-_LEAST = 1e-4
-
 
 def place_features(similarities: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """What tells the right regions of a photograph that shows the thing: (Q, N, 4) float64.
@@ -36,8 +34,7 @@ def place_features(similarities: np.ndarray, scores: np.ndarray) -> np.ndarray:
     similarities: (Q, N) in [-1, 1], of the N >= 1 regions of one photograph. scores: (N,) objectness in [0, 1].
     """
     similarities = np.asarray(similarities, dtype=np.float64)
-    certain = np.clip(np.asarray(scores, dtype=np.float64), _LEAST, 1 - _LEAST)
-    objectness = np.broadcast_to(np.log(certain / (1 - certain)), similarities.shape)
+    objectness = np.broadcast_to(log_odds(scores), similarities.shape)
     weights = np.exp(_SHARPNESS * (similarities - similarities.max(axis=1, keepdims=True)))
     share = np.log(weights / weights.sum(axis=1, keepdims=True))
     return np.stack([np.ones_like(similarities), similarities, objectness, share], axis=2)

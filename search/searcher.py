@@ -10,6 +10,7 @@ import numpy as np
 from db.errors import CheckpointMismatch
 from db.records import Features
 from search.errors import QueryError
+from search.grounding import grounded
 from search.likelihood import (
     CLOSENESS,
     JUDGED_PAIRS,
@@ -93,6 +94,7 @@ class Searcher:
         self._shortlist_photos = shortlist_photos
         self._judged_pairs = judged_pairs
         self._features: tuple[int, Features] | None = None  # of everything, as of a commit
+        self._objectness: tuple[int, np.ndarray] | None = None  # of the same
 
     def search(self, phrases: Sequence[str], *, k: int = 10, scoring: str | None = None, exact: bool = False) -> Answer:
         """The k best photographs, or all if there are fewer; no hits in an empty collection.
@@ -130,8 +132,9 @@ class Searcher:
         scoring = self._checked(scoring)
         query = read_query(phrases, self._predictor)
         vectors = self._predictor.encode_phrases(query.phrases)
-        regions = self._score(query, vectors, self._everything(), scoring, judged_regions)
-        return rank_photographs(regions, query.phrases)
+        features = self._everything()
+        regions = self._score(query, vectors, features, scoring, judged_regions)
+        return rank_photographs(grounded(regions, self._every_objectness(features), scoring), query.phrases)
 
     def _checked(self, scoring: str | None) -> str:
         if scoring is None:
@@ -145,6 +148,14 @@ class Searcher:
         if self._features is None or self._features[0] != revision:
             self._features = revision, self._collection.features()
         return self._features[1]
+
+    def _every_objectness(self, features: Features) -> np.ndarray:
+        """Of everything: features, from `_everything`."""
+        revision = self._collection.revision
+        if self._objectness is None or self._objectness[0] != revision:
+            rows = self._collection.regions(features.region_ids)
+            self._objectness = revision, np.array([row.score for row in rows])
+        return self._objectness[1]
 
     def _candidates(self, query: Query, vectors: np.ndarray, scoring: str, k: int) -> Features:
         """The features of the photographs worth scoring."""
@@ -175,15 +186,16 @@ class Searcher:
 
     def _hits(self, query: Query, scoring: str, regions: RegionScores, ranking: Ranking, k: int) -> list[Hit]:
         photos = self._collection.photos(ranking.photo_ids[:k].tolist())
-        answers = [answering_regions(regions, photo.photo_id, query.shown, CLOSENESS[scoring]) for photo in photos]
-        rows = {row for answer in answers for row, _ in answer}
-        stored = {r.region_id: r for r in self._collection.regions([int(regions.region_ids[row]) for row in rows])}
+        shown = regions.of(ranking.photo_ids[:k])
+        stored = self._collection.regions(shown.region_ids)
+        shown = grounded(shown, np.array([region.score for region in stored]), scoring)
+        answers = [answering_regions(shown, photo.photo_id, query.shown, CLOSENESS[scoring]) for photo in photos]
 
         def hit_region(row: int, column: int) -> HitRegion:
-            region = stored[int(regions.region_ids[row])]
+            region = stored[row]
             x1, y1, x2, y2 = (round(float(side), 2) for side in region.box)
             box = (x1, y1, round(x2 - x1, 2), round(y2 - y1, 2))
-            score = round(float(regions.scores[column, row]), 6)
+            score = round(float(shown.scores[column, row]), 6)
             return HitRegion(region.region_id, box, score, region.phrase, query.phrases[column])
 
         return [

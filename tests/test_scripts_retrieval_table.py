@@ -42,6 +42,7 @@ from scripts.retrieval_table import (
     table,
     whole_photographs,
 )
+from search.ranking import RegionScores
 
 POOL = ("a red lamp", "the brown dog", "two red dog", "the man on a couch", "a man in red", "the dog on the couch")
 
@@ -65,9 +66,9 @@ def test_rankings_and_groundings_are_those_of_the_best_regions(monkeypatch) -> N
     parts = list(whole_photographs(features([10, 10, 20, 20, 30])))
     assert [part.region_ids.tolist() for part in parts] == [[1, 2], [3, 4], [5]]
 
-    def score(regions: Features) -> list[np.ndarray]:
-        of_part = scores[:, regions.codes[:, 0].astype(int) - 1]
-        return [of_part, -of_part]
+    def score(part: Features) -> list[RegionScores]:
+        of_part = scores[:, part.codes[:, 0].astype(int) - 1]
+        return [RegionScores(part.region_ids, part.photo_ids, values) for values in (of_part, -of_part)]
 
     best, negated = find_best(["a dog", "a couch"], parts, score)
     # a dog: -1 (region 1), -2 (3), -9 (5); a couch: -2 (2), -1 (4), -1 (5)

@@ -507,6 +507,32 @@ def test_no_command_shows_the_help():
     assert "Usage: search" in run.stderr
 
 
+def test_an_answer_that_cannot_be_written_is_told(place, tiny_checkpoint):
+    asked = ("query", "dog on couch", "--collection", place.full, "--weights", tiny_checkpoint)
+    with open("/dev/full", "w") as full:
+        run = command(*asked, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (run.returncode, run.stderr) == (2, "Error: The answer could not be written: No space left on device.\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    run = command(*asked, "--json", stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (run.returncode, run.stderr) == (1, "")
+
+
+def test_the_process_ends_without_pythons_farewell(place, tiny_checkpoint):
+    # What is run at a Python process' end, torch's parts being taken apart among it, is not.
+    script = (
+        "import atexit, sys; from search.__main__ import run\n"
+        "atexit.register(print, 'farewell', file=sys.stderr)\n"
+        f"sys.argv = ['search', 'query', 'dog', '--collection', {str(place.full)!r}, "
+        f"'--weights', {str(tiny_checkpoint)!r}]\n"
+        "run()"
+    )
+    run = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, timeout=180)
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert len(run.stdout.splitlines()) == 3
+
+
 def test_in_a_terminal_it_prints_a_table(place, tiny_checkpoint):
     environment = {**os.environ, "PYTHONUTF8": "1", "NO_COLOR": ""}
     terminal, end = pty.openpty()
