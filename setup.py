@@ -11,7 +11,7 @@ setup(
     description="Find things inside photographs with words, offline: DenseCap (CVPR 2016) regions, FAISS and SQLite",
     # Named one by one: the names are generic, and discovery would pick up tests/ and scripts/ too.
     packages=["fcln", "db", "indexer", "search"],
-    package_data={"fcln": ["weights/*"]},
+    package_data={"fcln": ["weights/*", "synonyms.txt.gz"]},
     python_requires=">=3.11",
     install_requires=[
         "torch>=2.6",

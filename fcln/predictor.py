@@ -16,6 +16,7 @@ from fcln.checkpoint import Checkpoint, load_checkpoint
 from fcln.errors import DeviceError, QueryError
 from fcln.model import whole_boxes
 from fcln.spelling import Spelling
+from fcln.synonyms import Synonyms
 from fcln.vocabulary import words_of
 from fcln.weights_file import checkpoint_digest
 
@@ -59,6 +60,7 @@ class Predictor:
         self._vocabulary = checkpoint.vocabulary
         self._pieces = checkpoint.pieces
         self._noun_phrases = checkpoint.noun_phrases
+        self._synonyms = Synonyms(checkpoint.vocabulary.words)
         self._spelling = Spelling([*checkpoint.vocabulary.words, *checkpoint.noun_phrases.words])
         self._model = checkpoint.model.eval().to(self.device)
         self._model.backbone.to(memory_format=torch.channels_last)
@@ -234,10 +236,20 @@ class Predictor:
         words = [w for w in words_of(phrase) if not (w in self._spelling or w in self._pieces)]
         return [word for word in words if not self._spelling.is_english(word)]
 
-    def corrections(self, phrase: str) -> dict[str, str]:
-        """Of the unknown words those that are slips, and the words that were meant: {"bycicle": "bicycle"}."""
-        meant = {word: self._spelling.nearest(word) for word in self.unknown_words(phrase)}
-        return {word: near for word, near in meant.items() if near}
+    def readings(self, phrase: str) -> dict[str, str]:
+        """The words that are read as others: {"bycicle": "bicycle", "automobile": "car"}.
+
+        Of the unknown words those that are slips, read as the words that were meant; of the words that the network has
+        learnt from no photograph those that mean nearly the same as one that it has.
+        """
+        unknown = set(self.unknown_words(phrase))
+        found = {}
+        for word in dict.fromkeys(words_of(phrase)):
+            meant = (self._spelling.nearest(word) if word in unknown else None) or word
+            read = self._synonyms.nearest(meant, is_piece=meant in self._pieces) or meant
+            if read != word:
+                found[word] = read
+        return found
 
     def noun_phrases(self, question: str) -> list[str]:
         """The things a question names: "dog on couch" -> ["a dog", "a couch"]."""

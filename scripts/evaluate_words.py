@@ -7,10 +7,11 @@ measured is the share of photographs that two lists of the first ten have in com
 
     synonyms     a frequent word of the training phrases, and one that means the same and that neither a training phrase
                  nor a training caption has
+    as typed     the same, no word read as another one: what the word pieces say
     as unknown   the same, the second word encoded as the unknown piece, as an encoder of whole words has to
     random       every two of those frequent words
     slips        a frequent word, and the same word misspelt
-    as typed     the same, the search keeping the word as it was typed
+    as typed     the same, no word read as another one
 
 The pairs are in word_pairs.toml, beside this program; those that break the rules in these training data are named and
 left out. Frequent: at least 40 times in the training phrases.
@@ -73,7 +74,7 @@ class AsTyped:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._predictor, name)
 
-    def corrections(self, phrase: str) -> dict[str, str]:
+    def readings(self, phrase: str) -> dict[str, str]:
         return {}
 
     def unknown_words(self, phrase: str) -> list[str]:
@@ -130,12 +131,11 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
             asked = sorted({word for pair in [*synonyms, *slips] for word in (pair.known, pair.other)})
             found = {word: find(word) for word in tqdm(asked, unit="word", desc="Asking", mininterval=5)}
             unknown = {pair.other: find(pair.other, WithUnknownWord(predictor, pair.other)) for pair in synonyms}
-            typed = {pair.other: find(pair.other, AsTyped(predictor)) for pair in slips}
-            corrections = {pair.other: predictor.corrections(pair.other).get(pair.other) for pair in slips}
+            typed = {pair.other: find(pair.other, AsTyped(predictor)) for pair in [*synonyms, *slips]}
             result = summarize(
-                compare(synonyms, found, as_unknown=unknown),
+                with_readings(compare(synonyms, found, as_typed=typed, as_unknown=unknown), predictor),
                 random_overlaps(synonyms, found),
-                [{**pair, "read_as": corrections[pair["other"]]} for pair in compare(slips, found, as_typed=typed)],
+                with_readings(compare(slips, found, as_typed=typed), predictor),
             )
         result["images"] = len(labelled.photos)
         result["scoring"] = scoring or predictor.default_scoring
@@ -218,6 +218,11 @@ def compare(
     ]
 
 
+def with_readings(pairs: Iterable[dict], predictor: Predictor) -> list[dict]:
+    """Each pair with the word that the search reads its second word as; None: as it is typed."""
+    return [{**pair, "read_as": predictor.readings(pair["other"]).get(pair["other"])} for pair in pairs]
+
+
 def random_overlaps(pairs: Iterable[WordPair], found: Mapping[str, Sequence[int]]) -> list[float]:
     """The overlap of every two different known words of the pairs."""
     known = sorted({pair.known for pair in pairs})
@@ -235,6 +240,7 @@ def summarize(synonyms: Sequence[dict], random: Sequence[float], slips: Sequence
         )
     columns = {
         "synonyms": [pair["overlap"] for pair in synonyms],
+        "synonyms_as_typed": [pair["as_typed"] for pair in synonyms],
         "as_unknown": [pair["as_unknown"] for pair in synonyms],
         "random": random,
         "slips": [pair["overlap"] for pair in slips],
@@ -251,15 +257,10 @@ def summarize(synonyms: Sequence[dict], random: Sequence[float], slips: Sequence
 
 def table(result: dict) -> str:
     """A line a pair, and the means, as Markdown."""
-    lines = ["| word | synonym | overlap | as unknown |", "|---|---|---|---|"]
-    for pair in result["synonym_pairs"]:
-        lines.append(f"| {pair['known']} | {pair['other']} | {pair['overlap']:.1f} | {pair['as_unknown']:.1f} |")
+    lines = ["| word | synonym | read as | overlap | as typed | as unknown |", "|---|---|---|---|---|---|"]
+    lines += [_row(pair) + f" {pair['as_unknown']:.1f} |" for pair in result["synonym_pairs"]]
     lines += ["", "| word | slip | read as | overlap | as typed |", "|---|---|---|---|---|"]
-    for pair in result["slip_pairs"]:
-        read_as = pair["read_as"] or "typed"
-        lines.append(
-            f"| {pair['known']} | {pair['other']} | {read_as} | {pair['overlap']:.1f} | {pair['as_typed']:.1f} |"
-        )
+    lines += [_row(pair) for pair in result["slip_pairs"]]
     counts = {"synonyms": len(result["synonym_pairs"]), "slips": len(result["slip_pairs"])}
     lines += [
         "",
@@ -270,6 +271,7 @@ def table(result: dict) -> str:
     ]
     for name, label in (
         ("synonyms", f"{counts['synonyms']} synonyms"),
+        ("synonyms_as_typed", "the same, as typed: read in pieces"),
         ("as_unknown", "the same, as the unknown piece"),
         ("random", "every two of their frequent words"),
         ("slips", f"{counts['slips']} slips"),
@@ -278,6 +280,11 @@ def table(result: dict) -> str:
         error = result["standard_error"].get(name)
         lines.append(f"| {label} | {result[name]:.3f}" + ("" if error is None else f" ± {error:.3f}") + " |")
     return "\n".join(lines)
+
+
+def _row(pair: Mapping[str, Any]) -> str:
+    read_as = pair["read_as"] or "typed"
+    return f"| {pair['known']} | {pair['other']} | {read_as} | {pair['overlap']:.1f} | {pair['as_typed']:.1f} |"
 
 
 if __name__ == "__main__":

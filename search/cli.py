@@ -118,6 +118,14 @@ def commands() -> None:
     """
 
 
+_AS_TYPED_OPTION = click.option(
+    "--as-typed",
+    is_flag=True,
+    help="Read every word as it is typed. Else a misspelt word is read as the one that was meant, and a word that the "
+    "model has learnt from no photograph (automobile) as one of the same meaning that it has (car).",
+)
+
+
 @commands.command()
 @click.argument("phrases", nargs=-1, required=True, metavar="PHRASE...")
 @click.option("-k", "--top", type=click.IntRange(min=1), default=10, show_default=True, help="Photographs to find.")
@@ -128,6 +136,7 @@ def commands() -> None:
     "fused: their weighted sum. Default: what measured best for the weights.",
 )
 @click.option("--exact", is_flag=True, help="Score every region of every photograph, not only a shortlist (slow).")
+@_AS_TYPED_OPTION
 @_with(*_FORM_OPTIONS)
 @click.option(
     "--draw",
@@ -142,6 +151,7 @@ def query(
     top: int,
     scoring: str | None,
     exact: bool,
+    as_typed: bool,
     form: str | None,
     draw: Path | None,
     collection: Path | None,
@@ -177,7 +187,7 @@ def query(
             from search.searcher import Searcher
 
             searcher = Searcher(opened, predictor)
-            answer = searcher.search(phrases, k=top, scoring=scoring, exact=exact)
+            answer = searcher.search(phrases, k=top, scoring=scoring, exact=exact, as_typed=as_typed)
         _show(answer, form, _WRITERS)
         if not answer.hits:
             where = output.printable(str(opened.path))
@@ -212,6 +222,7 @@ def query(
     type=click.IntRange(min=1),
     help="Photographs to show at most, the surest first. Default: all; over a collection 10.",
 )
+@_AS_TYPED_OPTION
 @_with(*_FORM_OPTIONS)
 @click.option(
     "--draw",
@@ -227,6 +238,7 @@ def detect(
     threshold: float | None,
     prior: float | None,
     top: int | None,
+    as_typed: bool,
     form: str | None,
     draw: Path | None,
     collection: Path | None,
@@ -271,9 +283,13 @@ def detect(
         if paths and collection is not None:
             raise DetectError("Name photographs or a collection, not both.")
         if paths:
-            answer, looked_at = _detect_in_photos(phrases, paths, threshold, prior, top, draw, weights, device)
+            answer, looked_at = _detect_in_photos(
+                phrases, paths, threshold, prior, top, as_typed, draw, weights, device
+            )
         else:
-            answer, looked_at = _detect_in_collection(phrases, collection, threshold, prior, top, draw, weights, device)
+            answer, looked_at = _detect_in_collection(
+                phrases, collection, threshold, prior, top, as_typed, draw, weights, device
+            )
         _show(answer, form, {**_WRITERS, "json": output.detections_as_json})
         if not answer.hits:
             click.echo(f"Nothing found in {looked_at} with a {answer.scored}.", err=True)
@@ -304,6 +320,7 @@ def _detect_in_photos(
     threshold: float | None,
     prior: float | None,
     top: int | None,
+    as_typed: bool,
     draw: Path | None,
     weights: Path | None,
     device: str,
@@ -327,6 +344,7 @@ def _detect_in_photos(
             k=top,
             threshold=NAMED_THRESHOLD if threshold is None else threshold,
             prior=NAMED_PRIOR if prior is None else prior,
+            as_typed=as_typed,
         )
     for file in answer.unreadable:
         click.echo(f"Skipped {output.printable(str(file.path))}: {output.printable(file.reason)}", err=True)
@@ -341,6 +359,7 @@ def _detect_in_collection(
     threshold: float | None,
     prior: float | None,
     top: int | None,
+    as_typed: bool,
     draw: Path | None,
     weights: Path | None,
     device: str,
@@ -360,6 +379,7 @@ def _detect_in_collection(
             k=10 if top is None else top,
             threshold=COLLECTION_THRESHOLD if threshold is None else threshold,
             prior=prior,
+            as_typed=as_typed,
         )
     return answer, output.printable(str(opened.path))
 
@@ -394,7 +414,7 @@ def _draw(answer: "Detections", target: Path, photos: Sequence[Path]) -> None:
 
 def _show(answer: "Answer", form: str | None, writers: "dict[str, Callable[..., bytes]]") -> None:
     """Print an answer in the form asked for, and what there is to note of the words of the question."""
-    for word, meant in answer.corrections.items():
+    for word, meant in answer.readings.items():
         click.echo(f"Note: {output.printable(word)} is read as {meant}.", err=True)
     if answer.unknown_words:
         words = ", ".join(map(output.printable, answer.unknown_words))

@@ -105,14 +105,16 @@ class Detector:
         k: int | None = None,
         threshold: float = NAMED_THRESHOLD,
         prior: float = NAMED_PRIOR,
+        as_typed: bool = False,
     ) -> Detections:
         """Look for phrases in photographs given as files; nothing is written.
 
         k: the best photographs only, None for all. threshold: the least confidence of a box, in [0, 1]. prior: the
-        share of the photographs, in (0, 1), that is expected to show the thing. Files that cannot be used are in the
-        result's `unreadable`. Raises QueryError for phrases that cannot be asked, before any photograph is read.
+        share of the photographs, in (0, 1), that is expected to show the thing. as_typed: read no word as another one.
+        Files that cannot be used are in the result's `unreadable`. Raises QueryError for phrases that cannot be asked,
+        before any photograph is read.
         """
-        query, read, vectors = self._read(phrases)
+        query, read, vectors = self._read(phrases, as_typed)
         unreadable: list[Unreadable] = []
         looked_at, hits = 0, []
         for photo in self._describe(paths, unreadable):
@@ -128,23 +130,25 @@ class Detector:
         k: int = 10,
         threshold: float = COLLECTION_THRESHOLD,
         prior: float | None = None,
+        as_typed: bool = False,
     ) -> Detections:
         """Look for phrases in a collection, in the SHORTLIST_PHOTOS photographs (or k) closest to each.
 
-        prior: None for the share that the labelled photographs of the fit had. Raises QueryError for phrases that
-        cannot be asked, CheckpointMismatch if other weights described the collection.
+        prior: None for the share that the labelled photographs of the fit had. as_typed: read no word as another one.
+        Raises QueryError for phrases that cannot be asked, CheckpointMismatch if other weights described the
+        collection.
         """
         require_same_checkpoint(collection, self._predictor)
         prior = self._numbers.prevalence if prior is None else prior
-        query, read, vectors = self._read(phrases)
+        query, read, vectors = self._read(phrases, as_typed)
         hits = []
         for photo in self._closest(collection, vectors, max(SHORTLIST_PHOTOS, k)):
             hits += self._hits(photo, read, vectors, threshold, prior)
         return self._answer(query, hits, k, threshold, prior, collection.photo_count(), [])
 
-    def _read(self, phrases: Sequence[str]) -> tuple[Query, list[str], np.ndarray]:
+    def _read(self, phrases: Sequence[str], as_typed: bool) -> tuple[Query, list[str], np.ndarray]:
         """The query; its phrases as they are scored, each once and none taken apart; their vectors."""
-        query = read_query(phrases, self._predictor)
+        query = read_query(phrases, self._predictor, as_typed=as_typed)
         read = list(dict.fromkeys(query.phrases[: len(query.given)]))
         return query, read, self._predictor.encode_phrases(read)
 
@@ -229,7 +233,7 @@ class Detector:
             "confidence",
             [replace(hit, rank=rank) for rank, hit in enumerate(best_first, 1)],
             query.unknown_words,
-            query.corrections,
+            query.readings,
             threshold,
             prior,
             looked_at,

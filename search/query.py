@@ -27,10 +27,10 @@ class Query:
     phrases: list[str]  # Q phrases to score: the given ones first, then the noun phrases of a question
     shown: list[int]  # those whose regions show where a photograph answers, as columns of `phrases`
     unknown_words: list[str]  # words of the query that the model has never met
-    corrections: dict[str, str] = field(default_factory=dict)  # misspelt words, and how they were read
+    readings: dict[str, str] = field(default_factory=dict)  # words read as others: slips, words of the same meaning
 
 
-def read_query(phrases: Sequence[str], predictor: "Predictor") -> Query:
+def read_query(phrases: Sequence[str], predictor: "Predictor", *, as_typed: bool = False) -> Query:
     """Check phrases and read them.
 
     One phrase is a question: beside itself, its noun phrases are asked for ("dog on couch": "a dog", "a couch"), since
@@ -39,7 +39,8 @@ def read_query(phrases: Sequence[str], predictor: "Predictor") -> Query:
     question alone (0.31) or than letting the two readings compete photograph by photograph (0.32 to 0.33), and a
     photograph's score does not depend on which others are looked at. Several phrases are read as given.
 
-    A misspelt word is read as the one that was meant.
+    A misspelt word is read as the one that was meant, and a word that the network has learnt from no photograph as one
+    of the same meaning that it has, unless as_typed.
 
     Raises QueryError if there is no phrase, or too many, or one is empty, too long, or holds unknown words only.
     """
@@ -53,23 +54,25 @@ def read_query(phrases: Sequence[str], predictor: "Predictor") -> Query:
         )
     for phrase in given:
         _check_length(phrase, predictor)
-    corrections = {word: meant for phrase in given for word, meant in predictor.corrections(phrase).items()}
-    read = [_corrected(phrase, corrections) for phrase in given]
+    readings: dict[str, str] = {}
+    if not as_typed:
+        readings = {word: read for phrase in given for word, read in predictor.readings(phrase).items()}
+    read = [_read(phrase, readings) for phrase in given]
     for phrase in read:
         _check_words(phrase, predictor)
     unknown = dict.fromkeys(word for phrase in read for word in predictor.unknown_words(phrase))
     if len(given) > 1:
-        return Query(given, read, list(range(len(read))), list(unknown), corrections)
+        return Query(given, read, list(range(len(read))), list(unknown), readings)
     nouns = list(dict.fromkeys(predictor.noun_phrases(read[0])))
     scored = list(dict.fromkeys([*read, *nouns]))
     # Of a question with several things in it, the boxes are the things'; the question's own is mostly the whole scene.
     shown = [scored.index(noun) for noun in nouns] if len(nouns) > 1 else [0]
-    return Query(given, scored, shown, list(unknown), corrections)
+    return Query(given, scored, shown, list(unknown), readings)
 
 
-def _corrected(phrase: str, corrections: Mapping[str, str]) -> str:
+def _read(phrase: str, readings: Mapping[str, str]) -> str:
     """The phrase with other words: those of the network, in lower case and without punctuation, are looked up."""
-    return " ".join(corrections.get("".join(words_of(word)), word) for word in phrase.split())
+    return " ".join(readings.get("".join(words_of(word)), word) for word in phrase.split())
 
 
 def _words(phrase: str) -> list[str]:

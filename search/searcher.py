@@ -61,7 +61,7 @@ class Answer:
     scoring: str  # which of SCORINGS made the scores
     hits: list[Hit]  # best first
     unknown_words: list[str] = field(default_factory=list)  # words that the model has never met
-    corrections: dict[str, str] = field(default_factory=dict)  # misspelt words, and how they were read
+    readings: dict[str, str] = field(default_factory=dict)  # words read as others: slips, words of the same meaning
 
     @property
     def scored(self) -> str:
@@ -96,23 +96,31 @@ class Searcher:
         self._features: tuple[int, Features] | None = None  # of everything, as of a commit
         self._objectness: tuple[int, np.ndarray] | None = None  # of the same
 
-    def search(self, phrases: Sequence[str], *, k: int = 10, scoring: str | None = None, exact: bool = False) -> Answer:
+    def search(
+        self,
+        phrases: Sequence[str],
+        *,
+        k: int = 10,
+        scoring: str | None = None,
+        exact: bool = False,
+        as_typed: bool = False,
+    ) -> Answer:
         """The k best photographs, or all if there are fewer; no hits in an empty collection.
 
         phrases: one question, or several phrases as given. scoring: one of SCORINGS, None for the one that measured
         best when the weights were trained. exact: score every region of every photograph; else FAISS proposes
         photographs and, of those, the cosine proposes regions for the language model to judge. Up to
         SHORTLIST_PHOTOS hits (`judged_photos` of them where the language model judges) do not depend on k: a shorter
-        answer is the start of a longer one.
+        answer is the start of a longer one. as_typed: read no word as another one.
 
         Raises QueryError for a question that cannot be asked.
         """
         if k < 1:
             raise QueryError(f"The number of hits must be at least 1, not {k}.")
         scoring = self._checked(scoring)
-        query = read_query(phrases, self._predictor)
+        query = read_query(phrases, self._predictor, as_typed=as_typed)
         if not self._collection.region_count():
-            return Answer(query.given, scoring, [], query.unknown_words, query.corrections)
+            return Answer(query.given, scoring, [], query.unknown_words, query.readings)
         vectors = self._predictor.encode_phrases(query.phrases)
         if exact:
             regions = self._score(query, vectors, self._everything(), scoring)
@@ -120,7 +128,7 @@ class Searcher:
             regions = self._score(query, vectors, self._candidates(query, vectors, scoring, k), scoring, JUDGED_REGIONS)
         ranking = rank_photographs(regions, query.phrases)
         hits = self._hits(query, scoring, regions, ranking, k)
-        return Answer(query.given, scoring, hits, query.unknown_words, query.corrections)
+        return Answer(query.given, scoring, hits, query.unknown_words, query.readings)
 
     def rank(self, phrases: Sequence[str], *, scoring: str | None = None, judged_regions: int | None = None) -> Ranking:
         """Every photograph of the collection, best first, every region of it scored.

@@ -250,8 +250,10 @@ def test_words(tiny_predictor):
     assert tiny_predictor.noun_phrases("dog on couch") == ["a dog", "the couch"]
 
 
-def test_slips_are_corrected_but_not_rare_words(tiny_predictor):
-    assert tiny_predictor.corrections("A cuoch, and a zorblax on the poach") == {"cuoch": "couch"}
+def test_slips_and_words_that_no_photograph_taught_are_read_as_others(tiny_predictor):
+    assert tiny_predictor.readings("A cuoch, and a zorblax on the poach") == {"cuoch": "couch"}
+    assert tiny_predictor.readings("A Sofa! A dog, a sofa") == {"sofa": "couch"}
+    assert tiny_predictor.readings("a dog on the couch") == {}
 
 
 def test_what_a_checkpoint_says_is_what_the_predictor_has(tiny_predictor, tiny_checkpoint):

@@ -110,19 +110,28 @@ def test_random_pairs_are_every_two_different_known_words() -> None:
 
 def test_means_over_the_pairs() -> None:
     synonyms = [
-        {"known": "couch", "other": "settee", "overlap": 0.5, "as_unknown": 0.25},
-        {"known": "dog", "other": "pooch", "overlap": 1.0, "as_unknown": 0.0},
+        {"known": "couch", "other": "settee", "overlap": 0.5, "as_typed": 0.1, "as_unknown": 0.25, "read_as": "sofa"},
+        {"known": "dog", "other": "pooch", "overlap": 1.0, "as_typed": 0.3, "as_unknown": 0.0, "read_as": None},
     ]
     slips = [{"known": "lamp", "other": "lampp", "overlap": 1.0, "as_typed": 0.5, "read_as": "lamp"}]
     result = summarize(synonyms, [0.0, 0.0, 0.3], slips)
-    assert {name: result[name] for name in ("synonyms", "as_unknown", "random", "slips", "as_typed")} == pytest.approx(
-        {"synonyms": 0.75, "as_unknown": 0.125, "random": 0.1, "slips": 1.0, "as_typed": 0.5}
-    )
+    means = {
+        "synonyms": 0.75,
+        "synonyms_as_typed": 0.2,
+        "as_unknown": 0.125,
+        "random": 0.1,
+        "slips": 1.0,
+        "as_typed": 0.5,
+    }
+    assert {name: result[name] for name in means} == pytest.approx(means)
     # Of two values a and b: |a - b| / 2.
-    expected = {"synonyms": 0.25, "as_unknown": 0.125, "slips": None, "as_typed": None}
-    assert result["standard_error"] == expected
+    assert result["standard_error"] == pytest.approx(
+        {"synonyms": 0.25, "synonyms_as_typed": 0.1, "as_unknown": 0.125, "slips": None, "as_typed": None}
+    )
     lines = table({**result, "images": 8, "scoring": "fused"}).splitlines()
-    assert "| couch | settee | 0.5 | 0.2 |" in lines and "| lamp | lampp | lamp | 1.0 | 0.5 |" in lines
+    assert "| couch | settee | sofa | 0.5 | 0.1 | 0.2 |" in lines
+    assert "| dog | pooch | typed | 1.0 | 0.3 | 0.0 |" in lines
+    assert "| lamp | lampp | lamp | 1.0 | 0.5 |" in lines
     assert "| 2 synonyms | 0.750 ± 0.250 |" in lines and "| the same, as typed | 0.500 |" in lines
     assert "| every two of their frequent words | 0.100 |" in lines
     with pytest.raises(EvaluationError, match="do these training data fit"):
@@ -159,18 +168,20 @@ def test_the_command_asks_for_the_pairs_that_prove_something(tmp_path: Path, tin
     labels = {1: [(box, "the dog on a couch")] * 40 + [(box, "a red lamp")]}
     write_labels(tmp_path / "train", labels, captions={1: ["A divan ."]})
     pairs = tmp_path / "pairs.toml"
-    pairs.write_text('[synonyms]\ncouch = ["settee", "divan"]\ndog = ["hound"]\nlamp = ["light"]\n'
+    pairs.write_text('[synonyms]\ncouch = ["sofa", "divan"]\ndog = ["hound"]\nlamp = ["light"]\n'
                      '[slips]\ncouch = ["cuoch"]')  # fmt: skip
     command = f"--photos {photos} --annotations {annotations} --weights {tiny_checkpoint} --device cpu --pairs {pairs}"
     result = CliRunner().invoke(main, f"{command} --json --collection {tmp_path / 'kept'}")
     assert result.exit_code == 0, result.output
     assert "Left out couch and divan: the training data have divan." in result.stderr
     figures = json.loads(result.stdout)
-    means = ["synonyms", "as_unknown", "random", "slips", "as_typed"]
+    means = ["synonyms", "synonyms_as_typed", "as_unknown", "random", "slips", "as_typed"]
     others = ["standard_error", "synonym_pairs", "slip_pairs", "images", "scoring", "left_out"]
     assert list(figures) == means + others
-    assert [pair["other"] for pair in figures["synonym_pairs"]] == ["settee", "hound"]
+    assert [pair["other"] for pair in figures["synonym_pairs"]] == ["sofa", "hound"]
+    assert [pair["read_as"] for pair in figures["synonym_pairs"]] == ["couch", "dog"]
     assert [pair["read_as"] for pair in figures["slip_pairs"]] == ["couch"]
+    assert figures["synonyms"] == 1 > figures["synonyms_as_typed"]
     assert (figures["slips"], figures["images"], figures["scoring"]) == (1.0, 12, "embedding")
     assert [left[:2] for left in figures["left_out"]] == [["couch", "divan"], ["lamp", "light"]]
 

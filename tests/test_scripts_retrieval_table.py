@@ -280,5 +280,5 @@ def test_slips_are_corrected_for_all(tiny_predictor: Predictor) -> None:
     phrases = tuple(LabelledPhrase(text, np.zeros((1, 4), np.float32)) for text in ("a red lampp", "the man"))
     read = as_read(RetrievalQuery(3, phrases), tiny_predictor)
     assert read.photo_id == 3 and read.phrases[0].boxes is phrases[0].boxes
-    expected = [tiny_predictor.corrections("lampp").get("lampp", "lampp"), "the man"]
+    expected = [tiny_predictor.readings("lampp").get("lampp", "lampp"), "the man"]
     assert [read.phrases[0].text, read.phrases[1].text] == [f"a red {expected[0]}", "the man"]

@@ -42,7 +42,12 @@ def test_a_misspelt_word_is_read_as_the_one_that_was_meant():
     assert query == Query(["dogg on couch"], ["dog on couch", "a dog", "a couch"], [1, 2], [], {"dogg": "dog"})
     several = read_query(["red lampp", "a zorblax dogg"], PREDICTOR)
     assert (several.given, several.phrases) == (["red lampp", "a zorblax dogg"], ["red lamp", "a zorblax dog"])
-    assert (several.unknown_words, several.corrections) == (["zorblax"], {"lampp": "lamp", "dogg": "dog"})
+    assert (several.unknown_words, several.readings) == (["zorblax"], {"lampp": "lamp", "dogg": "dog"})
+
+
+def test_words_can_be_read_as_they_are_typed():
+    query = read_query(["dogg on couch"], PREDICTOR, as_typed=True)
+    assert query == Query(["dogg on couch"], ["dogg on couch", "a dogg", "a couch"], [1, 2], ["dogg"], {})
 
 
 @pytest.mark.parametrize(

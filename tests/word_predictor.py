@@ -45,7 +45,7 @@ class WordPredictor:
     def unknown_words(self, phrase: str) -> list[str]:
         return [word for word in phrase.split() if word not in WORDS and word != "on"]
 
-    def corrections(self, phrase: str) -> dict[str, str]:
+    def readings(self, phrase: str) -> dict[str, str]:
         return {word: word[:-1] for word in self.unknown_words(phrase) if word[:-1] in WORDS}  # "lampp": "lamp"
 
     def noun_phrases(self, question: str) -> list[str]:
