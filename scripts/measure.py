@@ -102,8 +102,8 @@ def figures(
         f"{' / '.join(format(row['0.5'], '.3f') for row in recall.values())} | |",
         "| first ten photographs shared by a word and a synonym unseen in training "
         f"({len(words['synonym_pairs'])} pairs) | {words['synonyms']:.3f} | `python -m scripts.evaluate_words` |",
-        "| the same, the synonym as an unknown word / random pairs of words | "
-        f"{words['as_unknown']:.3f} / {words['random']:.3f} | |",
+        "| the same, the synonym as typed, in word pieces / as an unknown word / random pairs of words | "
+        f"{words['synonyms_as_typed']:.3f} / {words['as_unknown']:.3f} / {words['random']:.3f} | |",
         f"| the same, {len(words['slip_pairs'])} misspelt words / taken as typed | "
         f"{words['slips']:.3f} / {words['as_typed']:.3f} | |",
     ]
