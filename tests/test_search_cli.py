@@ -203,6 +203,21 @@ def test_a_misspelt_word_is_read_as_the_one_that_was_meant_and_the_user_told(sea
     assert b'"dog on cuoch": 3 photographs' in result.out and b"the couch" in result.out
 
 
+def test_a_word_that_no_photograph_taught_is_read_as_its_synonym_and_the_user_told(search):
+    result = search("--json", "dog on sofa")
+    assert (result.code, result.err) == (0, "Note: sofa is read as couch.\n")
+    found = json.loads(result.out)
+    assert found["query"] == ["dog on sofa"]
+    assert found["hits"] == json.loads(search("--json", "dog on couch").out)["hits"]
+
+
+@pytest.mark.parametrize("word", ["cuoch", "sofa"])
+def test_words_can_be_taken_as_they_are_typed(search, word):
+    result = search("--json", "--as-typed", f"dog on {word}")
+    assert (result.code, "read as" in result.err) == (0, False)
+    assert json.loads(result.out)["hits"] != json.loads(search("--json", "dog on couch").out)["hits"]
+
+
 def test_the_collection_may_come_from_the_environment(place, tiny_checkpoint, monkeypatch, capfdbinary):
     monkeypatch.setenv("DENSECAP_SEARCH_COLLECTION", str(place.full))
     monkeypatch.setattr(sys, "argv", ["search", "query", "dog", "-k1", "--weights", str(tiny_checkpoint)])

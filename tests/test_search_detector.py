@@ -98,6 +98,15 @@ def test_each_of_several_phrases_is_looked_for(detector, tmp_path):
     assert detector.detect(["dog on couch"], [both]).hits == []
 
 
+def test_words_can_be_taken_as_they_are_typed(detector, tmp_path):
+    paths = [write_photo(tmp_path / "lamp.jpg", ("lamp", 16, 16, 48, 32))]
+    read = detector.detect(["lampp"], paths, threshold=0)
+    assert read.readings == {"lampp": "lamp"}
+    assert {region.for_phrase for hit in read.hits for region in hit.regions} == {"lamp"}
+    with pytest.raises(QueryError, match="lampp"):
+        detector.detect(["lampp"], paths, as_typed=True)
+
+
 def test_threshold_and_prior(detector, tmp_path):
     photo = write_photo(tmp_path / "a.jpg", ("dog", 16, 16, 48, 32))
     assert detector.detect(["dog"], [photo], threshold=0.88).hits
