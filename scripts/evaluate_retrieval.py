@@ -21,7 +21,6 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from db.collection import Collection
 from fcln.dataset import load_photographs
 from fcln.predictor import Predictor
 from fcln.vocabulary import words_of
@@ -99,7 +98,8 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
             def ask(query: RetrievalQuery) -> Outcome:
                 phrases = [phrase.text for phrase in query.phrases]
                 ranking = searcher.rank(phrases, scoring=scoring, judged_regions=judged_regions)
-                return judge(query, ranking, labelled.collection)
+                found = searcher.ground(phrases, query.photo_id, scoring=scoring, judged_regions=judged_regions)
+                return judge(query, ranking, [region.box for region in found])
 
             with tqdm(total=sum(map(len, drawn)), unit="query", desc="Asking", mininterval=5) as bar:
                 outcomes = []
@@ -171,21 +171,14 @@ def draw_queries(
     ]
 
 
-def judge(query: RetrievalQuery, ranking: Ranking, collection: Collection | None) -> Outcome:
-    """Where a ranking has the query's photograph, and how well its best regions ground the phrases.
+def judge(query: RetrievalQuery, ranking: Ranking, boxes: Sequence[Sequence[float]]) -> Outcome:
+    """Where a ranking has the query's photograph, and how well boxes ground its phrases there.
 
-    collection: whose regions they are; None if they are photographs, which ground nothing.
+    boxes: one for each phrase, x1 y1 x2 y2 in pixels of the photograph; none where nothing is grounded.
     """
     (place,) = np.flatnonzero(ranking.photo_ids == query.photo_id)
-    if collection is None:
-        return Outcome(int(place) + 1, ())
-    regions = collection.regions(ranking.best_region_ids[place].tolist())
-    return Outcome(
-        int(place) + 1,
-        tuple(
-            float(iou([region.box], phrase.boxes).max()) for phrase, region in zip(query.phrases, regions, strict=True)
-        ),
-    )
+    overlaps = (float(iou([box], phrase.boxes).max()) for phrase, box in zip(query.phrases, boxes))
+    return Outcome(int(place) + 1, tuple(overlaps))
 
 
 def summarize(draws: Sequence[Sequence[Outcome]]) -> dict:

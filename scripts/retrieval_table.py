@@ -16,13 +16,14 @@ FCLN, embedding             cosine of phrase and region
 FCLN, fused                 both
 
 Every region is judged, as with `scripts.evaluate_retrieval --exact`. FCLN's rows ground a phrase as `search query`
-does, by score and objectness, the baselines' by their score alone. The baselines' networks see each crop by itself
+does (`search.grounding`), the baselines' by their score alone. The baselines' networks see each crop by itself
 (most of the time where there are many; --regions takes fewer). Each phrase is scored once, however many queries ask it,
 and what phrases begin with once for all of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,10 +40,10 @@ from indexer.photos import OpenedPhoto, Photograph
 from scripts.evaluate_retrieval import PHRASES, Outcome, RetrievalQuery, draw_all, judge, query_options, summarize
 from scripts.evaluation_collection import EvaluationError, labelled_collection
 from scripts.evaluation_command import collection_options, errors_as_sentences, show
-from search.grounding import grounded
+from search.grounding import PhotoRegions, ground
 from search.likelihood import fuse
 from search.query import read_query
-from search.ranking import Ranking, RegionScores, best_regions, rank_by_best
+from search.ranking import Ranking, RegionScores, best_scores, rank_by_best
 
 FULL_IMAGE, CROPS, REGION = "Full Image RNN", "proposals + Full Image RNN", "Region RNN"
 FCLN = ("FCLN, likelihood", "FCLN, embedding", "FCLN, fused")
@@ -56,8 +57,9 @@ _PHOTOS = 8
 
 _T = TypeVar("_T")
 
-# Regions -> what Q phrases score there, for each row of the table.
-Score = Callable[[Features], list[RegionScores]]
+# Regions -> for each row of the table what Q phrases score there, (Q, N), and which of the N regions answers each of
+# them in each photograph, (Q, P) int64.
+Score = Callable[[Features], list[tuple[np.ndarray, np.ndarray]]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,12 @@ class BestRegions:
     def ranking(self, phrases: Sequence[str]) -> Ranking:
         """The photographs ranked for some of the phrases together."""
         rows = [self.rows[phrase] for phrase in phrases]
-        return rank_by_best(list(phrases), self.photo_ids, self.scores[rows], self.region_ids[rows])
+        return rank_by_best(list(phrases), self.photo_ids, self.scores[rows])
+
+    def grounded(self, phrases: Sequence[str], photo_id: int) -> list[int]:
+        """The regions of a photograph that answer some of the phrases."""
+        (column,) = np.flatnonzero(self.photo_ids == photo_id)
+        return [int(self.region_ids[self.rows[phrase], column]) for phrase in phrases]
 
 
 @click.command(help=__doc__)
@@ -201,7 +208,14 @@ def cut(photo: Photograph, boxes: np.ndarray) -> list[Image.Image]:
 
 def likelihood(rnn: Predictor, phrases: Sequence[str], *, bfloat16: bool) -> Score:
     """A baseline's score of regions."""
-    return lambda regions: [_scores(regions, rnn.log_likelihood(phrases, regions.codes, bfloat16=bfloat16))]
+
+    def score(regions: Features) -> list[tuple[np.ndarray, np.ndarray]]:
+        likelihoods = rnn.log_likelihood(phrases, regions.codes, bfloat16=bfloat16)
+        starts = [*_starts(regions).tolist(), len(regions.photo_ids)]
+        best = [likelihoods[:, start:stop].argmax(axis=1) + start for start, stop in pairwise(starts)]
+        return [(likelihoods, np.stack(best, axis=1))]
+
+    return score
 
 
 def fcln_scores(predictor: Predictor, phrases: Sequence[str], collection: Collection, *, bfloat16: bool) -> Score:
@@ -209,21 +223,24 @@ def fcln_scores(predictor: Predictor, phrases: Sequence[str], collection: Collec
     vectors = predictor.encode_phrases(phrases)
     tokens = [predictor.token_count(phrase) for phrase in phrases]
 
-    def score(regions: Features) -> list[RegionScores]:
-        objectness = np.array([region.score for region in collection.regions(regions.region_ids)])
+    def score(regions: Features) -> list[tuple[np.ndarray, np.ndarray]]:
+        rows = collection.regions(regions.region_ids)
+        boxes, objectness = np.array([row.box for row in rows]), np.array([row.score for row in rows])
+        starts = [*_starts(regions).tolist(), len(rows)]
+        photos = [
+            (slice(*ends), PhotoRegions(boxes[slice(*ends)], objectness[slice(*ends)])) for ends in pairwise(starts)
+        ]
+
+        def grounded(scores: np.ndarray, scoring: str) -> np.ndarray:
+            return np.stack([part.start + ground(scores[:, part], photo, scoring) for part, photo in photos], axis=1)
+
         cosines = vectors @ regions.embeddings.T
         likelihoods = predictor.log_likelihood(phrases, regions.codes, bfloat16=bfloat16)
         fused = fuse(cosines, likelihoods, tokens, predictor.fused_weight)
-        return [
-            grounded(_scores(regions, scores), objectness, scoring)
-            for scoring, scores in (("likelihood", likelihoods), ("embedding", cosines), ("fused", fused))
-        ]
+        scored = {"likelihood": likelihoods, "embedding": cosines, "fused": fused}
+        return [(scores, grounded(scores, scoring)) for scoring, scores in scored.items()]
 
     return score
-
-
-def _scores(regions: Features, scores: np.ndarray) -> RegionScores:
-    return RegionScores(regions.region_ids, regions.photo_ids, scores)
 
 
 def whole_photographs(features: Features) -> Iterator[Features]:
@@ -238,7 +255,7 @@ def whole_photographs(features: Features) -> Iterator[Features]:
 
 def find_best(phrases: Sequence[str], parts: Iterable[Features], score: Score) -> list[BestRegions]:
     """The best region of each photograph for each phrase, for each result of `score`; parts: of whole photographs."""
-    found = [[_best(regions) for regions in score(part)] for part in parts]
+    found = [[_best(part, *scored) for scored in score(part)] for part in parts]
     rows = {phrase: row for row, phrase in enumerate(phrases)}
     return [
         BestRegions(rows, *(np.concatenate(arrays, axis=-1) for arrays in zip(*by_part, strict=True)))
@@ -246,14 +263,16 @@ def find_best(phrases: Sequence[str], parts: Iterable[Features], score: Score) -
     ]
 
 
-def _best(regions: RegionScores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    best, rows = best_regions(regions)
-    return regions.photo_ids[regions.starts()], best, regions.region_ids[rows]
+def _best(part: Features, scores: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    regions = RegionScores(part.region_ids, part.photo_ids, scores)
+    return part.photo_ids[regions.starts()], best_scores(regions), part.region_ids[rows]
 
 
-def answer(query: RetrievalQuery, best: BestRegions, boxes: Collection | None) -> Outcome:
-    """How a query goes. boxes: the collection that the regions are of, None if they are photographs."""
-    return judge(query, best.ranking([phrase.text for phrase in query.phrases]), boxes)
+def answer(query: RetrievalQuery, best: BestRegions, regions: Collection | None) -> Outcome:
+    """How a query goes. regions: the collection that the regions are of, None if they are photographs."""
+    phrases = [phrase.text for phrase in query.phrases]
+    found = regions.regions(best.grounded(phrases, query.photo_id)) if regions else []
+    return judge(query, best.ranking(phrases), [region.box for region in found])
 
 
 def _starts(features: Features) -> np.ndarray:

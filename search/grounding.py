@@ -1,23 +1,48 @@
-"""Where a photograph answers a phrase: pure functions over the scores of its regions.
+"""Where a photograph answers a phrase: pure functions over the regions of one photograph.
 
-How well a photograph answers is its best region's score (`search.ranking`). Where, the scores alone say less well: half
-a dog is as similar to "a dog" as the whole one is. The objectness knows better which of the two is a thing, so both
-choose the region together. On `val`, of all phrases of three words or more: localization@0.5 0.650 instead of 0.581.
+How well a photograph answers is its best region's score (`search.ranking`). Where, that region says less well: half a
+dog is as similar to "a dog" as the whole one. Two things help. The objectness knows which of the two is a thing; score
+and objectness together say how likely a region is the right one. And a region that overlaps other likely ones is wrong
+by less: chosen is the one whose expected overlap with the right one is largest (minimum Bayes risk). On `val`, phrases
+of three words or more of photographs with four: localization@0.5 0.609 by the score alone, 0.658 with objectness, 0.650
+with both; @0.3 0.774, 0.802, 0.810; mean overlap 0.526, 0.550, 0.554.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from search.ranking import RegionScores
+from search.metrics import iou
 
-# How many of a score's units one unit of the objectness' log-odds is worth: about what `scripts.choose_confidence` fits
-# for similarities (0.043; from 0.02 to 0.06 localization@0.5 differs by 0.01). For likelihoods, natural logarithms too:
-# P(it is a thing) P(phrase | region).
-OBJECTNESS_WEIGHT = {"embedding": 0.04, "likelihood": 1.0, "fused": 0.04}
+# How many regions show where a photograph answers a single phrase: the right one, and others nearly as likely.
+MAX_REGIONS = 3
 
 # Objectness closer to 0 or 1 says no more than this; float32 rounds some to exactly 1.
 _LEAST = 1e-4
+
+
+@dataclass(frozen=True)
+class _Belief:
+    """log P(a region is the right one) = score * sharpness + objectness' log-odds * trust, up to a constant."""
+
+    sharpness: float
+    trust: float
+
+
+# For likelihoods, natural logarithms, the score is log P(phrase | region) itself. (Chosen on `val`; localization
+# differs by less than 0.01 for half or twice as much.)
+_BELIEFS = {"embedding": _Belief(10, 0.4), "likelihood": _Belief(1, 0.6), "fused": _Belief(10, 0.4)}
+# A region is nearly as likely the right one as the likeliest: 0.05 less similar, or half as likely to be described so.
+_NEARLY = {"embedding": 0.5, "likelihood": float(np.log(2)), "fused": 0.5}
+
+
+@dataclass(frozen=True)
+class PhotoRegions:
+    """The N >= 1 regions of one photograph."""
+
+    boxes: np.ndarray  # (N, 4) x1 y1 x2 y2
+    objectness: np.ndarray  # (N,) in [0, 1]
 
 
 def log_odds(objectness: np.ndarray) -> np.ndarray:
@@ -26,6 +51,42 @@ def log_odds(objectness: np.ndarray) -> np.ndarray:
     return np.log(certain / (1 - certain))
 
 
-def grounded(regions: RegionScores, objectness: np.ndarray, scoring: str) -> RegionScores:
-    """The same regions, chosen by their objectness too. objectness: (N,) in [0, 1], of the regions."""
-    return replace(regions, grounding=regions.scores + OBJECTNESS_WEIGHT[scoring] * log_odds(objectness))
+def ground(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> np.ndarray:
+    """The region that answers each of Q phrases, (Q,) int64; of equal ones the first.
+
+    scores: (Q, N) in the scoring named; -inf: not judged, and at least one region of each phrase is.
+    """
+    return _ground(_beliefs(scores, regions, scoring), regions)
+
+
+def answering_regions(
+    scores: np.ndarray, regions: PhotoRegions, columns: Sequence[int], scoring: str
+) -> list[tuple[int, int]]:
+    """The regions that show where a photograph answers, as (row of regions, column of a phrase).
+
+    Several phrases: the region of each, in the order of the phrases. One phrase: its region and others nearly as
+    likely, likeliest first, at most MAX_REGIONS. scores: (Q, N) in the scoring named; -inf: not judged.
+    """
+    beliefs = _beliefs(scores, regions, scoring)
+    answers = [(int(row), column) for row, column in zip(_ground(beliefs[columns], regions), columns)]
+    if len(columns) > 1:
+        return answers
+    ((first, column),) = answers
+    belief = beliefs[column]
+    likeliest = [int(row) for row in np.argsort(-belief, kind="stable") if row != first]
+    others = [row for row in likeliest[: MAX_REGIONS - 1] if belief[row] >= belief.max() - _NEARLY[scoring]]
+    return answers + [(row, column) for row in others]
+
+
+def _beliefs(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> np.ndarray:
+    """log P(a region is the right one) up to a constant for each phrase, (Q, N) float64."""
+    belief = _BELIEFS[scoring]
+    return belief.sharpness * np.asarray(scores, np.float64) + belief.trust * log_odds(regions.objectness)
+
+
+def _ground(beliefs: np.ndarray, regions: PhotoRegions) -> np.ndarray:
+    likely = np.exp(beliefs - beliefs.max(axis=1, keepdims=True))
+    # Rounded, for a total order: sums differ in the last digits with the shape of the matrix product.
+    overlap = np.round(likely / likely.sum(axis=1, keepdims=True) @ iou(regions.boxes, regions.boxes), 9)
+    # What was not judged does not answer, however it lies.
+    return np.where(np.isneginf(beliefs), -1, overlap).argmax(axis=1)

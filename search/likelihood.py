@@ -5,7 +5,6 @@ phrase of three words on two cores, a cosine a thousandth of that. A search ther
 the cosine proposes (`JUDGED_PAIRS`), and `--exact` lets it judge everything.
 """
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,9 +22,6 @@ JUDGED_PAIRS = 240
 JUDGED_REGIONS = 2
 # Photographs judged however many phrases there are.
 MIN_JUDGED_PHOTOS = 20
-
-# A region answers nearly as well as the best one: half as likely, or this much less similar.
-CLOSENESS = {"embedding": 0.05, "likelihood": math.log(2), "fused": 0.05}
 
 
 def judged_photos(phrases: int, k: int, pairs: int = JUDGED_PAIRS) -> int:

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from db.errors import CheckpointMismatch
-from db.records import Features
+from db.records import Features, PhotoRow, RegionRow
 from search.errors import QueryError
-from search.grounding import grounded
+from search.grounding import PhotoRegions, answering_regions, ground
 from search.likelihood import (
-    CLOSENESS,
     JUDGED_PAIRS,
     JUDGED_REGIONS,
     closest_regions,
@@ -21,7 +21,7 @@ from search.likelihood import (
     log_likelihoods,
 )
 from search.query import SCORINGS, Query, read_query
-from search.ranking import Ranking, RegionScores, answering_regions, rank_photographs
+from search.ranking import Ranking, RegionScores, rank_photographs
 from search.shortlist import SHORTLIST_PHOTOS, shortlist
 
 if TYPE_CHECKING:
@@ -94,7 +94,6 @@ class Searcher:
         self._shortlist_photos = shortlist_photos
         self._judged_pairs = judged_pairs
         self._features: tuple[int, Features] | None = None  # of everything, as of a commit
-        self._objectness: tuple[int, np.ndarray] | None = None  # of the same
 
     def search(
         self,
@@ -140,9 +139,23 @@ class Searcher:
         scoring = self._checked(scoring)
         query = read_query(phrases, self._predictor)
         vectors = self._predictor.encode_phrases(query.phrases)
-        features = self._everything()
-        regions = self._score(query, vectors, features, scoring, judged_regions)
-        return rank_photographs(grounded(regions, self._every_objectness(features), scoring), query.phrases)
+        regions = self._score(query, vectors, self._everything(), scoring, judged_regions)
+        return rank_photographs(regions, query.phrases)
+
+    def ground(
+        self, phrases: Sequence[str], photo_id: int, *, scoring: str | None = None, judged_regions: int | None = None
+    ) -> list[RegionRow]:
+        """The region of a photograph that answers each phrase of a query, those that `read_query` adds included.
+
+        Arguments as of `rank`. Raises QueryError for a question that cannot be asked, UnknownId for a photograph that
+        is not in the collection.
+        """
+        scoring = self._checked(scoring)
+        query = read_query(phrases, self._predictor)
+        vectors = self._predictor.encode_phrases(query.phrases)
+        scored = self._score(query, vectors, self._collection.features([photo_id]), scoring, judged_regions)
+        rows = self._collection.regions(scored.region_ids)
+        return [rows[row] for row in ground(scored.scores, _regions(rows), scoring)]
 
     def _checked(self, scoring: str | None) -> str:
         if scoring is None:
@@ -156,14 +169,6 @@ class Searcher:
         if self._features is None or self._features[0] != revision:
             self._features = revision, self._collection.features()
         return self._features[1]
-
-    def _every_objectness(self, features: Features) -> np.ndarray:
-        """Of everything: features, from `_everything`."""
-        revision = self._collection.revision
-        if self._objectness is None or self._objectness[0] != revision:
-            rows = self._collection.regions(features.region_ids)
-            self._objectness = revision, np.array([row.score for row in rows])
-        return self._objectness[1]
 
     def _candidates(self, query: Query, vectors: np.ndarray, scoring: str, k: int) -> Features:
         """The features of the photographs worth scoring."""
@@ -194,31 +199,33 @@ class Searcher:
 
     def _hits(self, query: Query, scoring: str, regions: RegionScores, ranking: Ranking, k: int) -> list[Hit]:
         photos = self._collection.photos(ranking.photo_ids[:k].tolist())
-        shown = regions.of(ranking.photo_ids[:k])
-        stored = self._collection.regions(shown.region_ids)
-        shown = grounded(shown, np.array([region.score for region in stored]), scoring)
-        answers = [answering_regions(shown, photo.photo_id, query.shown, CLOSENESS[scoring]) for photo in photos]
-
-        def hit_region(row: int, column: int) -> HitRegion:
-            region = stored[row]
-            x1, y1, x2, y2 = (round(float(side), 2) for side in region.box)
-            box = (x1, y1, round(x2 - x1, 2), round(y2 - y1, 2))
-            score = round(float(shown.scores[column, row]), 6)
-            return HitRegion(region.region_id, box, score, region.phrase, query.phrases[column])
-
+        scored = [regions.of(photo.photo_id) for photo in photos]
+        rows = iter(self._collection.regions(np.concatenate([of_photo.region_ids for of_photo in scored])))
         return [
-            Hit(
-                rank,
-                photo.photo_id,
-                photo.path,
-                float(ranking.scores[rank - 1]),
-                photo.width,
-                photo.height,
-                # A phrase given twice is answered once.
-                list(dict.fromkeys(hit_region(row, column) for row, column in answer)),
-            )
-            for rank, (photo, answer) in enumerate(zip(photos, answers), 1)
+            _hit(rank, photo, score, query, scoring, of_photo.scores, list(islice(rows, len(of_photo.region_ids))))
+            for rank, (photo, score, of_photo) in enumerate(zip(photos, ranking.scores.tolist(), scored), 1)
         ]
+
+
+def _hit(
+    rank: int, photo: PhotoRow, score: float, query: Query, scoring: str, scores: np.ndarray, rows: Sequence[RegionRow]
+) -> Hit:
+    """scores: (Q, N) of the photograph's N regions."""
+
+    def hit_region(row: int, column: int) -> HitRegion:
+        x1, y1, x2, y2 = (round(float(side), 2) for side in rows[row].box)
+        box = (x1, y1, round(x2 - x1, 2), round(y2 - y1, 2))
+        region_score = round(float(scores[column, row]), 6)
+        return HitRegion(rows[row].region_id, box, region_score, rows[row].phrase, query.phrases[column])
+
+    answers = answering_regions(scores, _regions(rows), query.shown, scoring)
+    # A phrase given twice is answered once.
+    shown = list(dict.fromkeys(hit_region(row, column) for row, column in answers))
+    return Hit(rank, photo.photo_id, photo.path, score, photo.width, photo.height, shown)
+
+
+def _regions(rows: Sequence[RegionRow]) -> PhotoRegions:
+    return PhotoRegions(np.array([row.box for row in rows]), np.array([row.score for row in rows]))
 
 
 def require_same_checkpoint(collection: "Collection", predictor: "Predictor") -> None:

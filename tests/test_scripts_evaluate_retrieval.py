@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner
 from labelled_photos import write_labelled_photos
 
-from db.records import RegionRow
 from fcln.dataset import Photograph
 from scripts.evaluate_retrieval import (
     LabelledPhrase,
@@ -81,14 +80,7 @@ def test_draws_are_of_different_photographs_and_the_same_for_a_seed() -> None:
         draw_queries([], 100, "1/0")
 
 
-class FourRegions:
-    """A collection whose region n has the box (0, 0, 10, n)."""
-
-    def regions(self, region_ids: list[int]) -> list[RegionRow]:
-        return [RegionRow(n, 1, (0.0, 0.0, 10.0, float(n)), 1.0, "") for n in region_ids]
-
-
-def test_the_grounding_is_the_best_region_in_the_querys_own_photograph() -> None:
+def test_groundings_are_judged_by_the_best_box_of_their_phrase() -> None:
     boxes = {
         "a": [[0, 0, 10, 10], [0, 0, 10, 4]],  # the better of the two: 4/4
         "b": [[0, 0, 10, 4]],  # 2/4
@@ -96,15 +88,12 @@ def test_the_grounding_is_the_best_region_in_the_querys_own_photograph() -> None
         "d": [[20, 20, 30, 30]],
     }
     query = RetrievalQuery(8, tuple(LabelledPhrase(t, np.array(b, np.float32)) for t, b in boxes.items()))
-    ranking = Ranking(
-        list(boxes),
-        photo_ids=np.array([5, 8, 6]),
-        scores=np.array([0.9, 0.8, 0.1]),
-        best_region_ids=np.array([[1, 1, 1, 1], [4, 2, 3, 4], [1, 1, 1, 1]]),
-    )
-    outcome = judge(query, ranking, FourRegions())  # type: ignore[arg-type]
+    ranking = Ranking(list(boxes), photo_ids=np.array([5, 8, 6]), scores=np.array([0.9, 0.8, 0.1]))
+    found = [(0.0, 0.0, 10.0, float(height)) for height in (4, 2, 3, 4)]
+    outcome = judge(query, ranking, found)
     assert outcome.rank == 2
     assert outcome.ious == pytest.approx((1.0, 0.5, 15 / 65, 0.0))
+    assert judge(query, ranking, []) == Outcome(2, ())
 
 
 def test_figures_are_means_over_draws_with_their_standard_errors() -> None:

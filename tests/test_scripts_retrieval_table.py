@@ -42,7 +42,6 @@ from scripts.retrieval_table import (
     table,
     whole_photographs,
 )
-from search.ranking import RegionScores
 
 POOL = ("a red lamp", "the brown dog", "two red dog", "the man on a couch", "a man in red", "the dog on the couch")
 
@@ -66,18 +65,20 @@ def test_rankings_and_groundings_are_those_of_the_best_regions(monkeypatch) -> N
     parts = list(whole_photographs(features([10, 10, 20, 20, 30])))
     assert [part.region_ids.tolist() for part in parts] == [[1, 2], [3, 4], [5]]
 
-    def score(part: Features) -> list[RegionScores]:
+    def score(part: Features) -> list[tuple[np.ndarray, np.ndarray]]:
         of_part = scores[:, part.codes[:, 0].astype(int) - 1]
-        return [RegionScores(part.region_ids, part.photo_ids, values) for values in (of_part, -of_part)]
+        starts = np.flatnonzero(np.diff(part.photo_ids, prepend=-1))
+        best = [of_photo.argmax(axis=1) + start for of_photo, start in zip(np.split(of_part, starts[1:], 1), starts)]
+        return [(of_part, np.stack(best, axis=1)), (-of_part, np.stack(best, axis=1))]
 
     best, negated = find_best(["a dog", "a couch"], parts, score)
     # a dog: -1 (region 1), -2 (3), -9 (5); a couch: -2 (2), -1 (4), -1 (5)
     both = best.ranking(["a dog", "a couch"])
     assert both.photo_ids.tolist() == [10, 20, 30]  # the first two have -1.5
     assert both.scores.tolist() == [-1.5, -1.5, -5]
-    assert both.best_region_ids.tolist() == [[1, 2], [3, 4], [5, 5]]
+    assert [best.grounded(["a dog", "a couch"], photo) for photo in (10, 20, 30)] == [[1, 2], [3, 4], [5, 5]]
     assert best.ranking(["a couch"]).photo_ids.tolist() == [20, 30, 10]
-    assert best.ranking(["a couch", "a dog"]).best_region_ids.tolist() == [[2, 1], [4, 3], [5, 5]]
+    assert best.grounded(["a couch", "a dog"], 20) == [4, 3]
     assert negated.ranking(["a dog"]).photo_ids.tolist() == [30, 10, 20]
 
     boxes = {"a dog": [[0, 0, 10, 6], [50, 50, 60, 60]], "a couch": [[0, 0, 5, 4]]}

@@ -3,13 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from search.grounding import grounded, log_odds
-from search.ranking import RegionScores, answering_regions, best_regions, rank_photographs
+from search.grounding import MAX_REGIONS, PhotoRegions, answering_regions, ground, log_odds
+
+# Four boxes side by side that do not overlap.
+APART = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10]], np.float32)
 
 
-def regions(photo_ids, *scores):
-    ids = np.arange(1, len(photo_ids) + 1)
-    return RegionScores(ids, np.array(photo_ids), np.array(scores, dtype=np.float32))
+def apart(*objectness):
+    return PhotoRegions(APART[: len(objectness)], np.array(objectness))
 
 
 def test_log_odds():
@@ -18,39 +19,50 @@ def test_log_odds():
     assert log_odds(np.array([0, 1], np.float32)).tolist() == pytest.approx([-math.log(9999), math.log(9999)])
 
 
-def test_objectness_chooses_among_regions_and_changes_no_score():
-    # In photograph 1 the half dog is a little more similar, the whole one is surely a thing.
-    scored = regions([1, 1, 1, 2, 2], [0.50, 0.48, 0.10, 0.49, 0.20])
-    chosen = grounded(scored, np.array([0.2, 0.8, 0.999, 0.01, 0.9]), "embedding")
-    # 0.50 - 0.0555, 0.48 + 0.0555, 0.10 + 0.2763; 0.49 - 0.1838, 0.20 + 0.0879
-    assert chosen.grounding[0].tolist() == pytest.approx([0.4445, 0.5355, 0.3763, 0.3062, 0.2879], abs=1e-4)
-    best, rows = best_regions(chosen)
-    assert best[0].tolist() == pytest.approx([0.50, 0.49])
-    assert rows.tolist() == [[1, 3]]
-    plain, ranking = rank_photographs(scored, ["a dog"]), rank_photographs(chosen, ["a dog"])
-    assert ranking.photo_ids.tolist() == plain.photo_ids.tolist() == [1, 2]
-    assert ranking.scores.tolist() == plain.scores.tolist()
-    assert (plain.best_region_ids[0, 0], ranking.best_region_ids[0, 0]) == (1, 2)
-    assert answering_regions(chosen, 1, [0], closeness=0.1) == [(1, 0), (0, 0)]
-    assert answering_regions(chosen, 1, [0, 0], closeness=0.1) == [(1, 0), (1, 0)]
+def test_score_and_objectness_choose_together():
+    # 10 * 0.50 + 0.4 log(0.2 / 0.8) = 4.45; 10 * 0.48 + 0.4 log(0.8 / 0.2) = 5.35; 10 * 0.1 + 0.4 log(999) = 3.76
+    scores = np.array([[0.50, 0.48, 0.10], [0.50, 0.20, 0.10]])
+    assert ground(scores, apart(0.2, 0.8, 0.999), "embedding").tolist() == [1, 0]
+    assert ground(scores, apart(0.2, 0.8, 0.999), "fused").tolist() == [1, 0]
+    # -2 + 0.6 log(1) = -2; -3 + 0.6 log(3) = -2.34; -3 + 0.6 log(9) = -1.68
+    assert ground(np.array([[-2.0, -3.0]]), apart(0.5, 0.75), "likelihood").tolist() == [0]
+    assert ground(np.array([[-2.0, -3.0]]), apart(0.5, 0.9), "likelihood").tolist() == [1]
 
 
-def test_a_likelihood_is_weighed_as_a_probability():
-    scored = regions([1, 1], [-2.0, -3.0])
-    chosen = grounded(scored, np.array([0.5, 0.75]), "likelihood")
-    assert chosen.grounding[0].tolist() == pytest.approx([-2, -3 + math.log(3)])
+def test_of_equal_regions_the_first_answers():
+    assert ground(np.array([[0.3, 0.3, 0.2]]), apart(0.5, 0.5, 0.5), "embedding").tolist() == [0]
 
 
-def test_a_region_that_was_not_judged_is_not_chosen_however_much_a_thing_it_is():
-    chosen = grounded(regions([1, 1], [-np.inf, -9.0]), np.array([1.0, 0.0]), "likelihood")
-    assert best_regions(chosen)[1].tolist() == [[1]]
+def test_a_region_that_overlaps_other_likely_ones_is_chosen():
+    # The second overlaps the first by 5 / 15 and the third not at all; the fourth is alone and likeliest by a little.
+    boxes = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [30, 0, 40, 10], [60, 0, 70, 10]], np.float32)
+    regions = PhotoRegions(boxes, np.full(4, 0.5))
+    scores = np.log(np.array([[0.29, 0.30, 0.09, 0.32]])) / 10
+    # Expected overlaps: 0.29 + 0.30 / 3 = 0.39, 0.30 + 0.29 / 3 = 0.397, 0.09, 0.32.
+    assert ground(scores, regions, "embedding").tolist() == [1]
+    assert answering_regions(scores, regions, [0], "embedding") == [(1, 0), (3, 0), (0, 0)]
+    scores = np.log(np.array([[0.24, 0.25, 0.09, 0.42]])) / 10
+    assert ground(scores, regions, "embedding").tolist() == [3]
 
 
-def test_regions_of_some_photographs_keep_their_grounding():
-    chosen = grounded(regions([7, 7, 8, 9], [0.1, 0.2, 0.3, 0.4]), np.full(4, 0.5), "fused")
-    some = chosen.of(np.array([9, 7]))
-    assert some.region_ids.tolist() == [1, 2, 4]
-    assert some.photo_ids.tolist() == [7, 7, 9]
-    assert some.scores[0].tolist() == pytest.approx([0.1, 0.2, 0.4])
-    assert some.grounding[0].tolist() == pytest.approx([0.1, 0.2, 0.4])
-    assert regions([7, 8], [0.1, 0.2]).of(np.array([8])).grounding is None
+def test_a_region_that_was_not_judged_never_answers():
+    # It overlaps both judged ones, which do not overlap each other, by more than a half.
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 20, 10], [10, 0, 20, 10]], np.float32)
+    regions = PhotoRegions(boxes, np.array([0.5, 0.999, 0.5]))
+    judged = np.array([[-2.0, -np.inf, -2.1]])
+    assert ground(judged, regions, "likelihood").tolist() == [0]
+    assert answering_regions(judged, regions, [0], "likelihood") == [(0, 0), (2, 0)]
+    assert ground(np.array([[-2.0, -2.0, -2.1]]), regions, "likelihood").tolist() == [1]
+
+
+def test_one_phrase_is_answered_by_the_regions_nearly_as_likely():
+    regions = apart(0.5, 0.5, 0.5, 0.5)
+    scores = np.array([[0.58, 0.62, 0.56, 0.61]])
+    assert answering_regions(scores, regions, [0], "embedding") == [(1, 0), (3, 0), (0, 0)]
+    assert len(answering_regions(np.full((1, 4), 0.5), regions, [0], "embedding")) == MAX_REGIONS
+    assert answering_regions(scores - np.array([[0.1, 0, 0, 0.1]]), regions, [0], "embedding") == [(1, 0)]
+
+
+def test_each_of_several_phrases_is_answered_by_one_region():
+    scores = np.array([[0.5, 0.5, 0.5], [0.1, 0.2, 0.3], [0.3, 0.2, 0.1]])
+    assert answering_regions(scores, apart(0.5, 0.5, 0.5), [2, 1], "embedding") == [(0, 2), (2, 1)]

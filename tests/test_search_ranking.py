@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from search.ranking import MAX_REGIONS, RegionScores, answering_regions, best_regions, rank_photographs
+from search.ranking import RegionScores, best_scores, rank_photographs
 
 
 def regions(photo_ids, *scores, region_ids=None):
@@ -13,7 +13,6 @@ def test_a_photograph_is_as_good_as_its_best_region():
     ranking = rank_photographs(regions([7, 7, 8, 9, 9], [0.1, 0.5, 0.9, 0.2, 0.3]), ["dog"])
     assert ranking.photo_ids.tolist() == [8, 7, 9]
     assert ranking.scores.tolist() == pytest.approx([0.9, 0.5, 0.3])
-    assert ranking.best_region_ids.tolist() == [[3], [2], [5]]
     assert ranking.phrases == ["dog"]
 
 
@@ -23,14 +22,12 @@ def test_several_phrases_score_the_mean_of_their_best_regions():
     ranking = rank_photographs(scored, ["dog", "couch"])
     assert ranking.photo_ids.tolist() == [2, 1]
     assert ranking.scores.tolist() == pytest.approx([0.55, 0.5])
-    assert ranking.best_region_ids.tolist() == [[3, 4], [1, 2]]
 
 
-def test_equal_photographs_are_ordered_by_id_and_equal_regions_too():
+def test_equal_photographs_are_ordered_by_id():
     scored = regions([5, 5, 3, 3, 4], [0.5, 0.5, 0.5, 0.5, 0.5], region_ids=[1, 2, 3, 4, 5])
     ranking = rank_photographs(scored, ["dog"])
     assert ranking.photo_ids.tolist() == [3, 4, 5]
-    assert ranking.best_region_ids.tolist() == [[3], [5], [1]]
 
 
 def test_differences_below_float32s_rounding_are_ties():
@@ -38,45 +35,30 @@ def test_differences_below_float32s_rounding_are_ties():
     assert rank_photographs(scored, ["dog"]).photo_ids.tolist() == [1, 2]
 
 
-def test_a_region_that_was_not_judged_does_not_answer():
+def test_a_region_that_was_not_judged_does_not_count():
     scored = regions([1, 1, 2], [-np.inf, -3.0, -4.0])
     ranking = rank_photographs(scored, ["dog"])
     assert ranking.scores.tolist() == [-3.0, -4.0]
-    assert ranking.best_region_ids.tolist() == [[2], [3]]
 
 
 def test_no_regions_rank_no_photographs():
     ranking = rank_photographs(regions([], [], []), ["dog on couch", "a dog"])
     assert ranking.photo_ids.tolist() == []
-    assert ranking.best_region_ids.shape == (0, 2)
 
 
-def test_best_regions_agree_with_a_plain_loop():
+def test_best_scores_agree_with_a_plain_loop():
     random = np.random.default_rng(0)
     photo_ids = np.repeat(random.permutation(40), random.integers(1, 9, 40))
     scored = regions(photo_ids, *random.integers(0, 5, (3, len(photo_ids))))
-    best, rows = best_regions(scored)
+    best = best_scores(scored)
     photos = list(dict.fromkeys(photo_ids.tolist()))
     for q in range(3):
         for p, photo in enumerate(photos):
-            own = np.flatnonzero(photo_ids == photo)
-            assert best[q, p] == scored.scores[q, own].max()
-            assert rows[q, p] == own[scored.scores[q, own].argmax()]
+            assert best[q, p] == scored.scores[q, photo_ids == photo].max()
 
 
-def test_one_phrase_is_answered_by_the_regions_nearly_as_good():
-    scored = regions([1, 2, 2, 2, 2, 2], [0.9, 0.60, 0.62, 0.5, 0.61, 0.59])
-    assert answering_regions(scored, 2, [0], closeness=0.05) == [(2, 0), (4, 0), (1, 0)]
-    assert len(answering_regions(scored, 2, [0], closeness=1.0)) == MAX_REGIONS
-    assert answering_regions(scored, 2, [0], closeness=0.0) == [(2, 0)]
-    assert answering_regions(scored, 1, [0], closeness=1.0) == [(0, 0)]
-
-
-def test_each_of_several_phrases_is_answered_by_one_region():
-    scored = regions([1, 1, 1], [0.5, 0.5, 0.5], [0.1, 0.2, 0.3], [0.3, 0.2, 0.1])
-    assert answering_regions(scored, 1, [2, 1], closeness=1.0) == [(0, 2), (2, 1)]
-
-
-def test_regions_that_were_not_judged_are_never_nearly_as_good():
-    scored = regions([1, 1, 1], [-np.inf, -2.0, -np.inf])
-    assert answering_regions(scored, 1, [0], closeness=10.0) == [(1, 0)]
+def test_the_regions_of_one_photograph():
+    scored = regions([1, 2, 2, 3], [0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8])
+    of_photo = scored.of(2)
+    assert (of_photo.region_ids.tolist(), of_photo.photo_ids.tolist()) == ([2, 3], [2, 2])
+    assert of_photo.scores.tolist() == np.array([[0.2, 0.3], [0.6, 0.7]], np.float32).tolist()

@@ -6,7 +6,7 @@ import pytest
 from word_predictor import WORDS, WordPredictor, build
 
 from db.collection import Collection
-from db.errors import CheckpointMismatch
+from db.errors import CheckpointMismatch, UnknownId
 from search import searcher as module
 from search.errors import QueryError
 from search.likelihood import JUDGED_PAIRS, JUDGED_REGIONS
@@ -159,9 +159,16 @@ def test_rank_orders_every_photograph_for_the_phrases_given(searcher, collection
         "both.jpg", "dog.jpg", "lamp.jpg", "tree.jpg",
     ]  # fmt: skip
     assert ranking.scores[0] == pytest.approx(1, abs=1e-3)
-    best = [row.phrase for row in collection.regions(ranking.best_region_ids[0])]
-    assert best == ["a dog", "a couch"]
-    assert ranking.best_region_ids.shape == (4, 2)
+
+
+def test_ground_says_which_region_answers_each_phrase(searcher, collection):
+    photo = next(row for row in collection.photos(collection.photo_ids()) if row.path.name == "both.jpg")
+    for scoring in ("embedding", "likelihood", "fused"):
+        found = searcher.ground(["a dog", "a couch"], photo.photo_id, scoring=scoring)
+        assert [row.phrase for row in found] == ["a dog", "a couch"]
+        assert {row.photo_id for row in found} == {photo.photo_id}
+    with pytest.raises(UnknownId):
+        searcher.ground(["a dog"], 999)
 
 
 def test_search_and_rank_agree(large):
