@@ -10,7 +10,7 @@ setup(
     version="0.1.0",
     description="Find things inside photographs with words, offline: DenseCap (CVPR 2016) regions, FAISS and SQLite",
     # Named one by one: the names are generic, and discovery would pick up tests/ and scripts/ too.
-    packages=["fcln", "db", "indexer", "search"],
+    packages=["photos", "fcln", "db", "indexer", "search"],
     package_data={"fcln": ["weights/*", "synonyms.txt.gz"]},
     python_requires=">=3.11",
     install_requires=[

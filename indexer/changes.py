@@ -12,7 +12,8 @@ from db.collection import Collection
 from db.records import PhotoStat
 from indexer.errors import FolderError
 from indexer.progress import Progress, printable
-from indexer.walk import FORMAT_NAMES, PhotoFile, Walk
+from indexer.walk import PhotoFile, Walk
+from photos.formats import FORMAT_NAMES
 
 _LOOKING_STEP = 1000
 

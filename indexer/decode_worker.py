@@ -18,8 +18,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from indexer.errors import PhotoError
-from indexer.photos import OpenedPhoto
+from photos.decoding import OpenedPhoto
+from photos.errors import PhotoError
 
 Answer = tuple[dict[str, Any], bytes]
 

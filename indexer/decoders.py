@@ -18,15 +18,16 @@ from typing import Any
 
 from PIL import Image
 
-from indexer.errors import DecoderError, IndexerError, PhotoError
-from indexer.photos import DECODE_MEMORY, Photograph
+from indexer.errors import DecoderError
+from photos.decoding import DECODE_MEMORY, Photograph
+from photos.errors import PhotoError
 
 # For one photograph. The largest that are accepted take 10 s on a slow core; the rest is for a computer that is busy.
 DECODE_SECONDS = 60.0
 
 WORKER = (sys.executable, "-m", "indexer.decode_worker")
 
-_IMPORT_FROM = Path(__file__).parent.parent  # the folder that has `indexer` in it
+_IMPORT_FROM = Path(__file__).parent.parent  # the folder that has `indexer` and `photos` in it
 _PIPE_SIZE = 1 << 20  # bytes; a small photograph goes through in one piece
 
 
@@ -113,7 +114,7 @@ class Decoders:
 class _WorkerDied(Exception):
     """A decoding process ended before it gave an answer. Never leaves this module."""
 
-    def __init__(self, verdict: IndexerError):
+    def __init__(self, verdict: DecoderError | PhotoError):
         """verdict: what to say if it happens again."""
         self.verdict = verdict
 

@@ -2,9 +2,10 @@
 
 IndexerError
 ├── FolderError     a folder given to `indexer build`, or a path to `indexer remove`, that cannot be used
-├── PhotoError      one file that holds no usable photograph
 ├── DecoderError    the processes that decode photographs do not start
 └── DescribeError   the network fails on whole batches: no fault of one photograph
+
+A file that holds no usable photograph raises the error of `photos`.
 """
 
 
@@ -14,10 +15,6 @@ class IndexerError(Exception):
 
 class FolderError(IndexerError):
     """A folder does not exist, is not a directory, cannot be read or holds no photographs; a path is not known."""
-
-
-class PhotoError(IndexerError):
-    """A file that cannot be indexed. The message is the reason, without the file's name."""
 
 
 class DecoderError(IndexerError):

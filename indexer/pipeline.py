@@ -24,9 +24,10 @@ from db.records import FailedFile, NewPath, NewPhoto, PhotoStat
 from fcln.errors import FclnError
 from indexer.changes import Changes, Task, find_changes
 from indexer.decoders import Decoders
-from indexer.errors import DescribeError, PhotoError
-from indexer.photos import Photograph
+from indexer.errors import DescribeError
 from indexer.progress import Progress, printable
+from photos.decoding import Photograph
+from photos.errors import PhotoError
 
 if TYPE_CHECKING:
     from PIL import Image

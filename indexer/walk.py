@@ -5,16 +5,11 @@ import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".gif", ".bmp"},
-)
-HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
-FORMAT_NAMES = "JPEG, PNG, WebP, TIFF, GIF or BMP"
+from photos.formats import HEIC_SUFFIXES, SUFFIXES, heic_supported
 
 # What photo servers, NAS boxes and systems put between the photographs: thumbnails, waste bins, indexes. Lower case.
 SYSTEM_FOLDERS = frozenset(
@@ -36,17 +31,6 @@ class PhotoFile(NamedTuple):
     path: str  # relative to the root, "/" between the parts, undecodable bytes as lone surrogates (os.fsdecode)
     size: int  # bytes
     mtime_ns: int
-
-
-@cache
-def heic_supported() -> bool:
-    """Whether HEIC files can be decoded: the extra `heic` is installed. The first call registers its decoder."""
-    try:
-        import pillow_heif
-    except ImportError:
-        return False
-    pillow_heif.register_heif_opener()
-    return True
 
 
 class Exclusion:

@@ -30,7 +30,7 @@ from fcln.boxes import fit
 from fcln.checkpoint import load_checkpoint
 from fcln.predictor import Predictor
 from indexer.pipeline import build
-from indexer.walk import SUFFIXES
+from photos.formats import SUFFIXES
 from scripts.demo import copy_photographs
 from scripts.evaluation_collection import EvaluationError
 from scripts.evaluation_command import errors_as_sentences, show

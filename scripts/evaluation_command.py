@@ -11,6 +11,7 @@ import click
 from db.errors import DbError
 from fcln.errors import FclnError
 from indexer.errors import IndexerError
+from photos.errors import PhotoError
 from scripts.evaluation_collection import EvaluationError
 from search.errors import SearchError
 from search.query import SCORINGS
@@ -70,7 +71,7 @@ def errors_as_sentences() -> Iterator[None]:
     """What the packages refuse, as a usage error without a traceback."""
     try:
         yield
-    except (FclnError, DbError, IndexerError, SearchError, EvaluationError) as error:
+    except (FclnError, DbError, PhotoError, IndexerError, SearchError, EvaluationError) as error:
         raise click.ClickException(str(error)) from error
 
 

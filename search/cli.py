@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from search import output
+from search.arguments import find_photos, has_photo_name
 from search.errors import DetectError, DrawError, SearchError
 from search.query import SCORINGS
 
@@ -268,12 +269,11 @@ def detect(
     that cannot are named and skipped), 130 interrupted.
     """
     with _told_plainly():
-        from search.photos import SUFFIXES
 
         def is_photo(argument: str) -> bool:
-            return os.path.exists(argument) or "/" in argument or Path(argument).suffix.lower() in SUFFIXES
+            return os.path.exists(argument) or "/" in argument or has_photo_name(argument)
 
-        if Path(phrase).suffix.lower() in SUFFIXES:
+        if has_photo_name(phrase):
             raise DetectError(
                 f"{output.printable(phrase)} is the name of a photograph: what to look for comes first, such as "
                 f'search detect "head of a dog" {output.printable(phrase)}.'
@@ -326,8 +326,6 @@ def _detect_in_photos(
     device: str,
 ) -> "tuple[Detections, str]":
     """The answer, and what was looked at, in words."""
-    from search.photos import find_photos
-
     photos = find_photos(paths)
     if not photos:
         raise DetectError(f"There is no photograph in {', '.join(output.printable(str(path)) for path in paths)}.")
@@ -400,7 +398,6 @@ def _check_drawing(draw: Path | None, photos: Sequence[Path]) -> None:
 
 def _draw(answer: "Detections", target: Path, photos: Sequence[Path]) -> None:
     from search import render
-    from search.photos import find_photos
 
     count = len(answer.hits)
     if target.is_dir():

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from photos.decoding import OpenedPhoto, Photograph
+from photos.errors import PhotoError
 from search.confidence import best_answers, confidences
-from search.errors import DetectError, PhotoError
-from search.photos import DecodedPhoto, read_photo
+from search.errors import DetectError
 from search.query import Query, read_query
 from search.searcher import Answer, Hit, HitRegion, require_same_checkpoint
 from search.shortlist import SHORTLIST_PHOTOS, shortlist
@@ -170,12 +171,22 @@ class Detector:
                 )
 
     @staticmethod
-    def _decode(paths: Iterable[Path], unreadable: list[Unreadable]) -> Iterator[tuple[Path, DecodedPhoto]]:
+    def _decode(paths: Iterable[Path], unreadable: list[Unreadable]) -> Iterator[tuple[Path, Photograph]]:
+        """The photographs as a build decodes them, and so describes them alike."""
         for path in paths:
             try:
-                yield path, read_photo(path)
+                with open(path, "rb") as file:
+                    photo = OpenedPhoto(file).decode()
+            except FileNotFoundError:
+                reason = "there is no such file"
+            except OSError as error:
+                reason = f"cannot be read ({error.strerror or error})"
             except PhotoError as error:
-                unreadable.append(Unreadable(path.absolute(), str(error)))
+                reason = str(error)
+            else:
+                yield path, photo
+                continue
+            unreadable.append(Unreadable(path.absolute(), reason))
 
     @staticmethod
     def _closest(collection: "Collection", vectors: np.ndarray, count: int) -> Iterator[_Described]:

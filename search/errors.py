@@ -5,11 +5,10 @@ The tree::
     SearchError
     ├── QueryError    a question that cannot be asked: empty, too long, nothing but unknown words
     ├── DetectError   weights without a confidence, or nothing to look at
-    ├── PhotoError    a file that is no photograph that can be used; the message is the reason
     └── DrawError     a picture of the hits that cannot be written
 
 A collection that cannot be read, or that another checkpoint described, raises the errors of `db`; a weights file those
-of `fcln`.
+of `fcln`; a file that holds no usable photograph that of `photos`.
 """
 
 
@@ -23,10 +22,6 @@ class QueryError(SearchError):
 
 class DetectError(SearchError):
     """Nothing can be detected: the weights hold no confidence, or there is nothing to look at."""
-
-
-class PhotoError(SearchError):
-    """A file that is no photograph that can be used; the message is the reason."""
 
 
 class DrawError(SearchError):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
+from photos.decoding import OpenedPhoto, Photograph
+from photos.errors import PhotoError
 from search.errors import DrawError
 from search.output import printable
-from search.photos import opened, rgb, upright
 
 if TYPE_CHECKING:
     from search.searcher import Answer, Hit
@@ -180,7 +181,10 @@ def _draw_tile(tile: _Tile, answer: "Answer", colors: dict[str, str]) -> Image.I
     size = (max(1, round(hit.width * scale)), max(1, round(hit.height * scale)))
     left, top = (tile.width - size[0]) // 2, (tile.height - size[1]) // 2
     picture = Image.new("RGB", (tile.width, tile.height), _EMPTY)
-    picture.paste(photo.resize(size, Image.Resampling.LANCZOS), (left, top))
+    # The photograph in its image: a reduced one may begin and end up to a pixel outside.
+    x0, y0 = photo.origin
+    inside = (-x0 / photo.scale, -y0 / photo.scale, (photo.width - x0) / photo.scale, (photo.height - y0) / photo.scale)
+    picture.paste(photo.image.resize(size, Image.Resampling.LANCZOS, box=inside), (left, top))
 
     draw = ImageDraw.Draw(picture)
     boxes: list[_Box] = []
@@ -233,21 +237,18 @@ class _NotShown(Exception):
     """Why a photograph cannot be drawn."""
 
 
-def _open_photo(hit: "Hit") -> Image.Image:
-    """The photograph upright, RGB, decoded no larger than the sheet needs. Raises _NotShown."""
+def _open_photo(hit: "Hit") -> Photograph:
+    """The photograph, decoded not much larger than the sheet needs. Raises _NotShown."""
     try:
-        with opened(hit.path) as photo:
-            if sorted(photo.size) != sorted((hit.width, hit.height)):
-                raise _NotShown("changed since it was indexed")
-            photo.draft("RGB", (_WIDTH, _WIDTH))
-            photo.load()  # a PNG may carry its orientation behind the pixels
-            return rgb(upright(photo))
+        with open(hit.path, "rb") as file:
+            photo = OpenedPhoto(file).decode(_WIDTH)
     except FileNotFoundError as error:
         raise _NotShown("not there any more") from error
-    except _NotShown:
-        raise
-    except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
+    except (OSError, PhotoError) as error:
         raise _NotShown("cannot be read any more") from error
+    if (photo.width, photo.height) != (hit.width, hit.height):
+        raise _NotShown("changed since it was indexed")
+    return photo
 
 
 def _overlap(a: _Box, b: _Box) -> bool:

@@ -16,8 +16,9 @@ from PIL import Image
 
 from indexer import decoders as decoders_module
 from indexer.decoders import Decoders
-from indexer.errors import DecoderError, PhotoError
-from indexer.photos import OpenedPhoto
+from indexer.errors import DecoderError
+from photos.decoding import OpenedPhoto
+from photos.errors import PhotoError
 
 PROJECT = Path(__file__).parent.parent
 
@@ -25,7 +26,7 @@ PROJECT = Path(__file__).parent.parent
 MOODY = """
 import os, signal, sys, time
 from indexer import decode_worker
-from indexer.photos import OpenedPhoto
+from photos.decoding import OpenedPhoto
 
 real = OpenedPhoto.decode
 

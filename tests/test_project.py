@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("fcln", "db", "indexer", "search")
+PACKAGES = ("photos", "fcln", "db", "indexer", "search")
 ALLOWED = {
+    "photos": {"photos"},
     "fcln": {"fcln"},
     "db": {"db"},
-    "indexer": {"indexer", "fcln", "db"},
-    "search": {"search", "fcln", "db"},
+    "indexer": {"indexer", "photos", "fcln", "db"},
+    "search": {"search", "photos", "fcln", "db"},
     "scripts": {*PACKAGES, "scripts"},
 }
 SOURCES = sorted(path for folder in ALLOWED for path in (ROOT / folder).glob("*.py"))
@@ -46,6 +47,12 @@ def test_only_one_file_imports_faiss_and_db_knows_no_torch():
     assert importers == {"db/vectors.py"}
     for path in (ROOT / "db").glob("*.py"):
         assert not any(name.split(".")[0] in ("torch", "torchvision") for name in imported_modules(path)), path
+
+
+def test_photos_knows_pillow_and_numpy_only():
+    for path in (ROOT / "photos").glob("*.py"):
+        others = {name.split(".")[0] for name in imported_modules(path)} - sys.stdlib_module_names
+        assert others <= {"photos", "PIL", "pillow_heif", "numpy"}, path
 
 
 def test_nothing_loads_pickles():

@@ -11,7 +11,7 @@ from labelled_photos import write_labels, write_photo
 
 from fcln.dataset import load_photographs
 from fcln.predictor import Predictor
-from indexer.photos import OpenedPhoto
+from photos.decoding import OpenedPhoto
 from scripts.dense_captioning_metric import Labels, Prediction
 from scripts.evaluate_captions import Described, labelled_captions, main, summarize, table
 

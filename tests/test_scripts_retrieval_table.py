@@ -20,7 +20,7 @@ from fcln.baselines import baseline_config
 from fcln.checkpoint import load_checkpoint, new_model, save_checkpoint
 from fcln.dataset import load_photographs
 from fcln.predictor import Predictor
-from indexer.photos import Photograph
+from photos.decoding import Photograph
 from scripts import evaluate_retrieval
 from scripts.evaluate_retrieval import LabelledPhrase, Outcome, RetrievalQuery, draw_all
 from scripts.evaluation_collection import LabelledPhoto

@@ -1,5 +1,8 @@
 """Detection in photographs on the spot and in a collection, by a predictor that sees colours and knows their names."""
 
+import os
+import re
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +13,7 @@ from word_predictor import WordPredictor, embedding_of, new_photo
 from db.collection import Collection
 from db.errors import CheckpointMismatch
 from fcln.checkpoint import Confidence
+from indexer.decoders import Decoders
 from search.detector import MAX_REGIONS, Detector
 from search.errors import DetectError, QueryError
 from search.output import as_csv, as_table, detections_as_json
@@ -35,10 +39,12 @@ class ColourPredictor(WordPredictor):
     def __init__(self):
         super().__init__()
         self.batches = []
+        self.seen = []
 
     def describe(self, images, *, max_regions=50):
         assert max_regions == MAX_REGIONS
         self.batches.append(len(images))
+        self.seen += images
         return [self._describe(image) for image in images]
 
     @staticmethod
@@ -138,10 +144,73 @@ def test_what_cannot_be_read_is_skipped_and_named(detector, tmp_path):
     answer = detector.detect(["dog"], [tmp_path / "broken.jpg", good, tmp_path / "missing.jpg"])
     assert [hit.path for hit in answer.hits] == [good]
     assert [(file.path.name, file.reason) for file in answer.unreadable] == [
-        ("broken.jpg", "it is not a photograph"),
+        ("broken.jpg", "not a JPEG, PNG, WebP, TIFF, GIF or BMP file"),
         ("missing.jpg", "there is no such file"),
     ]
     assert answer.photographs == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, r"there is no such file"),
+        (b"", r"the file is empty"),
+        (b"plain text", r"not a JPEG, PNG, WebP, TIFF, GIF or BMP file"),
+        ("cut off", r"cannot be decoded \(.+\)"),
+        ("small", r"60x15 pixels: too small, both sides need 16"),
+        ("bomb", r"60000x60000 pixels: too large, the limit for such a PNG is 200 megapixels"),
+        ("folder", r"cannot be read \(Is a directory\)"),
+        ("locked", r"cannot be read \(Permission denied\)"),
+    ],
+)
+def test_why_a_file_cannot_be_used_is_said(detector, tmp_path, content, reason):
+    path = tmp_path / "a.jpg"
+    if content == "cut off":
+        path.write_bytes(write_photo(path).read_bytes()[:-100])
+    elif content == "small":
+        write_photo(path, size=(60, 15))
+    elif content == "bomb":
+        Image.new("RGB", (60, 40)).save(path, "PNG")
+        data = bytearray(path.read_bytes())
+        data[16:24] = (60_000).to_bytes(4, "big") * 2  # width and height in the header
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+        path.write_bytes(data)
+    elif content == "folder":
+        path.mkdir()
+    elif content == "locked":
+        if os.geteuid() == 0:
+            pytest.skip("root may read everything")
+        write_photo(path).chmod(0)
+    elif content is not None:
+        path.write_bytes(content)
+    (file,) = detector.detect(["dog"], [path]).unreadable
+    assert file.path == path
+    assert re.fullmatch(reason, file.reason)
+
+
+@pytest.mark.parametrize("value", [1, 3, 6])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_the_network_sees_what_a_build_shows_it(detector, tmp_path, suffix, value):
+    """The same pixels, and boxes in the same place: neither side is a multiple of what they are reduced by."""
+    exif = Image.Exif()
+    exif[0x0112] = value
+    path = tmp_path / f"a.{suffix}"
+    noise = Image.effect_noise((1501, 1003), 80)
+    noise.convert("RGB").save(path, exif=exif)
+    with Decoders() as decoders:
+        expected = decoders.decode(path)
+    (hit,) = detector.detect(["tree"], [path]).hits
+    (image,) = detector._predictor.seen
+    assert image.tobytes() == expected.image.tobytes()
+    assert (hit.width, hit.height) == (expected.width, expected.height)
+    x1, y1, x2, y2 = expected.full_boxes(np.array([[0, 0, *expected.image.size]]))[0]
+    assert hit.regions[0].box == (x1, y1, x2 - x1, y2 - y1)
+
+
+def test_grey_values_of_sixteen_bits_are_those_of_a_build(detector, tmp_path):
+    Image.fromarray(np.full((20, 20), 33000, np.uint16)).save(tmp_path / "a.png")
+    detector.detect(["tree"], [tmp_path / "a.png"])
+    assert detector._predictor.seen[0].getpixel((5, 5)) == (128, 128, 128)  # not white, though its brightest value
 
 
 def test_boxes_are_those_of_the_whole_upright_photograph(detector, tmp_path):

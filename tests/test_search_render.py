@@ -104,10 +104,23 @@ def test_a_photograph_is_turned_upright(tmp_path):
     assert max(right) < 10
 
 
+def test_a_reduced_photograph_is_drawn_where_it_lies_in_its_image(tmp_path):
+    """Upright, its image begins seven of eight pixels outside it: a whole pixel of the sheet here."""
+    stored = Image.new("L", (12801, 160), 255)
+    stored.paste(0, (12000, 0, 12801, 160))
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    stored.save(tmp_path / "wide.png", exif=exif)
+    sheet = draw_hits(answer(Hit(1, 1, tmp_path / "wide.png", 0.5, 12801, 160, [])))
+    middle = render._HEADER_HEIGHT + (sheet.height - render._HEADER_HEIGHT - render._CAPTION_HEIGHT) // 2
+    row = np.asarray(sheet)[middle, render._MARGIN : -render._MARGIN, 0] / 255
+    assert (1 - row).sum() == pytest.approx(801 / 12801 * len(row), abs=0.2)
+
+
 @pytest.mark.parametrize(
     ("pixels", "shown"),
     [
-        (np.full((300, 400), 40_000, np.uint16), (255, 255, 255)),
+        (np.full((300, 400), 40_000, np.uint16), (156, 156, 156)),
         (np.dstack([np.full((300, 400, 3), 9, np.uint8), np.zeros((300, 400), np.uint8)]), (255, 255, 255)),
         (np.full((300, 400), 77, np.uint8), (77, 77, 77)),
     ],
@@ -124,7 +137,7 @@ def test_photographs_of_other_modes(tmp_path, pixels, shown):
 
 def test_boxes_and_labels_fit_any_photograph(tmp_path):
     hits = []
-    for rank, (width, height) in enumerate([(1, 1), (5000, 20), (20, 5000), (400, 300)], 1):
+    for rank, (width, height) in enumerate([(16, 16), (5000, 20), (20, 5000), (400, 300)], 1):
         path = tmp_path / f"{rank}.png"
         Image.new("RGB", (width, height), GREEN).save(path)
         regions = [region((0, 0, width, height), phrase="a very long phrase " * 9)] * 3

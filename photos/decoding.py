@@ -2,22 +2,22 @@
 
 Files come from strangers. Nothing here trusts them: the size is checked before any pixel is decoded, only the named
 formats are opened, and whatever Pillow finds wrong with one file ends as a `PhotoError` with the reason. A decoder that
-crashes or never ends is the business of `indexer.decoders`.
+crashes or never ends takes the process with it: whoever decodes unattended does so in a process of its own.
 """
 
 import errno
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from indexer.errors import PhotoError
-from indexer.walk import FORMAT_NAMES, heic_supported
-
-# Pillow's names of the formats. JPEG opens as MPO where a camera wrote a second picture behind the first.
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
+from photos.errors import PhotoError
+from photos.formats import FORMAT_NAMES, pillow_formats
 
 # Larger photographs are refused, whatever the format: no camera makes them, and "bombs" of a few kilobytes do.
 PIXEL_LIMIT = 200_000_000
@@ -102,14 +102,12 @@ class OpenedPhoto:
             PhotoError: with the reason, if it holds no photograph that can be used, or one that takes more memory.
             OSError: the disk fails.
         """
-        try:
-            self._image = Image.open(file, formats=(*_FORMATS, "HEIF") if heic_supported() else _FORMATS)
-        except UnidentifiedImageError:
-            empty = file.seek(0, os.SEEK_END) == 0
-            raise PhotoError("the file is empty" if empty else f"not a {FORMAT_NAMES} file") from None
-        except Exception as error:  # the header parsers raise whatever broken bytes lead to
-            _raise_disk_errors(error)
-            raise PhotoError(f"cannot be decoded ({_reason(error)})") from error
+        with _faults_as_reasons():
+            try:
+                self._image = Image.open(file, formats=pillow_formats())
+            except UnidentifiedImageError:
+                empty = file.seek(0, os.SEEK_END) == 0
+                raise PhotoError("the file is empty" if empty else f"not a {FORMAT_NAMES} file") from None
         width, height = self._image.size
         if min(width, height) < MIN_SIDE:
             raise PhotoError(f"{width}x{height} pixels: too small, both sides need {MIN_SIDE}")
@@ -120,28 +118,37 @@ class OpenedPhoto:
             raise PhotoError(f"{width}x{height} pixels: too large, the limit for such a {self._image.format} is {most}")
         self.memory = width * height * bytes_per_pixel
 
-    def decode(self) -> Photograph:
-        """The pixels, upright.
+    def decode(self, side: int = DECODE_SIDE) -> Photograph:
+        """The pixels, upright. Once only: the file is read to its end.
+
+        Args:
+            side: pixels; a larger photograph is reduced as far as its longest side stays as long as this.
 
         Raises:
             PhotoError: with the reason, if they cannot be decoded.
             OSError: the disk fails.
         """
-        try:
-            return _decode(self._image)
-        except Exception as error:  # as above: OSError, SyntaxError, struct.error, zlib.error, MemoryError, ...
-            _raise_disk_errors(error)
-            raise PhotoError(f"cannot be decoded ({_reason(error)})") from error
+        with _faults_as_reasons():
+            return _decode(self._image, side)
 
 
-def _raise_disk_errors(error: Exception) -> None:
-    """What the disk says is no property of the file, which is to be tried again. Broken files raise OSError as well."""
-    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-        raise error
+@contextmanager
+def _faults_as_reasons() -> Iterator[None]:
+    """Turns what Pillow finds wrong with a file into a PhotoError, and keeps its remarks on odd metadata to itself.
 
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    What the disk says goes through, for it is no property of the file, which is to be tried again. Broken files raise
+    OSError as well.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except PhotoError:
+        raise
+    except Exception as error:  # whatever broken bytes lead to: OSError, SyntaxError, struct.error, MemoryError, ...
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            raise
+        raise PhotoError(f"cannot be decoded ({error or type(error).__name__})") from error
 
 
 def _bytes_per_pixel(image: Image.Image) -> int:
@@ -155,13 +162,13 @@ def _bytes_per_pixel(image: Image.Image) -> int:
     return 4 if image.mode in ("1", "L", "RGB", "CMYK") and not image.has_transparency_data else 9
 
 
-def _decode(image: Image.Image) -> Photograph:
+def _decode(image: Image.Image, side: int) -> Photograph:
     width, height = image.size
-    scale = _draft(image)
+    scale = _draft(image, side)
     image.load()
     # Only now: Pillow turns TIFF upright while loading it, and PNG may carry its EXIF block after the pixels.
     orientation = _orientation(image)
-    factor = max(1, max(image.size) // DECODE_SIDE)
+    factor = max(1, max(image.size) // side)
     image = _rgb(image, factor)
     scale *= factor
     # Both reductions round sizes up: the last column and row stand for a few pixels beyond the photograph. Upright,
@@ -175,10 +182,10 @@ def _decode(image: Image.Image) -> Photograph:
     return Photograph(image, width, height, scale, origin)
 
 
-def _draft(image: Image.Image) -> int:
+def _draft(image: Image.Image, side: int) -> int:
     """Has the JPEG decoder reduce a large photograph by 2, 4 or 8, and returns the factor; 1 for other formats."""
     width, height = image.size
-    factor = next(factor for factor in (8, 4, 2, 1) if factor == 1 or max(width, height) // factor >= DECODE_SIDE)
+    factor = next(factor for factor in (8, 4, 2, 1) if factor == 1 or max(width, height) // factor >= side)
     drafted = image.draft("RGB", (max(1, width // factor), max(1, height // factor)))
     if drafted is None:
         return 1

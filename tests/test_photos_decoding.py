@@ -4,13 +4,14 @@ import errno
 import io
 import os
 import random
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from indexer.errors import PhotoError
-from indexer.photos import DECODE_MEMORY, DECODE_SIDE, OpenedPhoto, Photograph
+from photos.decoding import DECODE_MEMORY, DECODE_SIDE, OpenedPhoto, Photograph
+from photos.errors import PhotoError
 
 ORANGE = (255, 128, 0)
 
@@ -134,6 +135,23 @@ def test_a_broken_exif_block_does_not_lose_the_photograph():
     assert photograph.image.size == (40, 30)
 
 
+@pytest.mark.parametrize(("value", "red_at"), [(3, (50, 20)), (6, (20, 10)), (8, (20, 50))])
+def test_a_jpeg_comes_out_upright(value, red_at):
+    stored = Image.new("RGB", (60, 40), (30, 200, 30))
+    stored.paste((200, 30, 30), (0, 0, 30, 40))
+    photograph = decode(encoded(stored, "JPEG", exif=orientation(value)))
+    assert photograph.image.size == (photograph.width, photograph.height) == ((60, 40) if value == 3 else (40, 60))
+    assert np.abs(np.subtract(photograph.image.getpixel(red_at), (200, 30, 30))).max() <= 6
+
+
+def test_remarks_on_odd_metadata_are_no_errors():
+    """Here a warning would be raised, as all are in tests; outside it would be printed."""
+    # An EXIF block of two entries that ends after the first, which says 6.
+    block = b"Exif\0\0II*\0" + struct.pack("<LHHHLHH", 8, 2, 0x0112, 3, 1, 6, 0)
+    photograph = decode(encoded(Image.new("RGB", (40, 30), ORANGE), "JPEG", exif=block))
+    assert (photograph.width, photograph.height) == (30, 40)
+
+
 def test_an_orientation_out_of_range_is_upright():
     photograph = decode(encoded(Image.new("RGB", (40, 30)), "JPEG", exif=orientation(9)))
     assert photograph.image.size == (40, 30)
@@ -153,6 +171,26 @@ def test_large_photographs_are_reduced_by_a_whole_factor_and_never_below_what_th
     assert reduced(2161, 30, "PNG") == ((721, 10), 3)
     # the JPEG decoder stops at 8; what it leaves is reduced further
     assert reduced(11520, 16, "JPEG") == ((720, 1), 16)
+
+
+def test_nearly_square_photographs_keep_their_sides():
+    photograph = decode(encoded(Image.new("RGB", (1440, 1439)), "JPEG"))
+    assert (photograph.image.size, photograph.width, photograph.height) == ((720, 720), 1440, 1439)
+
+
+@pytest.mark.parametrize(
+    ("format", "side", "size", "scale"),
+    [
+        ("JPEG", 2000, (2000, 251), 2),
+        ("JPEG", 2001, (4000, 501), 1),
+        ("PNG", 1333, (1334, 167), 3),
+        ("PNG", 1334, (2000, 251), 2),
+    ],
+)
+def test_who_needs_more_pixels_gets_a_photograph_reduced_less(format, side, size, scale):
+    photograph = OpenedPhoto(encoded(Image.new("RGB", (4000, 501)), format)).decode(side)
+    assert (photograph.image.size, photograph.scale) == (size, scale)
+    assert (photograph.width, photograph.height) == (4000, 501)
 
 
 @pytest.mark.parametrize("value", range(1, 9))
@@ -265,7 +303,6 @@ def test_memory_that_a_format_takes_lowers_the_pixel_limit():
     assert accepted(rgb, 17, "WEBP")
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow on broken metadata
 class FailingDisk(io.BytesIO):
     """A file of which only so much can be read."""
 

@@ -1,0 +1,33 @@
+"""Which photographs the arguments of `search detect` name. Opens none of them."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from photos.formats import HEIC_SUFFIXES, SUFFIXES
+
+
+def has_photo_name(path: str | Path) -> bool:
+    """Whether a file is a photograph by its name."""
+    return Path(path).suffix.lower() in SUFFIXES | HEIC_SUFFIXES
+
+
+def find_photos(arguments: Iterable[Path]) -> list[Path]:
+    """The files given, and those of the folders given that are photographs by their names, each once.
+
+    Folders with all that is in them, in the order of names; hidden files and folders are left out. A file given by name
+    may have any.
+    """
+    found: dict[str, Path] = {}
+    for argument in arguments:
+        for path in _walk(argument) if argument.is_dir() else [argument]:
+            found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and has_photo_name(name):
+                yield Path(parent, name)
