@@ -116,3 +116,11 @@ def test_the_packages_are_named_one_by_one():
         if keyword.arg == "packages"
     )
     assert packages == list(PACKAGES)
+
+
+def test_a_folder_of_photographs_is_not_taken_for_a_package(tmp_path):
+    """`photos` is what many call theirs, and `python -m` looks at the working folder first (see setup.py)."""
+    (tmp_path / "photos").mkdir()
+    run = [sys.executable, "-c", "import photos.formats"]
+    result = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, f"`make setup` again: {result.stderr}"
