@@ -9,11 +9,11 @@ setup(
     name="densecap-search",
     version="0.1.0",
     description="Find things inside photographs with words, offline: DenseCap (CVPR 2016) regions, FAISS and SQLite",
-    # Has an editable install put this folder on the path. Else it looks for packages last, by a hook, and in a folder
-    # that has one called `photos` in it `python -m search` takes that for the package.
+    # Has an editable install put this folder on the path. Else it looks for packages last, by a hook, and where a user
+    # has a folder called `search`, `python -m search` takes that for the package.
     package_dir={"": "."},
     # Named one by one: the names are generic, and discovery would pick up tests/ and scripts/ too.
-    packages=["photos", "fcln", "db", "indexer", "search"],
+    packages=["decoding", "fcln", "db", "indexer", "search"],
     package_data={"fcln": ["weights/*", "synonyms.txt.gz"]},
     python_requires=">=3.11",
     install_requires=[

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from db.collection import Collection
 from db.records import PhotoStat
+from decoding.formats import FORMAT_NAMES
 from indexer.errors import FolderError
 from indexer.progress import Progress, printable
 from indexer.walk import PhotoFile, Walk
-from photos.formats import FORMAT_NAMES
 
 _LOOKING_STEP = 1000
 

@@ -18,8 +18,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from photos.decoding import OpenedPhoto
-from photos.errors import PhotoError
+from decoding.errors import PhotoError
+from decoding.photos import OpenedPhoto
 
 Answer = tuple[dict[str, Any], bytes]
 

@@ -18,16 +18,16 @@ from typing import Any
 
 from PIL import Image
 
+from decoding.errors import PhotoError
+from decoding.photos import DECODE_MEMORY, Photograph
 from indexer.errors import DecoderError
-from photos.decoding import DECODE_MEMORY, Photograph
-from photos.errors import PhotoError
 
 # For one photograph. The largest that are accepted take 10 s on a slow core; the rest is for a computer that is busy.
 DECODE_SECONDS = 60.0
 
 WORKER = (sys.executable, "-m", "indexer.decode_worker")
 
-_IMPORT_FROM = Path(__file__).parent.parent  # the folder that has `indexer` and `photos` in it
+_IMPORT_FROM = Path(__file__).parent.parent  # the folder that has `indexer` and `decoding` in it
 _PIPE_SIZE = 1 << 20  # bytes; a small photograph goes through in one piece
 
 

@@ -12,10 +12,10 @@ from db.collection import Collection
 from db.errors import CollectionDamaged, UnknownId
 from db.inspection import Findings, Problem
 from db.records import PhotoStat
+from decoding.errors import PhotoError
 from indexer.decoders import Decoders
 from indexer.pipeline import Describer, content_digest
 from indexer.progress import Progress, printable
-from photos.errors import PhotoError
 
 SAMPLE = 16  # photographs described again: a few seconds on a CPU, 800 regions
 

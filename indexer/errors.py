@@ -5,7 +5,7 @@ IndexerError
 ├── DecoderError    the processes that decode photographs do not start
 └── DescribeError   the network fails on whole batches: no fault of one photograph
 
-A file that holds no usable photograph raises the error of `photos`.
+A file that holds no usable photograph raises the error of `decoding`.
 """
 
 

@@ -21,13 +21,13 @@ import numpy as np
 
 from db.collection import Collection
 from db.records import FailedFile, NewPath, NewPhoto, PhotoStat
+from decoding.errors import PhotoError
+from decoding.photos import Photograph
 from fcln.errors import FclnError
 from indexer.changes import Changes, Task, find_changes
 from indexer.decoders import Decoders
 from indexer.errors import DescribeError
 from indexer.progress import Progress, printable
-from photos.decoding import Photograph
-from photos.errors import PhotoError
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -9,7 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from photos.formats import HEIC_SUFFIXES, SUFFIXES, heic_supported
+from decoding.formats import HEIC_SUFFIXES, SUFFIXES, heic_supported
 
 # What photo servers, NAS boxes and systems put between the photographs: thumbnails, waste bins, indexes. Lower case.
 SYSTEM_FOLDERS = frozenset(

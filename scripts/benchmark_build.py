@@ -25,12 +25,12 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from db.collection import Collection
 from db.records import ModelIdentity
+from decoding.formats import SUFFIXES
 from fcln.backbone import STRIDE, normalize
 from fcln.boxes import fit
 from fcln.checkpoint import load_checkpoint
 from fcln.predictor import Predictor
 from indexer.pipeline import build
-from photos.formats import SUFFIXES
 from scripts.demo import copy_photographs
 from scripts.evaluation_collection import EvaluationError
 from scripts.evaluation_command import errors_as_sentences, show

@@ -25,11 +25,11 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from decoding.errors import PhotoError
+from decoding.photos import OpenedPhoto
 from fcln.dataset import Photograph, load_photographs
 from fcln.predictor import Predictor, Regions
 from fcln.vocabulary import words_of
-from photos.decoding import OpenedPhoto
-from photos.errors import PhotoError
 from scripts.dense_captioning_metric import METEORS, CaptionScorer, Figures, Labels, Prediction, evaluate, merge
 from scripts.evaluation_collection import EvaluationError
 from scripts.evaluation_command import errors_as_sentences, network_options, show

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from db.errors import DbError
+from decoding.errors import PhotoError
 from fcln.errors import FclnError
 from indexer.errors import IndexerError
-from photos.errors import PhotoError
 from scripts.evaluation_collection import EvaluationError
 from search.errors import SearchError
 from search.query import SCORINGS

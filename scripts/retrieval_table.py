@@ -34,9 +34,9 @@ from tqdm import tqdm
 
 from db.collection import Collection
 from db.records import Features
+from decoding.photos import OpenedPhoto, Photograph
 from fcln.dataset import load_photographs
 from fcln.predictor import Predictor
-from photos.decoding import OpenedPhoto, Photograph
 from scripts.evaluate_retrieval import PHRASES, Outcome, RetrievalQuery, draw_all, judge, query_options, summarize
 from scripts.evaluation_collection import EvaluationError, labelled_collection
 from scripts.evaluation_command import collection_options, errors_as_sentences, show

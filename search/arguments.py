@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from photos.formats import HEIC_SUFFIXES, SUFFIXES
+from decoding.formats import HEIC_SUFFIXES, SUFFIXES
 
 
 def has_photo_name(path: str | Path) -> bool:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from photos.decoding import OpenedPhoto, Photograph
-from photos.errors import PhotoError
+from decoding.errors import PhotoError
+from decoding.photos import OpenedPhoto, Photograph
 from search.confidence import best_answers, confidences
 from search.errors import DetectError
 from search.query import Query, read_query

@@ -8,7 +8,7 @@ The tree::
     └── DrawError     a picture of the hits that cannot be written
 
 A collection that cannot be read, or that another checkpoint described, raises the errors of `db`; a weights file those
-of `fcln`; a file that holds no usable photograph that of `photos`.
+of `fcln`; a file that holds no usable photograph that of `decoding`.
 """
 
 

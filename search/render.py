@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from photos.decoding import OpenedPhoto, Photograph
-from photos.errors import PhotoError
+from decoding.errors import PhotoError
+from decoding.photos import OpenedPhoto, Photograph
 from search.errors import DrawError
 from search.output import printable
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from decoding.errors import PhotoError
+from decoding.photos import OpenedPhoto
 from indexer import decoders as decoders_module
 from indexer.decoders import Decoders
 from indexer.errors import DecoderError
-from photos.decoding import OpenedPhoto
-from photos.errors import PhotoError
 
 PROJECT = Path(__file__).parent.parent
 
@@ -26,7 +26,7 @@ PROJECT = Path(__file__).parent.parent
 MOODY = """
 import os, signal, sys, time
 from indexer import decode_worker
-from photos.decoding import OpenedPhoto
+from decoding.photos import OpenedPhoto
 
 real = OpenedPhoto.decode
 

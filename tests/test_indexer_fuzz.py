@@ -17,7 +17,7 @@ from PIL import Image
 from workshop import Workshop, counts
 
 from db.collection import Collection
-from photos.decoding import PIXEL_LIMIT
+from decoding.photos import PIXEL_LIMIT
 
 FILES = int(os.environ.get("FUZZ_FILES", "1000"))
 SEED = 20160627

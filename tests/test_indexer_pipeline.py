@@ -481,7 +481,7 @@ def test_a_file_that_crashes_the_decoder_and_one_that_hangs_it_cost_themselves_o
     worker = """
 import os, signal, time
 from indexer import decode_worker
-from photos.decoding import OpenedPhoto
+from decoding.photos import OpenedPhoto
 real = OpenedPhoto.decode
 def decode(self):
     photo = real(self)

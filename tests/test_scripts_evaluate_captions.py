@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 from labelled_photos import write_labels, write_photo
 
+from decoding.photos import OpenedPhoto
 from fcln.dataset import load_photographs
 from fcln.predictor import Predictor
-from photos.decoding import OpenedPhoto
 from scripts.dense_captioning_metric import Labels, Prediction
 from scripts.evaluate_captions import Described, labelled_captions, main, summarize, table
 

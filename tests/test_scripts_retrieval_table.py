@@ -16,11 +16,11 @@ from PIL import Image
 import scripts.retrieval_table
 from db.collection import Collection
 from db.records import Features, RegionRow
+from decoding.photos import Photograph
 from fcln.baselines import baseline_config
 from fcln.checkpoint import load_checkpoint, new_model, save_checkpoint
 from fcln.dataset import load_photographs
 from fcln.predictor import Predictor
-from photos.decoding import Photograph
 from scripts import evaluate_retrieval
 from scripts.evaluate_retrieval import LabelledPhrase, Outcome, RetrievalQuery, draw_all
 from scripts.evaluation_collection import LabelledPhoto

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from photos.decoding import DECODE_MEMORY, DECODE_SIDE, OpenedPhoto, Photograph
-from photos.errors import PhotoError
+from decoding.errors import PhotoError
+from decoding.photos import DECODE_MEMORY, DECODE_SIDE, OpenedPhoto, Photograph
 
 ORANGE = (255, 128, 0)
 

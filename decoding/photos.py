@@ -16,8 +16,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from photos.errors import PhotoError
-from photos.formats import FORMAT_NAMES, pillow_formats
+from decoding.errors import PhotoError
+from decoding.formats import FORMAT_NAMES, pillow_formats
 
 # Larger photographs are refused, whatever the format: no camera makes them, and "bombs" of a few kilobytes do.
 PIXEL_LIMIT = 200_000_000

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from photos.formats import heic_supported, pillow_formats
+from decoding.formats import heic_supported, pillow_formats
 
 
 @pytest.fixture(autouse=True)
