@@ -46,7 +46,7 @@ from search.query import read_query
 from search.ranking import Ranking, RegionScores, best_scores, rank_by_best
 
 FULL_IMAGE, CROPS, REGION = "Full Image RNN", "proposals + Full Image RNN", "Region RNN"
-FCLN = ("FCLN, likelihood", "FCLN, embedding", "FCLN, fused")
+FCLN = {scoring: f"FCLN, {scoring}" for scoring in ("likelihood", "embedding", "fused")}
 FIGURES = ("recall@1", "recall@5", "recall@10", "median_rank", "localization@0.1", "localization@0.3",
            "localization@0.5", "median_iou")  # fmt: skip
 
@@ -88,8 +88,12 @@ class BestRegions:
 @click.option("--full-image", type=_WEIGHTS_FILE, help="The Full Image RNN's weights; else its rows are left out.")
 @click.option("--region", type=_WEIGHTS_FILE, help="The Region RNN's weights; else its row is left out.")
 @click.option(
-    "--regions", type=click.IntRange(1), default=50, show_default=True,
-    help="Crops of a photograph that the baselines read: its best regions.",
+    "--scoring", "scorings", multiple=True, type=click.Choice(list(FCLN)), default=list(FCLN),
+    help="FCLN's rows; default: all three. The language model takes most of the time.",
+)  # fmt: skip
+@click.option(
+    "--regions", type=click.IntRange(0), default=50, show_default=True,
+    help="Crops of a photograph that the baselines read: its best regions. 0 leaves the rows of crops out.",
 )  # fmt: skip
 @click.option(
     "--bfloat16/--float32", default=True, show_default=True,
@@ -97,7 +101,7 @@ class BestRegions:
 )  # fmt: skip
 def main(photos: Path, annotations: Path, weights: Path | None, device: str, collection: Path | None, max_regions: int,
          as_json: bool, draws: int, queries: int, min_words: int, seed: int, full_image: Path | None,
-         region: Path | None, regions: int, bfloat16: bool) -> None:  # fmt: skip
+         region: Path | None, scorings: tuple[str, ...], regions: int, bfloat16: bool) -> None:  # fmt: skip
     with errors_as_sentences():
         photographs = load_photographs(photos, annotations)
         predictor = Predictor.load(weights, device=device)
@@ -120,12 +124,12 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
             if full_image_rnn:
                 whole = read_photographs(labelled.collection, full_image_rnn)
                 measure([FULL_IMAGE], whole, likelihood(full_image_rnn, phrases, bfloat16=bfloat16), None)
-            readers = {name: rnn for name, rnn in ((CROPS, full_image_rnn), (REGION, region_rnn)) if rnn}
+            readers = {name: rnn for name, rnn in ((CROPS, full_image_rnn), (REGION, region_rnn)) if rnn and regions}
             crops = read_crops(labelled.collection, first_regions(described, regions), list(readers.values()))
             for (name, rnn), seen in zip(readers.items(), crops, strict=True):
                 measure([name], seen, likelihood(rnn, phrases, bfloat16=bfloat16), labelled.collection)
-            fcln = fcln_scores(predictor, phrases, labelled.collection, bfloat16=bfloat16)
-            measure(FCLN, described, fcln, labelled.collection)
+            fcln = fcln_scores(predictor, phrases, labelled.collection, scorings, bfloat16=bfloat16)
+            measure([FCLN[scoring] for scoring in scorings], described, fcln, labelled.collection)
     result = {
         "rows": {name: as_json_row(figures) for name, figures in rows.items()},
         "recall@1_against_full_image": ratio(rows),
@@ -218,8 +222,10 @@ def likelihood(rnn: Predictor, phrases: Sequence[str], *, bfloat16: bool) -> Sco
     return score
 
 
-def fcln_scores(predictor: Predictor, phrases: Sequence[str], collection: Collection, *, bfloat16: bool) -> Score:
-    """The scores of the rows FCLN. collection: that the regions are of."""
+def fcln_scores(
+    predictor: Predictor, phrases: Sequence[str], collection: Collection, scorings: Sequence[str], *, bfloat16: bool
+) -> Score:
+    """The scores of some rows FCLN. collection: that the regions are of."""
     vectors = predictor.encode_phrases(phrases)
     tokens = [predictor.token_count(phrase) for phrase in phrases]
 
@@ -234,11 +240,11 @@ def fcln_scores(predictor: Predictor, phrases: Sequence[str], collection: Collec
         def grounded(scores: np.ndarray, scoring: str) -> np.ndarray:
             return np.stack([part.start + ground(scores[:, part], photo, scoring) for part, photo in photos], axis=1)
 
-        cosines = vectors @ regions.embeddings.T
-        likelihoods = predictor.log_likelihood(phrases, regions.codes, bfloat16=bfloat16)
-        fused = fuse(cosines, likelihoods, tokens, predictor.fused_weight)
-        scored = {"likelihood": likelihoods, "embedding": cosines, "fused": fused}
-        return [(scores, grounded(scores, scoring)) for scoring, scores in scored.items()]
+        scored = {"embedding": vectors @ regions.embeddings.T}
+        if set(scorings) - set(scored):
+            scored["likelihood"] = predictor.log_likelihood(phrases, regions.codes, bfloat16=bfloat16)
+            scored["fused"] = fuse(scored["embedding"], scored["likelihood"], tokens, predictor.fused_weight)
+        return [(scored[scoring], grounded(scored[scoring], scoring)) for scoring in scorings]
 
     return score
 
@@ -297,7 +303,7 @@ def ratio(rows: Mapping[str, dict]) -> float | None:
     """recall@1 of the best FCLN row to the Full Image RNN's; None without that, or if it is 0."""
     if not rows.get(FULL_IMAGE, {}).get("recall@1"):
         return None
-    return max(rows[name]["recall@1"] for name in FCLN) / rows[FULL_IMAGE]["recall@1"]
+    return max(rows[name]["recall@1"] for name in FCLN.values() if name in rows) / rows[FULL_IMAGE]["recall@1"]
 
 
 def as_json_row(figures: dict) -> dict:

@@ -26,7 +26,6 @@ from scripts.evaluate_retrieval import LabelledPhrase, Outcome, RetrievalQuery, 
 from scripts.evaluation_collection import LabelledPhoto
 from scripts.retrieval_table import (
     CROPS,
-    FCLN,
     FIGURES,
     FULL_IMAGE,
     REGION,
@@ -42,7 +41,11 @@ from scripts.retrieval_table import (
     table,
     whole_photographs,
 )
+from scripts.retrieval_table import (
+    FCLN as ROWS,
+)
 
+FCLN = tuple(ROWS.values())
 POOL = ("a red lamp", "the brown dog", "two red dog", "the man on a couch", "a man in red", "the dog on the couch")
 
 
@@ -251,6 +254,16 @@ def test_the_baselines_rows_by_hand(measured, command, labelled, image_rnns, tin
         recall, rank = by_hand(labelled, tiny_predictor, rnn, collection, crops)
     row = measured["rows"][name]
     assert (row["recall@1"], row["median_rank"]) == pytest.approx((recall, rank))
+
+
+def test_some_rows_alone(measured: dict, command: list[str], image_rnns: list[Path]) -> None:
+    full_image, region = map(str, image_rnns)
+    options = ["--full-image", full_image, "--region", region, "--regions", "0", "--scoring", "embedding", "--float32"]
+    done = CliRunner().invoke(main, [*command, *options])
+    assert done.exit_code == 0, done.output
+    some = json.loads(done.stdout)["rows"]
+    assert list(some) == [FULL_IMAGE, "FCLN, embedding"]
+    assert all(some[name] == measured["rows"][name] for name in some)
 
 
 def test_rows_without_weights_are_left_out(measured: dict, command: list[str], image_rnns: list[Path]) -> None:
