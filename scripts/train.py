@@ -60,7 +60,8 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
 )  # fmt: skip
 @click.option(
     "--baseline", type=click.Choice(["full-image", "region"]),
-    help="Train one of the paper's Image RNNs instead: on whole photographs with captions, on crops of regions.",
+    help="Train one of the paper's Image RNNs instead: on whole photographs with captions, on crops of regions. With "
+    "--start-from a trained FCLN, its layers; fresh ones hardly learn to see from captions alone.",
 )  # fmt: skip
 @click.option(
     "--backbone-weights", type=_FILE, help="ImageNet weights (safetensors); else torchvision downloads its own."
@@ -113,12 +114,14 @@ def main(
             raise click.UsageError("--augment changes photographs, which --cache no longer reads: leave one out.")
         if cache and baseline == "region":
             raise click.UsageError("--cache holds whole photographs' features: crops of regions have their own.")
-        if baseline and (start_from or fine):
-            raise click.UsageError("--baseline is a network of its own: it takes neither --start-from nor --fine.")
+        if baseline and fine:
+            raise click.UsageError("--baseline samples no regions: leave --fine out.")
         seed_everything(seed)
         photographs = load_photographs(photos, annotations, weak_labels=weak_labels)
         if baseline == "full-image":
             photographs = whole_photographs(photographs)
+            if not photographs:
+                raise DatasetError(f"No photograph of {annotations} has a caption (captions.json): --baseline region?")
             config = baseline_config(config, max_words=CAPTION_WORDS)
         elif baseline == "region":
             photographs = region_crops(photographs)
@@ -131,6 +134,8 @@ def main(
             raise click.UsageError("--pieces or --start-from is needed.")
         changes: dict[str, Any] = {"fine": fine, "dropout": dropout, "image_size": image_size}
         changes["anchors"] = scaled_anchors(image_size) if image_size else None
+        if baseline:  # of --start-from; a fresh one's are so already
+            changes |= {"image_rnn": True, "max_words": config.max_words}
         checkpoint = _changed(checkpoint, {name: value for name, value in changes.items() if value is not None})
         features = _cached_features(checkpoint, photographs, cache, device) if cache else None
         recipe = Recipe(epochs, batch_size, lr, backbone_lr, warmup=warmup, seed=seed, bfloat16=bfloat16,

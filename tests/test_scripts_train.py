@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -92,6 +93,31 @@ def test_a_trained_network_is_refined_with_everything_on(world, tmp_path):
     same = {name for name, tensor in before.state_dict().items() if torch.equal(tensor, after.state_dict()[name])}
     assert {name.split(".")[1] for name in same if name.startswith("backbone.")} >= {"0", "1"}
     assert "meaning" in log_of(tmp_path / "fine")[0]
+
+
+@pytest.mark.parametrize(("kind", "max_words"), [("full-image", 20), ("region", 10)])
+def test_a_baseline_goes_on_from_a_trained_network(world, tmp_path, kind, max_words):
+    assert train(world, tmp_path / "fcln").exit_code == 0
+    trained = str(tmp_path / "fcln" / "weights.safetensors")
+    before = load_checkpoint(Path(trained)).model
+    annotations = shutil.copytree(world / "annotations", tmp_path / "annotations")
+    captions = [{"image_id": number, "captions": ["a red square"]} for number in range(1, 7)]
+    (annotations / "captions.json").write_text(json.dumps(captions))
+    options = {"start-from": trained, "baseline": kind, "annotations": str(annotations)}
+    options |= {"backbone-weights": None, "backbone-lr": "0"}
+    result = train(world, tmp_path / "rnn", pieces=None, config=None, **options)
+    assert result.exit_code == 0, result.output
+    after = load_checkpoint(tmp_path / "rnn" / "weights.safetensors").model
+    assert after.config == replace(before.config, image_rnn=True, max_words=max_words)
+    assert list(log_of(tmp_path / "rnn")[0])[3:5] == ["caption", "loss"]
+    # What only finds regions is as it was, what writes captions is not.
+    changed = {n for n, tensor in before.state_dict().items() if not torch.equal(tensor, after.state_dict()[n])}
+    assert {name.split(".")[0] for name in changed} >= {"recognition", "language"}
+    assert not any(name.startswith(("localization.", "backbone.")) for name in changed)
+
+
+def test_a_baseline_samples_no_regions(world, tmp_path):
+    assert "leave --fine out" in refusal(train(world, tmp_path, "--fine", baseline="region"))
 
 
 def test_augmentation_and_a_cache_of_features_exclude_each_other(world, tmp_path):
@@ -191,6 +217,7 @@ def test_a_photograph_that_cannot_be_decoded_stops_the_run_by_name(world, tmp_pa
         ({"config": "default", "pieces": "{pieces}"}, "vectors of 8 numbers, not of 192"),
         ({"start-from": "{text}"}, "text.json is damaged"),
         ({"text": "{photos}"}, "does not hold captions.txt.gz"),
+        ({"baseline": "full-image"}, "No photograph of .* has a caption"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(world, tmp_path, changes, message):
