@@ -217,7 +217,7 @@ def test_a_photograph_that_cannot_be_decoded_stops_the_run_by_name(world, tmp_pa
         ({"config": "default", "pieces": "{pieces}"}, "vectors of 8 numbers, not of 192"),
         ({"start-from": "{text}"}, "text.json is damaged"),
         ({"text": "{photos}"}, "does not hold captions.txt.gz"),
-        ({"baseline": "full-image"}, "No photograph of .* has a caption"),
+        ({"baseline": "full-image"}, "has a caption (captions.json): --baseline region?"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(world, tmp_path, changes, message):
