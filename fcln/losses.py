@@ -178,6 +178,7 @@ def training_losses(
     scores, offsets, anchors = model.localization(maps.neck)
     losses: dict[str, list[Tensor]] = {name: [] for name in PAPER_WEIGHTS}
     chosen, samples = [], []
+    whole = whole_boxes(batch.sizes)
     for photo, truth in enumerate(batch.boxes):
         width, height = batch.sizes[photo].tolist()
         allowed = inside(anchors, width, height)
@@ -211,9 +212,8 @@ def training_losses(
             generator=generator,
         )
         samples.append(sample)
-        whole = proposals.new_tensor([[0, 0, width, height]])
         roi = proposals[sample.indices]
-        chosen.append(torch.cat([roi, whole.expand(config.rois + 1 - len(roi), -1)]))
+        chosen.append(torch.cat([roi, whole[photo].expand(config.rois + 1 - len(roi), -1)]))
 
     # (B, rois + 1, 4): the captions' gradient reaches the offsets through them (paper 3.2)
     boxes = _scale_gradient(torch.stack(chosen), config.box_gradient)

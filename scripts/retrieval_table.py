@@ -215,8 +215,7 @@ def likelihood(rnn: Predictor, phrases: Sequence[str], *, bfloat16: bool) -> Sco
 
     def score(regions: Features) -> list[tuple[np.ndarray, np.ndarray]]:
         likelihoods = rnn.log_likelihood(phrases, regions.codes, bfloat16=bfloat16)
-        starts = [*_starts(regions).tolist(), len(regions.photo_ids)]
-        best = [likelihoods[:, start:stop].argmax(axis=1) + start for start, stop in pairwise(starts)]
+        best = [likelihoods[:, photo].argmax(axis=1) + photo.start for photo in _photographs(regions)]
         return [(likelihoods, np.stack(best, axis=1))]
 
     return score
@@ -284,6 +283,11 @@ def answer(query: RetrievalQuery, best: BestRegions, regions: Collection | None)
 def _starts(features: Features) -> np.ndarray:
     """(P,) int64: the first row of each photograph."""
     return np.flatnonzero(np.diff(features.photo_ids, prepend=-1))
+
+
+def _photographs(features: Features) -> list[slice]:
+    """The rows of each photograph."""
+    return [slice(*ends) for ends in pairwise([*_starts(features).tolist(), len(features.photo_ids)])]
 
 
 def _take(features: Features, rows: slice | np.ndarray) -> Features:
