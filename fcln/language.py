@@ -9,6 +9,11 @@ from torch import Tensor, nn
 
 from fcln.vocabulary import END, PAD, START, UNK
 
+# The first words of a vocabulary, which are the frequent ones.
+_FREQUENT = 256
+# Regions whose logits are computed at a time; on a CPU they shall stay in its cache.
+_LOGITS = {"cpu": 256, "cuda": 8192}
+
 
 class LanguageModel(nn.Module):
     """x_-1 = ReLU(W code), x_0 = START, x_1.. = words; the output at x_-1 is ignored, END closes a phrase."""
@@ -43,21 +48,31 @@ class LanguageModel(nn.Module):
 
     @torch.no_grad()
     def log_likelihood(
-        self, codes: Tensor, phrases: Sequence[Sequence[int]], *, dtype: torch.dtype = torch.float32
+        self,
+        codes: Tensor,
+        phrases: Sequence[Sequence[int]],
+        *,
+        dtype: torch.dtype = torch.float32,
+        floors: Tensor | None = None,
     ) -> Tensor:
         """log P(phrase | region) = sum over t = 1..T+1 of log p(w_t | w_<t, region), END included (paper, retrieval).
 
         codes: (N, code) float32. phrases: word ids of Q phrases. dtype: of the two large matrix products; bfloat16
         takes a third of the time of float32 on a CPU that has it, and errs by hundredths. Returns (Q, N) float32.
 
+        floors: (Q, N) float32, what a likelihood must reach to be of interest; one that does not may be -inf instead.
+        Every word lowers a likelihood, so a region is left as soon as the words so far have cost too much.
+
         What phrases begin with ("a man in ...") is computed once: the state after it is the same for all of them, and
         each goes on from a copy of its own (a fork that went on from the previous phrase's end scored every phrase
         after the first wrongly; reference densecap 7.6). The sum of `forward`, faster for many phrases.
         """
-        if len(phrases) == 1 and dtype == torch.float32:  # nothing to share: all words in one matrix product
+        if len(phrases) == 1 and dtype == torch.float32 and floors is None:  # nothing to share: one matrix product
             tokens = torch.tensor(phrases, dtype=torch.int64, device=codes.device)
             return self(codes, tokens.expand(len(codes), -1)).sum(1)[None]
-        scores = torch.empty(len(phrases), len(codes), device=codes.device)
+        scores = torch.full((len(phrases), len(codes)), -torch.inf, device=codes.device)
+        if not phrases:
+            return scores
         weights = dict(self.lstm.named_parameters())
         recurrent, output, bias = (
             weight.to(dtype) for weight in (weights["weight_hh_l0"], self.output.weight, self.output.bias)
@@ -67,25 +82,45 @@ class LanguageModel(nn.Module):
         rows = self.words(torch.tensor(words, device=codes.device))
         gates_of = dict(zip(words, F.linear(rows, weights["weight_ih_l0"], bias_in)))
 
-        def step(gates: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        def step(gates: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
             hidden, cell = state
             enter, keep, new, leave = (F.linear(hidden.to(dtype), recurrent) + gates).chunk(4, 1)
             cell = keep.sigmoid() * cell + enter.sigmoid() * new.tanh()
             return leave.sigmoid() * cell.tanh(), cell
 
-        def score(beginning: _Beginning, state: tuple[Tensor, Tensor], so_far: Tensor) -> None:
+        def log_sum(hidden: Tensor, words: int | None = None) -> Tensor:
+            """log of the softmax's denominator; of its first words alone, less than that."""
+            parts = hidden.to(dtype).split(_LOGITS[hidden.device.type])
+            return torch.cat([F.linear(part, output[:words], bias[:words]).float().logsumexp(1) for part in parts])
+
+        def score(beginning: _Beginning, regions: Tensor, state: Sequence[Tensor], so_far: Tensor) -> None:
+            if floors is not None:
+                regions, *state, so_far = _kept(so_far >= beginning.floor[regions], regions, *state, so_far)
+            if not len(regions):
+                return
             state = step(gates_of[beginning.word], state)
-            total = F.linear(state[0].to(dtype), output, bias).float().logsumexp(1)
             next_words = torch.tensor([END, *beginning.longer], device=codes.device)
             chosen = F.linear(state[0], self.output.weight[next_words], self.output.bias[next_words])
-            ended, *gone_on = (so_far - total + chosen.T).unbind()
-            scores[beginning.phrases] = ended
+            if floors is not None:
+                # The frequent words are most of the denominator: without the others, all seem likelier than they are.
+                most = (so_far - log_sum(state[0], _FREQUENT))[:, None] + chosen
+                open_ = (most >= beginning.floors_of_next[:, regions].T).any(1)
+                regions, *state, so_far, chosen = _kept(open_, regions, *state, so_far, chosen)
+                if not len(regions):
+                    return
+            ended, *gone_on = (so_far - log_sum(state[0]) + chosen.T).unbind()
+            for phrase in beginning.phrases:
+                scores[phrase, regions] = ended
             for longer, value in zip(beginning.longer.values(), gone_on, strict=True):
-                score(longer, state, value)
+                score(longer, regions, state, value)
 
         zeros = codes.new_zeros(len(codes), self.lstm.hidden_size)
         image = F.linear(F.relu(self.image(codes)), weights["weight_ih_l0"], bias_in)
-        score(_beginnings(phrases), step(image, (zeros, zeros)), codes.new_zeros(len(codes)))
+        root = _beginnings(phrases)
+        if floors is not None:
+            root.set_floors(floors)
+        everything = torch.arange(len(codes), device=codes.device)
+        score(root, everything, step(image, (zeros, zeros)), codes.new_zeros(len(codes)))
         return scores
 
     @torch.no_grad()
@@ -114,6 +149,16 @@ class _Beginning:
     word: int  # its last word; START's is the root's
     phrases: list[int] = field(default_factory=list)  # numbers of those that end here
     longer: dict[int, "_Beginning"] = field(default_factory=dict)  # by next word
+    # (1 + number of `longer`, N): below these, no phrase that ends here, or that goes on so, is of interest
+    floors_of_next: Tensor = field(default_factory=lambda: torch.empty(0, 0))
+    floor: Tensor = field(default_factory=lambda: torch.empty(0))  # (N,): no phrase that begins so
+
+    def set_floors(self, floors: Tensor) -> Tensor:
+        """floors: (Q, N) of all phrases. Returns this beginning's."""
+        ending = floors[self.phrases].amin(0) if self.phrases else floors.new_full(floors.shape[1:], torch.inf)
+        self.floors_of_next = torch.stack([ending, *(longer.set_floors(floors) for longer in self.longer.values())])
+        self.floor = self.floors_of_next.amin(0)
+        return self.floor
 
 
 def _beginnings(phrases: Sequence[Sequence[int]]) -> _Beginning:
@@ -124,3 +169,9 @@ def _beginnings(phrases: Sequence[Sequence[int]]) -> _Beginning:
             beginning = beginning.longer.setdefault(word, _Beginning(word))
         beginning.phrases.append(number)
     return root
+
+
+def _kept(kept: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+    """These rows of each tensor. kept: (N,) bool."""
+    (numbers,) = kept.nonzero(as_tuple=True)
+    return rows if len(numbers) == len(kept) else tuple(tensor[numbers] for tensor in rows)

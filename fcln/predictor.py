@@ -15,6 +15,7 @@ from fcln.boxes import fit
 from fcln.checkpoint import Checkpoint, load_checkpoint
 from fcln.errors import DeviceError, QueryError
 from fcln.model import whole_boxes
+from fcln.precision import autocast, has_bfloat16
 from fcln.spelling import Spelling
 from fcln.synonyms import Synonyms
 from fcln.vocabulary import words_of
@@ -23,6 +24,8 @@ from fcln.weights_file import checkpoint_digest
 # Log-likelihoods are computed for this many regions at a time: on a CPU as many as leave their 3,000 words' scores in
 # its cache (512 take half again as long), on a GPU as many as keep it busy.
 _CHUNK = {"cpu": 256, "cuda": 8192}
+# With floors few of them stay to the end of a phrase.
+_CHUNK_WITH_FLOORS = 16384
 # Images that are regions themselves go through the network this many at a time: bounds memory.
 _IMAGES = 16
 
@@ -100,7 +103,7 @@ class Predictor:
         for size, numbers in self._by_size(images).items():
             for start in range(0, len(numbers), _IMAGES):
                 some = numbers[start : start + _IMAGES]
-                with self._autocast():
+                with autocast(self.device):
                     features, sizes = self._features([images[n] for n in some], size)
                     found = self._model.codes(self._model.maps(features), sizes, whole_boxes(sizes))
                 codes[some] = found[:, 0].float().cpu().numpy()
@@ -114,7 +117,7 @@ class Predictor:
         return by_size
 
     def _describe(self, images: Sequence[Image.Image], size: tuple[int, int], max_regions: int) -> list[Regions]:
-        with self._autocast():
+        with autocast(self.device):
             features, sizes = self._features(images, size)
             detections = self._model.detect(features, sizes, max_regions=max_regions)
         embeddings, phrases = self._read(torch.cat([d.codes for d in detections]))
@@ -144,7 +147,7 @@ class Predictor:
             raise ValueError(f"boxes must be (N, 4) with N >= 1, not {boxes.shape}")
         size = fit(*image.size, self.config.image_size, STRIDE)
         seen = torch.from_numpy(boxes / _scale(image, size)).to(self.device)
-        with self._autocast():
+        with autocast(self.device):
             features, sizes = self._features([image], size)
             codes = self._model.codes(self._model.maps(features), sizes, seen[None])[0]
             scores, _ = self._model.recognition.score_and_offset(codes)
@@ -166,14 +169,10 @@ class Predictor:
         whole photograph, which `describe` always adds, is not among them.
         """
         size = fit(*image.size, self.config.image_size, STRIDE)
-        with self._autocast():
+        with autocast(self.device):
             features, sizes = self._features([image], size)
             ((boxes, _),) = self._model.propose(self._model.maps(features), sizes, count=count)
         return _full_boxes(boxes, image, size)
-
-    def _autocast(self) -> torch.autocast:
-        """bfloat16 halves the time of the convolutions; box arithmetic and likelihoods stay in float32."""
-        return torch.autocast(self.device.type, torch.bfloat16)
 
     def _features(self, images: Sequence[Image.Image], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """The model's features of images seen at one size, and (B, 2) float32 of that size."""
@@ -185,7 +184,7 @@ class Predictor:
 
     def _read(self, codes: Tensor) -> tuple[np.ndarray, list[str]]:
         """Embeddings (N, embedding_size) float32 and phrases of region codes (N, code_size) float32."""
-        with self._autocast():
+        with autocast(self.device):
             tokens = self._model.language.generate(codes, length=self.config.max_words).cpu()
         phrases = [self._vocabulary.decode(row) for row in tokens.tolist()]
         return self._model.embed(codes).cpu().numpy(), phrases
@@ -198,20 +197,30 @@ class Predictor:
         return self._model.phrases(self._pieces.encode(phrases).to(self.device)).cpu().numpy()
 
     @torch.inference_mode()
-    def log_likelihood(self, phrases: Sequence[str], codes: np.ndarray, *, bfloat16: bool = False) -> np.ndarray:
+    def log_likelihood(
+        self,
+        phrases: Sequence[str],
+        codes: np.ndarray,
+        *,
+        bfloat16: bool = False,
+        floors: np.ndarray | None = None,
+    ) -> np.ndarray:
         """log P(phrase | region), END included, words outside the vocabulary as UNK (paper, retrieval section).
 
         codes: (N, code_size) float16 or float32. bfloat16: a third of the time on a CPU that has it, for differences
-        of some hundredths. Returns (Q, N) float32, natural logarithms.
+        of some hundredths. floors: (Q, N) float32, what a likelihood must reach to be of interest; one that does not
+        may be -inf, which saves its time. Returns (Q, N) float32, natural logarithms.
         """
         tokens = [self._tokens(phrase) for phrase in phrases]
-        dtype = torch.bfloat16 if bfloat16 else torch.float32
+        dtype = torch.bfloat16 if bfloat16 and has_bfloat16(self.device.type) else torch.float32
         scores = np.empty((len(phrases), len(codes)), np.float32)
-        size = _CHUNK[self.device.type]
+        size = _CHUNK[self.device.type] if floors is None else _CHUNK_WITH_FLOORS
         for start in range(0, len(codes) if phrases else 0, size):
-            chunk = torch.from_numpy(codes[start : start + size].astype(np.float32)).to(self.device)
-            found = self._model.language.log_likelihood(chunk, tokens, dtype=dtype)
-            scores[:, start : start + size] = found.cpu().numpy()
+            rows = slice(start, start + size)
+            chunk = torch.from_numpy(codes[rows].astype(np.float32)).to(self.device)
+            least = None if floors is None else torch.from_numpy(floors[:, rows]).to(self.device)
+            found = self._model.language.log_likelihood(chunk, tokens, dtype=dtype, floors=least)
+            scores[:, rows] = found.cpu().numpy()
         return scores
 
     def _tokens(self, phrase: str) -> list[int]:

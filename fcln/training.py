@@ -31,6 +31,7 @@ from fcln.losses import (
     training_losses,
 )
 from fcln.model import FCLN, FCLNConfig
+from fcln.precision import autocast
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Recipe:
     clip_norm: float = 5.0
     detection_weight: float = 1.0  # multiplies the paper's 0.1 of the four losses of scores and boxes
     seed: int = 1
-    bfloat16: bool = True
+    bfloat16: bool = True  # where the machine has it
     flip: bool = True
     augment: bool = False  # see BatchLoader
     frozen_stages: int = 0  # of a ResNet's four, from below: learnt on ImageNet, and half of a step's time
@@ -162,7 +163,7 @@ class Trainer:
         }
 
     def _losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bfloat16):
+        with autocast(self.device, enabled=self.recipe.bfloat16):
             if batch.images is not None:
                 features = self.model.features(normalize(batch.images).to(memory_format=torch.channels_last))
             else:
@@ -293,7 +294,7 @@ def fill_cache(
         pixels = torch.from_numpy(
             read_photo(photo.path, fit(photo.width, photo.height, model.config.image_size, STRIDE))
         ).permute(2, 0, 1)[None]
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             features = model.features(normalize(pixels.to(device)).to(memory_format=torch.channels_last))
         cache.write(photo.image_id, features[0].float().cpu().numpy())
     cache.flush()

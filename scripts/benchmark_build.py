@@ -29,6 +29,7 @@ from decoding.formats import SUFFIXES
 from fcln.backbone import STRIDE, normalize
 from fcln.boxes import fit
 from fcln.checkpoint import load_checkpoint
+from fcln.precision import autocast
 from fcln.predictor import Predictor
 from indexer.pipeline import build
 from scripts.demo import copy_photographs
@@ -144,7 +145,7 @@ def time_backbone(photographs: Sequence[Path], weights: Path | None, device: tor
         for start in range(0, len(pixels), BATCH_SIZE)
     ]
     seconds = []
-    with torch.autocast(device.type, torch.bfloat16):
+    with autocast(device):
         model.features(batches[0])
         for _ in range(rounds):
             _finish(device)

@@ -15,15 +15,14 @@ FCLN, likelihood            the paper's own: log P(phrase | region) of every reg
 FCLN, embedding             cosine of phrase and region
 FCLN, fused                 both
 
-Every region is judged, as with `scripts.evaluate_retrieval --exact`. FCLN's rows ground a phrase as `search query`
-does (`search.grounding`), the baselines' by their score alone. The baselines' networks see each crop by itself
-(most of the time where there are many; --regions takes fewer). Each phrase is scored once, however many queries ask it,
-and what phrases begin with once for all of them.
+The ranks are those of all regions, as with `scripts.evaluate_retrieval --exact`; no region is scored further than they
+need (`scripts.exact_ranking`). FCLN's rows ground a phrase as `search query` does (`search.grounding`), the baselines'
+by their score alone. The baselines' networks see each crop by itself, which takes long where there are many: --regions
+takes fewer.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,10 +39,10 @@ from fcln.predictor import Predictor
 from scripts.evaluate_retrieval import PHRASES, Outcome, RetrievalQuery, draw_all, judge, query_options, summarize
 from scripts.evaluation_collection import EvaluationError, labelled_collection
 from scripts.evaluation_command import collection_options, errors_as_sentences, show
+from scripts.exact_ranking import Answer, Question, Scorer, answer_all, starts
 from search.grounding import PhotoRegions, ground
 from search.likelihood import fuse
 from search.query import read_query
-from search.ranking import Ranking, RegionScores, best_scores, rank_by_best
 
 FULL_IMAGE, CROPS, REGION = "Full Image RNN", "proposals + Full Image RNN", "Region RNN"
 FCLN = {scoring: f"FCLN, {scoring}" for scoring in ("likelihood", "embedding", "fused")}
@@ -51,35 +50,12 @@ FIGURES = ("recall@1", "recall@5", "recall@10", "median_rank", "localization@0.1
            "localization@0.5", "median_iou")  # fmt: skip
 
 _WEIGHTS_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-# Regions scored, photographs decoded and cut at a time: bounds memory.
-_REGIONS = 2048
+# Photographs decoded and cut at a time: bounds memory.
 _PHOTOS = 8
+# How far a likelihood may be off by chance: bfloat16's last digits differ with the shape of the matrix product.
+_NOISE = 0.25
 
 _T = TypeVar("_T")
-
-# Regions -> for each row of the table what Q phrases score there, (Q, N), and which of the N regions answers each of
-# them in each photograph, (Q, P) int64.
-Score = Callable[[Features], list[tuple[np.ndarray, np.ndarray]]]
-
-
-@dataclass(frozen=True)
-class BestRegions:
-    """The best region of P photographs for each of Q phrases, in one row's opinion."""
-
-    rows: dict[str, int]  # of the matrices, by phrase
-    photo_ids: np.ndarray  # (P,) int64
-    scores: np.ndarray  # (Q, P) float64, higher is better
-    region_ids: np.ndarray  # (Q, P) int64: those that answer
-
-    def ranking(self, phrases: Sequence[str]) -> Ranking:
-        """The photographs ranked for some of the phrases together."""
-        rows = [self.rows[phrase] for phrase in phrases]
-        return rank_by_best(list(phrases), self.photo_ids, self.scores[rows])
-
-    def grounded(self, phrases: Sequence[str], photo_id: int) -> list[int]:
-        """The regions of a photograph that answer some of the phrases."""
-        (column,) = np.flatnonzero(self.photo_ids == photo_id)
-        return [int(self.region_ids[self.rows[phrase], column]) for phrase in phrases]
 
 
 @click.command(help=__doc__)
@@ -97,7 +73,8 @@ class BestRegions:
 )  # fmt: skip
 @click.option(
     "--bfloat16/--float32", default=True, show_default=True,
-    help="Of the language models' matrix products: a third of the time for hundredths of a log-likelihood.",
+    help="Of the language models' matrix products, where the machine has it: a third of the time for hundredths of a "
+    "log-likelihood.",
 )  # fmt: skip
 def main(photos: Path, annotations: Path, weights: Path | None, device: str, collection: Path | None, max_regions: int,
          as_json: bool, draws: int, queries: int, min_words: int, seed: int, full_image: Path | None,
@@ -113,23 +90,30 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
             drawn = draw_all(labelled.photos, predictor, draws=draws, queries=queries, min_words=min_words, seed=seed)
             asked = [[as_read(query, predictor) for query in draw] for draw in drawn]
             phrases = list(dict.fromkeys(phrase.text for draw in asked for query in draw for phrase in query.phrases))
+            number = {phrase: row for row, phrase in enumerate(phrases)}
+            questions = [
+                Question([number[phrase.text] for phrase in query.phrases], query.photo_id)
+                for draw in asked
+                for query in draw
+            ]
             rows: dict[str, dict] = {}
 
-            def measure(names: Sequence[str], features: Features, score: Score, boxes: Collection | None) -> None:
-                parts = tqdm(list(whole_photographs(features)), desc=f"Scoring {names[0]}", unit="part", mininterval=5)
-                for name, best in zip(names, find_best(phrases, parts, score), strict=True):
-                    rows[name] = summarize([[answer(query, best, boxes) for query in draw] for draw in asked])
+            def measure(name: str, features: Features, scorer: Scorer, boxes: Collection | None) -> None:
+                answers = iter(answer_all(questions, phrases, features, scorer, desc=name))
+                rows[name] = summarize([[outcome(query, next(answers), boxes) for query in draw] for draw in asked])
+                click.echo(line(name, as_json_row(rows[name])), err=True)  # the run is long, and may be stopped
 
             described = labelled.collection.features()
             if full_image_rnn:
                 whole = read_photographs(labelled.collection, full_image_rnn)
-                measure([FULL_IMAGE], whole, likelihood(full_image_rnn, phrases, bfloat16=bfloat16), None)
+                measure(FULL_IMAGE, whole, by_likelihood(full_image_rnn, phrases, bfloat16=bfloat16), None)
             readers = {name: rnn for name, rnn in ((CROPS, full_image_rnn), (REGION, region_rnn)) if rnn and regions}
             crops = read_crops(labelled.collection, first_regions(described, regions), list(readers.values()))
             for (name, rnn), seen in zip(readers.items(), crops, strict=True):
-                measure([name], seen, likelihood(rnn, phrases, bfloat16=bfloat16), labelled.collection)
-            fcln = fcln_scores(predictor, phrases, labelled.collection, scorings, bfloat16=bfloat16)
-            measure([FCLN[scoring] for scoring in scorings], described, fcln, labelled.collection)
+                measure(name, seen, by_likelihood(rnn, phrases, bfloat16=bfloat16), labelled.collection)
+            for scoring in scorings:
+                scorer = by_fcln(predictor, phrases, labelled.collection, scoring, bfloat16=bfloat16)
+                measure(FCLN[scoring], described, scorer, labelled.collection)
     result = {
         "rows": {name: as_json_row(figures) for name, figures in rows.items()},
         "recall@1_against_full_image": ratio(rows),
@@ -162,9 +146,12 @@ def as_read(query: RetrievalQuery, predictor: Predictor) -> RetrievalQuery:
 
 def first_regions(features: Features, count: int) -> Features:
     """At most `count` regions of each photograph: the best ones, since `describe` gives them best first."""
-    starts = _starts(features)
-    place = np.arange(len(features.photo_ids)) - np.repeat(starts, np.diff(starts, append=len(features.photo_ids)))
-    return _take(features, place < count)
+    begins = starts(features)
+    place = np.arange(len(features.photo_ids)) - np.repeat(begins, np.diff(begins, append=len(features.photo_ids)))
+    kept = place < count
+    return Features(
+        features.region_ids[kept], features.photo_ids[kept], features.codes[kept], features.embeddings[kept]
+    )
 
 
 def read_photographs(collection: Collection, rnn: Predictor) -> Features:
@@ -182,11 +169,11 @@ def read_crops(collection: Collection, regions: Features, rnns: Sequence[Predict
     """The regions with the codes that each Image RNN makes of them, cut out of their photographs."""
     if not rnns:
         return []
-    starts = _starts(regions)
-    photos = collection.photos(regions.photo_ids[starts].tolist())
+    begins = starts(regions)
+    photos = collection.photos(regions.photo_ids[begins].tolist())
     boxes = np.array([region.box for region in collection.regions(regions.region_ids.tolist())], np.float32)
     codes: list[list[np.ndarray]] = [[] for _ in rnns]
-    for some in _batches(list(zip(photos, np.split(boxes, starts[1:]), strict=True)), desc="Reading crops"):
+    for some in _batches(list(zip(photos, np.split(boxes, begins[1:]), strict=True)), desc="Reading crops"):
         crops = [crop for photo, its_boxes in some for crop in cut(decode(photo.path), its_boxes)]
         for found, rnn in zip(codes, rnns, strict=True):
             found.append(rnn.image_codes(crops))
@@ -210,90 +197,48 @@ def cut(photo: Photograph, boxes: np.ndarray) -> list[Image.Image]:
     return crops
 
 
-def likelihood(rnn: Predictor, phrases: Sequence[str], *, bfloat16: bool) -> Score:
-    """A baseline's score of regions."""
+def by_likelihood(rnn: Predictor, phrases: Sequence[str], *, bfloat16: bool) -> Scorer:
+    """A baseline: log P(phrase | region), and the likeliest region answers."""
 
-    def score(regions: Features) -> list[tuple[np.ndarray, np.ndarray]]:
-        likelihoods = rnn.log_likelihood(phrases, regions.codes, bfloat16=bfloat16)
-        best = [likelihoods[:, photo].argmax(axis=1) + photo.start for photo in _photographs(regions)]
-        return [(likelihoods, np.stack(best, axis=1))]
+    def score(regions: Features, floors: np.ndarray) -> np.ndarray:
+        return rnn.log_likelihood(phrases, regions.codes, bfloat16=bfloat16, floors=floors - np.float32(_NOISE))
 
-    return score
+    return Scorer(score, lambda photo, scores: scores.argmax(axis=1))
 
 
-def fcln_scores(
-    predictor: Predictor, phrases: Sequence[str], collection: Collection, scorings: Sequence[str], *, bfloat16: bool
-) -> Score:
-    """The scores of some rows FCLN. collection: that the regions are of."""
+def by_fcln(
+    predictor: Predictor, phrases: Sequence[str], collection: Collection, scoring: str, *, bfloat16: bool
+) -> Scorer:
+    """The network in one of its scorings. collection: that the regions are of."""
     vectors = predictor.encode_phrases(phrases)
     tokens = [predictor.token_count(phrase) for phrase in phrases]
+    weight = np.float32(predictor.fused_weight)
 
-    def score(regions: Features) -> list[tuple[np.ndarray, np.ndarray]]:
-        rows = collection.regions(regions.region_ids)
-        boxes, objectness = np.array([row.box for row in rows]), np.array([row.score for row in rows])
-        starts = [*_starts(regions).tolist(), len(rows)]
-        photos = [
-            (slice(*ends), PhotoRegions(boxes[slice(*ends)], objectness[slice(*ends)])) for ends in pairwise(starts)
-        ]
+    def cosine(regions: Features, _floors: np.ndarray) -> np.ndarray:
+        return vectors @ regions.embeddings.T
 
-        def grounded(scores: np.ndarray, scoring: str) -> np.ndarray:
-            return np.stack([part.start + ground(scores[:, part], photo, scoring) for part, photo in photos], axis=1)
+    def fused(regions: Features, floors: np.ndarray) -> np.ndarray:
+        cosines = vectors @ regions.embeddings.T
+        if weight:
+            floors = (floors - cosines) * np.array(tokens, np.float32)[:, None] / weight
+        else:
+            floors = np.where(floors < np.inf, -np.inf, floors).astype(np.float32)
+        return fuse(cosines, likelihood.score(regions, floors), tokens, predictor.fused_weight)
 
-        scored = {"embedding": vectors @ regions.embeddings.T}
-        if set(scorings) - set(scored):
-            scored["likelihood"] = predictor.log_likelihood(phrases, regions.codes, bfloat16=bfloat16)
-            scored["fused"] = fuse(scored["embedding"], scored["likelihood"], tokens, predictor.fused_weight)
-        return [(scored[scoring], grounded(scored[scoring], scoring)) for scoring in scorings]
+    def ground_in(photo: Features, scores: np.ndarray) -> np.ndarray:
+        rows = collection.regions(photo.region_ids.tolist())
+        regions = PhotoRegions(np.array([row.box for row in rows]), np.array([row.score for row in rows]))
+        return ground(scores, regions, scoring)
 
-    return score
-
-
-def whole_photographs(features: Features) -> Iterator[Features]:
-    """Parts of some 2,000 regions, each the regions of whole photographs."""
-    stops = [*_starts(features)[1:].tolist(), len(features.photo_ids)]
-    begin = 0
-    for stop in stops:
-        if stop - begin >= _REGIONS or stop == stops[-1]:
-            yield _take(features, slice(begin, stop))
-            begin = stop
+    likelihood = by_likelihood(predictor, phrases, bfloat16=bfloat16)
+    scores = {"embedding": cosine, "likelihood": likelihood.score, "fused": fused}
+    return Scorer(scores[scoring], ground_in)
 
 
-def find_best(phrases: Sequence[str], parts: Iterable[Features], score: Score) -> list[BestRegions]:
-    """The best region of each photograph for each phrase, for each result of `score`; parts: of whole photographs."""
-    found = [[_best(part, *scored) for scored in score(part)] for part in parts]
-    rows = {phrase: row for row, phrase in enumerate(phrases)}
-    return [
-        BestRegions(rows, *(np.concatenate(arrays, axis=-1) for arrays in zip(*by_part, strict=True)))
-        for by_part in zip(*found, strict=True)
-    ]
-
-
-def _best(part: Features, scores: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    regions = RegionScores(part.region_ids, part.photo_ids, scores)
-    return part.photo_ids[regions.starts()], best_scores(regions), part.region_ids[rows]
-
-
-def answer(query: RetrievalQuery, best: BestRegions, regions: Collection | None) -> Outcome:
+def outcome(query: RetrievalQuery, answer: Answer, regions: Collection | None) -> Outcome:
     """How a query goes. regions: the collection that the regions are of, None if they are photographs."""
-    phrases = [phrase.text for phrase in query.phrases]
-    found = regions.regions(best.grounded(phrases, query.photo_id)) if regions else []
-    return judge(query, best.ranking(phrases), [region.box for region in found])
-
-
-def _starts(features: Features) -> np.ndarray:
-    """(P,) int64: the first row of each photograph."""
-    return np.flatnonzero(np.diff(features.photo_ids, prepend=-1))
-
-
-def _photographs(features: Features) -> list[slice]:
-    """The rows of each photograph."""
-    return [slice(*ends) for ends in pairwise([*_starts(features).tolist(), len(features.photo_ids)])]
-
-
-def _take(features: Features, rows: slice | np.ndarray) -> Features:
-    return Features(
-        features.region_ids[rows], features.photo_ids[rows], features.codes[rows], features.embeddings[rows]
-    )
+    found = regions.regions(answer.region_ids) if regions else []
+    return judge(query, answer.ranking, [region.box for region in found])
 
 
 def _batches(photos: Sequence[_T], *, desc: str) -> Iterator[Sequence[_T]]:
@@ -326,15 +271,19 @@ def table(result: dict) -> str:
         "| model | recall@1 | @5 | @10 | median rank | localization@0.1 | @0.3 | @0.5 | median IoU |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, row in result["rows"].items():
-        cells = [_cell(row[figure], row["standard_error"][figure], figure == "median_rank") for figure in FIGURES]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines += [line(name, row) for name, row in result["rows"].items()]
     if result["left_out"]:
         lines += ["", f"Left out, for want of their weights: {', '.join(result['left_out'])}."]
     if result["recall@1_against_full_image"] is not None:
         against = result["recall@1_against_full_image"]
         lines += ["", f"recall@1 of the best FCLN row is {against:.2f} times the Full Image RNN's."]
     return "\n".join(lines)
+
+
+def line(name: str, row: dict) -> str:
+    """A row of the table."""
+    cells = [_cell(row[figure], row["standard_error"][figure], figure == "median_rank") for figure in FIGURES]
+    return f"| {name} | " + " | ".join(cells) + " |"
 
 
 def _cell(value: float | None, error: float | None, is_rank: bool) -> str:

@@ -13,7 +13,6 @@ from click.testing import CliRunner
 from labelled_photos import write_labels, write_photo
 from PIL import Image
 
-import scripts.retrieval_table
 from db.collection import Collection
 from db.records import Features, RegionRow
 from decoding.photos import Photograph
@@ -24,35 +23,35 @@ from fcln.predictor import Predictor
 from scripts import evaluate_retrieval
 from scripts.evaluate_retrieval import LabelledPhrase, Outcome, RetrievalQuery, draw_all
 from scripts.evaluation_collection import LabelledPhoto
+from scripts.exact_ranking import Answer
 from scripts.retrieval_table import (
     CROPS,
     FIGURES,
     FULL_IMAGE,
     REGION,
-    answer,
     as_json_row,
     as_read,
     cut,
     decode,
-    find_best,
     first_regions,
     main,
+    outcome,
     ratio,
     table,
-    whole_photographs,
 )
 from scripts.retrieval_table import (
     FCLN as ROWS,
 )
+from search.ranking import Ranking
 
 FCLN = tuple(ROWS.values())
 POOL = ("a red lamp", "the brown dog", "two red dog", "the man on a couch", "a man in red", "the dog on the couch")
 
 
 def features(photo_ids: list[int]) -> Features:
-    """Regions 1, 2, ... of these photographs; region n has the code n."""
+    """Regions 1, 2, ... of these photographs."""
     ids = np.arange(1, len(photo_ids) + 1)
-    return Features(ids, np.array(photo_ids), ids[:, None].astype(np.float16), np.zeros((len(ids), 0), np.float32))
+    return Features(ids, np.array(photo_ids), np.zeros((len(ids), 1), np.float16), np.zeros((len(ids), 0), np.float32))
 
 
 class TallRegions:
@@ -62,39 +61,12 @@ class TallRegions:
         return [RegionRow(n, 1, (0.0, 0.0, 10.0, float(n)), 1.0, "") for n in region_ids]
 
 
-def test_rankings_and_groundings_are_those_of_the_best_regions(monkeypatch) -> None:
-    scores = np.array([[-1, -5, -2, -3, -9], [-6, -2, -2, -1, -1]], np.float32)
-    monkeypatch.setattr(scripts.retrieval_table, "_REGIONS", 2)
-    parts = list(whole_photographs(features([10, 10, 20, 20, 30])))
-    assert [part.region_ids.tolist() for part in parts] == [[1, 2], [3, 4], [5]]
-
-    def score(part: Features) -> list[tuple[np.ndarray, np.ndarray]]:
-        of_part = scores[:, part.codes[:, 0].astype(int) - 1]
-        starts = np.flatnonzero(np.diff(part.photo_ids, prepend=-1))
-        best = [of_photo.argmax(axis=1) + start for of_photo, start in zip(np.split(of_part, starts[1:], 1), starts)]
-        return [(of_part, np.stack(best, axis=1)), (-of_part, np.stack(best, axis=1))]
-
-    best, negated = find_best(["a dog", "a couch"], parts, score)
-    # a dog: -1 (region 1), -2 (3), -9 (5); a couch: -2 (2), -1 (4), -1 (5)
-    both = best.ranking(["a dog", "a couch"])
-    assert both.photo_ids.tolist() == [10, 20, 30]  # the first two have -1.5
-    assert both.scores.tolist() == [-1.5, -1.5, -5]
-    assert [best.grounded(["a dog", "a couch"], photo) for photo in (10, 20, 30)] == [[1, 2], [3, 4], [5, 5]]
-    assert best.ranking(["a couch"]).photo_ids.tolist() == [20, 30, 10]
-    assert best.grounded(["a couch", "a dog"], 20) == [4, 3]
-    assert negated.ranking(["a dog"]).photo_ids.tolist() == [30, 10, 20]
-
+def test_an_answer_is_judged_by_its_place_and_its_boxes() -> None:
     boxes = {"a dog": [[0, 0, 10, 6], [50, 50, 60, 60]], "a couch": [[0, 0, 5, 4]]}
     query = RetrievalQuery(20, tuple(LabelledPhrase(t, np.array(b, np.float32)) for t, b in boxes.items()))
-    assert answer(query, best, TallRegions()) == Outcome(2, (0.5, 0.5))  # type: ignore[arg-type]
-    assert answer(query, negated, TallRegions()).rank == 3  # type: ignore[arg-type]
-    assert answer(query, best, None) == Outcome(2, ())
-
-
-def test_parts_hold_whole_photographs(monkeypatch) -> None:
-    monkeypatch.setattr(scripts.retrieval_table, "_REGIONS", 3)
-    found = whole_photographs(features([4, 7, 7, 7, 2, 9]))
-    assert [part.photo_ids.tolist() for part in found] == [[4, 7, 7, 7], [2, 9]]
+    answer = Answer(Ranking(list(boxes), np.array([10, 20, 30]), np.array([3.0, 2.0, -np.inf])), [3, 4])
+    assert outcome(query, answer, TallRegions()) == Outcome(2, (0.5, 0.5))  # type: ignore[arg-type]
+    assert outcome(query, answer, None) == Outcome(2, ())
 
 
 def test_crops_are_of_the_first_regions_of_each_photograph() -> None:
@@ -279,6 +251,10 @@ def test_rows_without_weights_are_left_out(measured: dict, command: list[str], i
     assert done.exit_code == 0, done.output
     assert f"Left out, for want of their weights: {FULL_IMAGE}, {CROPS}." in done.stdout
     assert f"| {REGION} |" in done.stdout and "times" not in done.stdout
+    # Each row is told as soon as it is known.
+    told = [line for line in done.stderr.splitlines() if line.startswith("| ")]
+    assert told == [line for line in done.stdout.splitlines() if line.startswith(("| Region", "| FCLN"))]
+    assert len(told) == 4
 
 
 def test_other_networks_are_refused(command: list[str], tiny_checkpoint: Path, image_rnns: list[Path]) -> None:

@@ -1,0 +1,160 @@
+"""How photographs rank for queries: exact, though few regions are scored for a phrase to its end.
+
+A query asks for one photograph, the right one, and what matters is how many of the others score higher. A photograph's
+score is the mean over the query's phrases of its best region's (`search.ranking`), so those that score higher than the
+right one do so for at least one of the phrases. Hence three passes, each with floors below which a score need not be
+known (which spares a language model most of its words):
+
+1. the right photographs' own scores for the phrases that ask for them, and where they answer them;
+2. for each phrase, the photographs that reach the right one's score for it;
+3. for each query, the other phrases' scores of those photographs, if they may still bring them before the right one.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from tqdm import tqdm
+
+from db.records import Features
+from search.ranking import Ranking, RegionScores, best_scores, rank_by_best
+
+# Regions scored at a time: bounds memory.
+_REGIONS = 8192
+# Scores this close may tie (`search.ranking` rounds them).
+_TIE = 1e-5
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A way to score Q phrases, the same ones in the same order wherever they are meant."""
+
+    # Regions, floors (Q, N) float32 -> scores (Q, N) float32, higher is better. One below its floor may be -inf.
+    score: Callable[[Features, np.ndarray], np.ndarray]
+    # A photograph's regions, scores (Q', N) of some phrases -> which region answers each of these phrases, (Q',) int64.
+    ground: Callable[[Features, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Question:
+    """Some of the phrases, and the photograph that they were written about."""
+
+    phrases: list[int]  # numbers of the scorer's phrases, Q'
+    photo_id: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How the photographs rank for a question, and where the right one answers."""
+
+    ranking: Ranking  # down to the right photograph; those below it stand in no particular order, some at -inf
+    region_ids: list[int]  # of the right photograph, Q': its region for each phrase
+
+
+def answer_all(
+    questions: Sequence[Question], phrases: Sequence[str], features: Features, scorer: Scorer, *, desc: str
+) -> list[Answer]:
+    """Rank the photographs of some regions for each question.
+
+    phrases: all Q of the scorer's. features: the rows of a photograph stand together.
+    """
+    photo_ids = features.photo_ids[starts(features)]
+    column = {photo_id: number for number, photo_id in enumerate(photo_ids.tolist())}
+    # (Q, P) float64: each photograph's best region's score for each phrase; -inf: not known, for it does not matter.
+    best = np.full((len(phrases), len(photo_ids)), -np.inf)
+    answering: dict[tuple[int, int], int] = {}  # phrase, photograph -> region
+
+    floors = np.full(best.shape, np.inf)
+    for question in questions:
+        floors[question.phrases, column[question.photo_id]] = -np.inf
+    for columns, part, scores in _score(features, floors, scorer, f"{desc}, 1 of 3"):
+        best[:, columns] = _reached(part, scores, floors[:, columns])
+        for number, rows in zip(range(columns.start, columns.stop), _photographs(part)):
+            asked = np.flatnonzero(np.isneginf(floors[:, number]))
+            if len(asked):
+                photo = _take(part, rows)
+                found = photo.region_ids[scorer.ground(photo, scores[asked, rows])]
+                answering |= {(int(phrase), number): int(region) for phrase, region in zip(asked, found)}
+
+    least = np.full(len(phrases), np.inf)
+    for question in questions:
+        least[question.phrases] = np.minimum(least[question.phrases], best[question.phrases, column[question.photo_id]])
+    floors = np.where(np.isneginf(best), least[:, None] - _TIE, np.inf)
+    for columns, part, scores in _score(features, floors, scorer, f"{desc}, 2 of 3"):
+        best[:, columns] = np.maximum(best[:, columns], _reached(part, scores, floors[:, columns]))
+
+    floors = np.full(best.shape, np.inf)
+    for question in questions:
+        needed = _needed(best[question.phrases], column[question.photo_id])
+        floors[question.phrases] = np.minimum(floors[question.phrases], needed)
+    for columns, part, scores in _score(features, floors, scorer, f"{desc}, 3 of 3"):
+        best[:, columns] = np.maximum(best[:, columns], _reached(part, scores, floors[:, columns]))
+
+    answers = []
+    for question in questions:
+        ranking = rank_by_best([phrases[phrase] for phrase in question.phrases], photo_ids, best[question.phrases])
+        regions = [answering[phrase, column[question.photo_id]] for phrase in question.phrases]
+        answers.append(Answer(ranking, regions))
+    return answers
+
+
+def _needed(best: np.ndarray, right: int) -> np.ndarray:
+    """What the unknown scores of a question's phrases must reach to bring a photograph before the right one.
+
+    best: (Q', P), -inf where unknown, which is then below the right photograph's (its column is `right`). Returns
+    (Q', P) float64, inf for what is known or cannot bring it there.
+    """
+    of_right = best[:, [right]]
+    unknown = np.isneginf(best)
+    most = np.where(unknown, of_right, best).sum(axis=0)  # (P,): no photograph has more
+    missing = of_right.sum() - most  # (P,): all phrases together, if each unknown one had the right photograph's
+    open_ = unknown & ~unknown.all(axis=0) & (missing <= _TIE)
+    return np.where(open_, of_right + missing - _TIE, np.inf)
+
+
+def _score(
+    features: Features, floors: np.ndarray, scorer: Scorer, desc: str
+) -> Iterator[tuple[slice, Features, np.ndarray]]:
+    """Parts of the regions: columns of their photographs, the part, its scores (Q, N). floors: (Q, P)."""
+    done = 0
+    for part in tqdm(list(whole_photographs(features)), desc=desc, unit="part", mininterval=5):
+        begins = starts(part)
+        columns = slice(done, done + len(begins))
+        sizes = np.diff(begins, append=len(part.photo_ids))
+        yield columns, part, scorer.score(part, np.repeat(floors[:, columns].astype(np.float32), sizes, axis=1))
+        done = columns.stop
+
+
+def _reached(part: Features, scores: np.ndarray, floors: np.ndarray) -> np.ndarray:
+    """Each photograph's best score for each phrase where that reaches its floor, else -inf: (Q, P) float64.
+
+    Below its floor even a score that is finite may not be the best: that of another region may not be known.
+    """
+    found = best_scores(RegionScores(part.region_ids, part.photo_ids, scores))
+    return np.where(found >= floors, found, -np.inf)
+
+
+def starts(features: Features) -> np.ndarray:
+    """(P,) int64: the first row of each photograph."""
+    return np.flatnonzero(np.diff(features.photo_ids, prepend=-1))
+
+
+def whole_photographs(features: Features) -> Iterator[Features]:
+    """Parts of some _REGIONS regions, each the regions of whole photographs."""
+    begin = 0
+    for rows in _photographs(features):
+        if rows.stop - begin >= _REGIONS or rows.stop == len(features.photo_ids):
+            yield _take(features, slice(begin, rows.stop))
+            begin = rows.stop
+
+
+def _photographs(features: Features) -> list[slice]:
+    """The rows of each photograph."""
+    return [slice(*ends) for ends in pairwise([*starts(features).tolist(), len(features.photo_ids)])]
+
+
+def _take(features: Features, rows: slice) -> Features:
+    return Features(
+        features.region_ids[rows], features.photo_ids[rows], features.codes[rows], features.embeddings[rows]
+    )
