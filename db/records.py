@@ -109,6 +109,14 @@ class Features:
     codes: np.ndarray  # (N, code_size) float16
     embeddings: np.ndarray  # (N, embedding_size) float32, unit length up to float16's rounding
 
+    def starts(self) -> np.ndarray:
+        """(P,) int64: the first row of each photograph."""
+        return np.flatnonzero(np.diff(self.photo_ids, prepend=-1))
+
+    def take(self, rows: slice | np.ndarray) -> "Features":
+        """Some of the regions. rows: a slice, (N,) bool, or numbers of rows."""
+        return Features(self.region_ids[rows], self.photo_ids[rows], self.codes[rows], self.embeddings[rows])
+
 
 @dataclass(frozen=True)
 class BuildRecord:

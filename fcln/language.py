@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from fcln.vocabulary import END, PAD, START, UNK
 
 # The first words of a vocabulary, which are the frequent ones.
-_FREQUENT = 256
+_FREQUENT_WORDS = 256
 # Regions whose logits are computed at a time; on a CPU they shall stay in its cache.
-_LOGITS = {"cpu": 256, "cuda": 8192}
+_REGIONS = {"cpu": 256, "cuda": 8192}
+# How much lower than its floor a beginning may be before it is left. bfloat16's rounding can raise a likelihood with a
+# word, by a few hundredths, and both differ in the last digits with the shape of the matrix product.
+_MARGIN = {torch.float32: 1e-3, torch.bfloat16: 0.25}
 
 
 class LanguageModel(nn.Module):
@@ -58,69 +61,24 @@ class LanguageModel(nn.Module):
         """log P(phrase | region) = sum over t = 1..T+1 of log p(w_t | w_<t, region), END included (paper, retrieval).
 
         codes: (N, code) float32. phrases: word ids of Q phrases. dtype: of the two large matrix products; bfloat16
-        takes a third of the time of float32 on a CPU that has it, and errs by hundredths. Returns (Q, N) float32.
-
-        floors: (Q, N) float32, what a likelihood must reach to be of interest; one that does not may be -inf instead.
-        Every word lowers a likelihood, so a region is left as soon as the words so far have cost too much.
+        takes a third of the time of float32 on a CPU that has it, and errs by hundredths. floors: (Q, N) float32, what
+        a likelihood must reach to be of interest: one that does not may be -inf instead. Returns (Q, N) float32.
 
         What phrases begin with ("a man in ...") is computed once: the state after it is the same for all of them, and
         each goes on from a copy of its own (a fork that went on from the previous phrase's end scored every phrase
-        after the first wrongly; reference densecap 7.6). The sum of `forward`, faster for many phrases.
+        after the first wrongly; reference densecap 7.6). The sum of `forward`, faster for many phrases. With floors, a
+        region is left as soon as the words so far have cost too much, since every further word costs more.
         """
         if len(phrases) == 1 and dtype == torch.float32 and floors is None:  # nothing to share: one matrix product
             tokens = torch.tensor(phrases, dtype=torch.int64, device=codes.device)
             return self(codes, tokens.expand(len(codes), -1)).sum(1)[None]
         scores = torch.full((len(phrases), len(codes)), -torch.inf, device=codes.device)
-        if not phrases:
-            return scores
-        weights = dict(self.lstm.named_parameters())
-        recurrent, output, bias = (
-            weight.to(dtype) for weight in (weights["weight_hh_l0"], self.output.weight, self.output.bias)
-        )
-        bias_in = weights["bias_ih_l0"] + weights["bias_hh_l0"]
-        words = sorted({START, *(word for phrase in phrases for word in phrase)})
-        rows = self.words(torch.tensor(words, device=codes.device))
-        gates_of = dict(zip(words, F.linear(rows, weights["weight_ih_l0"], bias_in)))
-
-        def step(gates: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-            hidden, cell = state
-            enter, keep, new, leave = (F.linear(hidden.to(dtype), recurrent) + gates).chunk(4, 1)
-            cell = keep.sigmoid() * cell + enter.sigmoid() * new.tanh()
-            return leave.sigmoid() * cell.tanh(), cell
-
-        def log_sum(hidden: Tensor, words: int | None = None) -> Tensor:
-            """log of the softmax's denominator; of its first words alone, less than that."""
-            parts = hidden.to(dtype).split(_LOGITS[hidden.device.type])
-            return torch.cat([F.linear(part, output[:words], bias[:words]).float().logsumexp(1) for part in parts])
-
-        def score(beginning: _Beginning, regions: Tensor, state: Sequence[Tensor], so_far: Tensor) -> None:
-            if floors is not None:
-                regions, *state, so_far = _kept(so_far >= beginning.floor[regions], regions, *state, so_far)
-            if not len(regions):
-                return
-            state = step(gates_of[beginning.word], state)
-            next_words = torch.tensor([END, *beginning.longer], device=codes.device)
-            chosen = F.linear(state[0], self.output.weight[next_words], self.output.bias[next_words])
-            if floors is not None:
-                # The frequent words are most of the denominator: without the others, all seem likelier than they are.
-                most = (so_far - log_sum(state[0], _FREQUENT))[:, None] + chosen
-                open_ = (most >= beginning.floors_of_next[:, regions].T).any(1)
-                regions, *state, so_far, chosen = _kept(open_, regions, *state, so_far, chosen)
-                if not len(regions):
-                    return
-            ended, *gone_on = (so_far - log_sum(state[0]) + chosen.T).unbind()
-            for phrase in beginning.phrases:
-                scores[phrase, regions] = ended
-            for longer, value in zip(beginning.longer.values(), gone_on, strict=True):
-                score(longer, regions, state, value)
-
-        zeros = codes.new_zeros(len(codes), self.lstm.hidden_size)
-        image = F.linear(F.relu(self.image(codes)), weights["weight_ih_l0"], bias_in)
-        root = _beginnings(phrases)
+        regions = torch.arange(len(codes), device=codes.device)
         if floors is not None:
-            root.set_floors(floors)
-        everything = torch.arange(len(codes), device=codes.device)
-        score(root, everything, step(image, (zeros, zeros)), codes.new_zeros(len(codes)))
+            (regions,) = (floors < torch.inf).any(0).nonzero(as_tuple=True)
+            codes, floors = codes[regions], floors[:, regions] - _MARGIN[dtype]
+        if len(phrases) and len(regions):
+            scores[:, regions] = _Scoring(self, phrases, codes, floors, dtype).scores
         return scores
 
     @torch.no_grad()
@@ -143,35 +101,95 @@ class LanguageModel(nn.Module):
 
 
 @dataclass
-class _Beginning:
+class _Prefix:
     """What some phrases begin with, as a node of the tree of all beginnings."""
 
     word: int  # its last word; START's is the root's
     phrases: list[int] = field(default_factory=list)  # numbers of those that end here
-    longer: dict[int, "_Beginning"] = field(default_factory=dict)  # by next word
-    # (1 + number of `longer`, N): below these, no phrase that ends here, or that goes on so, is of interest
-    floors_of_next: Tensor = field(default_factory=lambda: torch.empty(0, 0))
-    floor: Tensor = field(default_factory=lambda: torch.empty(0))  # (N,): no phrase that begins so
+    children: dict[int, "_Prefix"] = field(default_factory=dict)  # by next word
+    # (1 + children, N): below these, no phrase that ends here, or that goes on with a child, is of interest
+    floors: Tensor | None = None
 
     def set_floors(self, floors: Tensor) -> Tensor:
-        """floors: (Q, N) of all phrases. Returns this beginning's."""
+        """floors: (Q, N) of all phrases. Returns (N,): below these, no phrase that begins so is of interest."""
         ending = floors[self.phrases].amin(0) if self.phrases else floors.new_full(floors.shape[1:], torch.inf)
-        self.floors_of_next = torch.stack([ending, *(longer.set_floors(floors) for longer in self.longer.values())])
-        self.floor = self.floors_of_next.amin(0)
-        return self.floor
+        self.floors = torch.stack([ending, *(child.set_floors(floors) for child in self.children.values())])
+        return self.floors.amin(0)
 
 
-def _beginnings(phrases: Sequence[Sequence[int]]) -> _Beginning:
-    root = _Beginning(START)
+def _prefix_tree(phrases: Sequence[Sequence[int]]) -> _Prefix:
+    root = _Prefix(START)
     for number, phrase in enumerate(phrases):
-        beginning = root
+        prefix = root
         for word in phrase:
-            beginning = beginning.longer.setdefault(word, _Beginning(word))
-        beginning.phrases.append(number)
+            prefix = prefix.children.setdefault(word, _Prefix(word))
+        prefix.phrases.append(number)
     return root
 
 
+class _Scoring:
+    """`scores`, (Q, N) float32, of N regions for Q phrases: LanguageModel.log_likelihood, but for its shortcuts."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        phrases: Sequence[Sequence[int]],
+        codes: Tensor,
+        floors: Tensor | None,
+        dtype: torch.dtype,
+    ):
+        self.scores = torch.full((len(phrases), len(codes)), -torch.inf, device=codes.device)
+        self._output, self._dtype = model.output, dtype
+        lstm = dict(model.lstm.named_parameters())
+        self._recurrent, self._words, self._bias = (
+            weight.to(dtype) for weight in (lstm["weight_hh_l0"], model.output.weight, model.output.bias)
+        )
+        entering = lstm["weight_ih_l0"], lstm["bias_ih_l0"] + lstm["bias_hh_l0"]
+        words = sorted({START, *(word for phrase in phrases for word in phrase)})
+        self._gates = dict(zip(words, F.linear(model.words(torch.tensor(words, device=codes.device)), *entering)))
+        tree = _prefix_tree(phrases)
+        if floors is not None:
+            tree.set_floors(floors)
+        zeros = codes.new_zeros(len(codes), model.lstm.hidden_size)
+        hidden, cell = self._step(F.linear(F.relu(model.image(codes)), *entering), zeros, zeros)
+        self._score(tree, torch.arange(len(codes), device=codes.device), hidden, cell, codes.new_zeros(len(codes)))
+
+    def _score(self, prefix: _Prefix, regions: Tensor, hidden: Tensor, cell: Tensor, so_far: Tensor) -> None:
+        """Score some regions, (R,), for all phrases that begin so. so_far: (R,), the likelihood of the prefix."""
+        hidden, cell = self._step(self._gates[prefix.word], hidden, cell)
+        next_words = torch.tensor([END, *prefix.children], device=regions.device)
+        logits = F.linear(hidden, self._output.weight[next_words], self._output.bias[next_words])
+        if prefix.floors is not None:
+            # The frequent words are most of the denominator: without the others, all seem likelier than they are.
+            bounds = (so_far - self._log_normalizer(hidden, _FREQUENT_WORDS))[:, None] + logits
+            open_ = (bounds >= prefix.floors[:, regions].T).any(1)
+            regions, hidden, cell, so_far, logits = _kept(open_, regions, hidden, cell, so_far, logits)
+            if not len(regions):
+                return
+        ended, *values = (so_far - self._log_normalizer(hidden) + logits.T).unbind()
+        for phrase in prefix.phrases:
+            self.scores[phrase, regions] = ended
+        for number, (child, value) in enumerate(zip(prefix.children.values(), values, strict=True), 1):
+            if prefix.floors is None:
+                self._score(child, regions, hidden, cell, value)
+                continue
+            open_ = value >= prefix.floors[number, regions]
+            if open_.any():
+                self._score(child, *_kept(open_, regions, hidden, cell, value))
+
+    def _step(self, gates: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        enter, keep, new, leave = (F.linear(hidden.to(self._dtype), self._recurrent) + gates).chunk(4, 1)
+        cell = keep.sigmoid() * cell + enter.sigmoid() * new.tanh()
+        return leave.sigmoid() * cell.tanh(), cell
+
+    def _log_normalizer(self, hidden: Tensor, words: int | None = None) -> Tensor:
+        """log of the softmax's denominator, (R,); of its first words alone: a lower bound."""
+        parts = hidden.to(self._dtype).split(_REGIONS[hidden.device.type])
+        logits = (F.linear(part, self._words[:words], self._bias[:words]).float() for part in parts)
+        return torch.cat([part.logsumexp(1) for part in logits])
+
+
 def _kept(kept: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
-    """These rows of each tensor. kept: (N,) bool."""
+    """These rows of each tensor. kept: (R,) bool."""
     (numbers,) = kept.nonzero(as_tuple=True)
     return rows if len(numbers) == len(kept) else tuple(tensor[numbers] for tensor in rows)

@@ -1,7 +1,7 @@
 """Where bfloat16 is worth it: it halves the time of convolutions where the hardware has it and not elsewhere.
 
 Most computers' processors (AVX2) do not have it: convolutions there take seven times as long in bfloat16 as in float32,
-and an LSTM does not run at all.
+and torch's LSTM may not run at all.
 """
 
 from functools import cache
@@ -16,7 +16,7 @@ def has_bfloat16(device_type: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Emulated with plain AVX-512, bfloat16 is slower than float32. Not public, hence the care; False is always right.
     tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, test, bool)() for test in tests)
+    return any(hasattr(torch.cpu, test) and getattr(torch.cpu, test)() for test in tests)
 
 
 def autocast(device: torch.device, *, enabled: bool = True) -> torch.autocast:

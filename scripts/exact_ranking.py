@@ -22,7 +22,7 @@ from search.ranking import Ranking, RegionScores, best_scores, rank_by_best
 
 # Regions scored at a time: bounds memory.
 _REGIONS = 8192
-# Scores this close may tie (`search.ranking` rounds them).
+# Scores this close may tie: `search.ranking` rounds their mean.
 _TIE = 1e-5
 
 
@@ -45,58 +45,59 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class RankedQuestion:
     """How the photographs rank for a question, and where the right one answers."""
 
     ranking: Ranking  # down to the right photograph; those below it stand in no particular order, some at -inf
     region_ids: list[int]  # of the right photograph, Q': its region for each phrase
 
 
-def answer_all(
+def rank_all(
     questions: Sequence[Question], phrases: Sequence[str], features: Features, scorer: Scorer, *, desc: str
-) -> list[Answer]:
+) -> list[RankedQuestion]:
     """Rank the photographs of some regions for each question.
 
-    phrases: all Q of the scorer's. features: the rows of a photograph stand together.
+    phrases: all Q of the scorer's. features: the rows of a photograph stand together; each right photograph has some
+    (else KeyError). desc: of the progress bars.
     """
-    photo_ids = features.photo_ids[starts(features)]
+    photo_ids = features.photo_ids[features.starts()]
     column = {photo_id: number for number, photo_id in enumerate(photo_ids.tolist())}
     # (Q, P) float64: each photograph's best region's score for each phrase; -inf: not known, for it does not matter.
     best = np.full((len(phrases), len(photo_ids)), -np.inf)
-    answering: dict[tuple[int, int], int] = {}  # phrase, photograph -> region
 
+    answering: dict[tuple[int, int], int] = {}  # phrase, photograph's column -> region
     floors = np.full(best.shape, np.inf)
     for question in questions:
         floors[question.phrases, column[question.photo_id]] = -np.inf
-    for columns, part, scores in _score(features, floors, scorer, f"{desc}, 1 of 3"):
-        best[:, columns] = _reached(part, scores, floors[:, columns])
+    for columns, part, scores in _raise(best, floors, features, scorer, f"{desc}, 1 of 3"):
         for number, rows in zip(range(columns.start, columns.stop), _photographs(part)):
             asked = np.flatnonzero(np.isneginf(floors[:, number]))
             if len(asked):
-                photo = _take(part, rows)
+                photo = part.take(rows)
                 found = photo.region_ids[scorer.ground(photo, scores[asked, rows])]
                 answering |= {(int(phrase), number): int(region) for phrase, region in zip(asked, found)}
 
-    least = np.full(len(phrases), np.inf)
+    lowest = np.full((len(phrases), 1), np.inf)  # of the right photographs' scores for each phrase
     for question in questions:
-        least[question.phrases] = np.minimum(least[question.phrases], best[question.phrases, column[question.photo_id]])
-    floors = np.where(np.isneginf(best), least[:, None] - _TIE, np.inf)
-    for columns, part, scores in _score(features, floors, scorer, f"{desc}, 2 of 3"):
-        best[:, columns] = np.maximum(best[:, columns], _reached(part, scores, floors[:, columns]))
+        right = best[question.phrases, column[question.photo_id], None]
+        lowest[question.phrases] = np.minimum(lowest[question.phrases], right)
+    floors = np.where(np.isneginf(best), lowest - _TIE, np.inf)
+    for _ in _raise(best, floors, features, scorer, f"{desc}, 2 of 3"):
+        pass
 
     floors = np.full(best.shape, np.inf)
     for question in questions:
         needed = _needed(best[question.phrases], column[question.photo_id])
         floors[question.phrases] = np.minimum(floors[question.phrases], needed)
-    for columns, part, scores in _score(features, floors, scorer, f"{desc}, 3 of 3"):
-        best[:, columns] = np.maximum(best[:, columns], _reached(part, scores, floors[:, columns]))
+    for _ in _raise(best, floors, features, scorer, f"{desc}, 3 of 3"):
+        pass
 
-    answers = []
+    ranked = []
     for question in questions:
         ranking = rank_by_best([phrases[phrase] for phrase in question.phrases], photo_ids, best[question.phrases])
         regions = [answering[phrase, column[question.photo_id]] for phrase in question.phrases]
-        answers.append(Answer(ranking, regions))
-    return answers
+        ranked.append(RankedQuestion(ranking, regions))
+    return ranked
 
 
 def _needed(best: np.ndarray, right: int) -> np.ndarray:
@@ -107,37 +108,32 @@ def _needed(best: np.ndarray, right: int) -> np.ndarray:
     """
     of_right = best[:, [right]]
     unknown = np.isneginf(best)
-    most = np.where(unknown, of_right, best).sum(axis=0)  # (P,): no photograph has more
-    missing = of_right.sum() - most  # (P,): all phrases together, if each unknown one had the right photograph's
-    open_ = unknown & ~unknown.all(axis=0) & (missing <= _TIE)
-    return np.where(open_, of_right + missing - _TIE, np.inf)
+    bounds = np.where(unknown, of_right, best).sum(axis=0)  # (P,): no photograph's scores are more together
+    missing = of_right.sum() - bounds  # (P,)
+    tie = _TIE * len(best)
+    open_ = unknown & ~unknown.all(axis=0) & (missing <= tie)
+    return np.where(open_, of_right + missing - tie, np.inf)
 
 
-def _score(
-    features: Features, floors: np.ndarray, scorer: Scorer, desc: str
+def _raise(
+    best: np.ndarray, floors: np.ndarray, features: Features, scorer: Scorer, desc: str
 ) -> Iterator[tuple[slice, Features, np.ndarray]]:
-    """Parts of the regions: columns of their photographs, the part, its scores (Q, N). floors: (Q, P)."""
+    """Raise `best` to the scores that reach their floors, part by part of the regions; best, floors: (Q, P).
+
+    Gives of each part the columns of its photographs, its regions, and their scores (Q, N).
+    """
     done = 0
     for part in tqdm(list(whole_photographs(features)), desc=desc, unit="part", mininterval=5):
-        begins = starts(part)
+        begins = part.starts()
         columns = slice(done, done + len(begins))
         sizes = np.diff(begins, append=len(part.photo_ids))
-        yield columns, part, scorer.score(part, np.repeat(floors[:, columns].astype(np.float32), sizes, axis=1))
+        scores = scorer.score(part, np.repeat(floors[:, columns].astype(np.float32), sizes, axis=1))
+        found = best_scores(RegionScores(part.region_ids, part.photo_ids, scores))
+        # Below its floor even a score that is known may not be the best: that of another region may not be.
+        found[found < floors[:, columns]] = -np.inf
+        best[:, columns] = np.maximum(best[:, columns], found)
+        yield columns, part, scores
         done = columns.stop
-
-
-def _reached(part: Features, scores: np.ndarray, floors: np.ndarray) -> np.ndarray:
-    """Each photograph's best score for each phrase where that reaches its floor, else -inf: (Q, P) float64.
-
-    Below its floor even a score that is finite may not be the best: that of another region may not be known.
-    """
-    found = best_scores(RegionScores(part.region_ids, part.photo_ids, scores))
-    return np.where(found >= floors, found, -np.inf)
-
-
-def starts(features: Features) -> np.ndarray:
-    """(P,) int64: the first row of each photograph."""
-    return np.flatnonzero(np.diff(features.photo_ids, prepend=-1))
 
 
 def whole_photographs(features: Features) -> Iterator[Features]:
@@ -145,16 +141,10 @@ def whole_photographs(features: Features) -> Iterator[Features]:
     begin = 0
     for rows in _photographs(features):
         if rows.stop - begin >= _REGIONS or rows.stop == len(features.photo_ids):
-            yield _take(features, slice(begin, rows.stop))
+            yield features.take(slice(begin, rows.stop))
             begin = rows.stop
 
 
 def _photographs(features: Features) -> list[slice]:
     """The rows of each photograph."""
-    return [slice(*ends) for ends in pairwise([*starts(features).tolist(), len(features.photo_ids)])]
-
-
-def _take(features: Features, rows: slice) -> Features:
-    return Features(
-        features.region_ids[rows], features.photo_ids[rows], features.codes[rows], features.embeddings[rows]
-    )
+    return [slice(*ends) for ends in pairwise([*features.starts().tolist(), len(features.photo_ids)])]

@@ -3,7 +3,7 @@
     python -m scripts.make_piece_vectors runs/pieces.safetensors
 
 The teacher (`scripts.sentence_teacher`) embeds every piece of its own vocabulary as a sentence of one word; principal
-components keep 192 dimensions. Only the teacher's view of single words is taken, so at search time no teacher is needed.
+components keep 192 dimensions. Only the teacher's view of single words is taken: at search time no teacher is needed.
 """
 
 import json

@@ -39,7 +39,7 @@ from fcln.predictor import Predictor
 from scripts.evaluate_retrieval import PHRASES, Outcome, RetrievalQuery, draw_all, judge, query_options, summarize
 from scripts.evaluation_collection import EvaluationError, labelled_collection
 from scripts.evaluation_command import collection_options, errors_as_sentences, show
-from scripts.exact_ranking import Answer, Question, Scorer, answer_all, starts
+from scripts.exact_ranking import Question, RankedQuestion, Scorer, rank_all
 from search.grounding import PhotoRegions, ground
 from search.likelihood import fuse
 from search.query import read_query
@@ -52,8 +52,6 @@ FIGURES = ("recall@1", "recall@5", "recall@10", "median_rank", "localization@0.1
 _WEIGHTS_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 # Photographs decoded and cut at a time: bounds memory.
 _PHOTOS = 8
-# How far a likelihood may be off by chance: bfloat16's last digits differ with the shape of the matrix product.
-_NOISE = 0.25
 
 _T = TypeVar("_T")
 
@@ -99,8 +97,8 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
             rows: dict[str, dict] = {}
 
             def measure(name: str, features: Features, scorer: Scorer, boxes: Collection | None) -> None:
-                answers = iter(answer_all(questions, phrases, features, scorer, desc=name))
-                rows[name] = summarize([[outcome(query, next(answers), boxes) for query in draw] for draw in asked])
+                ranked = iter(rank_all(questions, phrases, features, scorer, desc=name))
+                rows[name] = summarize([[outcome(query, next(ranked), boxes) for query in draw] for draw in asked])
                 click.echo(line(name, as_json_row(rows[name])), err=True)  # the run is long, and may be stopped
 
             described = labelled.collection.features()
@@ -146,12 +144,9 @@ def as_read(query: RetrievalQuery, predictor: Predictor) -> RetrievalQuery:
 
 def first_regions(features: Features, count: int) -> Features:
     """At most `count` regions of each photograph: the best ones, since `describe` gives them best first."""
-    begins = starts(features)
+    begins = features.starts()
     place = np.arange(len(features.photo_ids)) - np.repeat(begins, np.diff(begins, append=len(features.photo_ids)))
-    kept = place < count
-    return Features(
-        features.region_ids[kept], features.photo_ids[kept], features.codes[kept], features.embeddings[kept]
-    )
+    return features.take(place < count)
 
 
 def read_photographs(collection: Collection, rnn: Predictor) -> Features:
@@ -169,7 +164,7 @@ def read_crops(collection: Collection, regions: Features, rnns: Sequence[Predict
     """The regions with the codes that each Image RNN makes of them, cut out of their photographs."""
     if not rnns:
         return []
-    begins = starts(regions)
+    begins = regions.starts()
     photos = collection.photos(regions.photo_ids[begins].tolist())
     boxes = np.array([region.box for region in collection.regions(regions.region_ids.tolist())], np.float32)
     codes: list[list[np.ndarray]] = [[] for _ in rnns]
@@ -201,7 +196,7 @@ def by_likelihood(rnn: Predictor, phrases: Sequence[str], *, bfloat16: bool) -> 
     """A baseline: log P(phrase | region), and the likeliest region answers."""
 
     def score(regions: Features, floors: np.ndarray) -> np.ndarray:
-        return rnn.log_likelihood(phrases, regions.codes, bfloat16=bfloat16, floors=floors - np.float32(_NOISE))
+        return rnn.log_likelihood(phrases, regions.codes, bfloat16=bfloat16, floors=floors)
 
     return Scorer(score, lambda photo, scores: scores.argmax(axis=1))
 
@@ -212,17 +207,13 @@ def by_fcln(
     """The network in one of its scorings. collection: that the regions are of."""
     vectors = predictor.encode_phrases(phrases)
     tokens = [predictor.token_count(phrase) for phrase in phrases]
-    weight = np.float32(predictor.fused_weight)
 
     def cosine(regions: Features, _floors: np.ndarray) -> np.ndarray:
         return vectors @ regions.embeddings.T
 
     def fused(regions: Features, floors: np.ndarray) -> np.ndarray:
         cosines = vectors @ regions.embeddings.T
-        if weight:
-            floors = (floors - cosines) * np.array(tokens, np.float32)[:, None] / weight
-        else:
-            floors = np.where(floors < np.inf, -np.inf, floors).astype(np.float32)
+        floors = (floors - cosines) * np.array(tokens, np.float32)[:, None] / np.float32(predictor.fused_weight)
         return fuse(cosines, likelihood.score(regions, floors), tokens, predictor.fused_weight)
 
     def ground_in(photo: Features, scores: np.ndarray) -> np.ndarray:
@@ -231,14 +222,14 @@ def by_fcln(
         return ground(scores, regions, scoring)
 
     likelihood = by_likelihood(predictor, phrases, bfloat16=bfloat16)
-    scores = {"embedding": cosine, "likelihood": likelihood.score, "fused": fused}
+    scores = {"embedding": cosine, "likelihood": likelihood.score, "fused": fused if predictor.fused_weight else cosine}
     return Scorer(scores[scoring], ground_in)
 
 
-def outcome(query: RetrievalQuery, answer: Answer, regions: Collection | None) -> Outcome:
+def outcome(query: RetrievalQuery, ranked: RankedQuestion, regions: Collection | None) -> Outcome:
     """How a query goes. regions: the collection that the regions are of, None if they are photographs."""
-    found = regions.regions(answer.region_ids) if regions else []
-    return judge(query, answer.ranking, [region.box for region in found])
+    found = regions.regions(ranked.region_ids) if regions else []
+    return judge(query, ranked.ranking, [region.box for region in found])
 
 
 def _batches(photos: Sequence[_T], *, desc: str) -> Iterator[Sequence[_T]]:

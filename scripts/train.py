@@ -2,8 +2,8 @@
 
     python -m scripts.train --photos PHOTOS --annotations TRAIN --pieces runs/pieces.safetensors --out runs/first
 
-Killed or stopped, the same command goes on where it was, to the same result. The run's folder holds `log.jsonl` (a line
-every 20 steps), `losses.png` and, at the end, `weights.safetensors`.
+Killed or stopped, the same command goes on where it was, on a machine of the same kind to the same result. The run's
+folder holds `log.jsonl` (a line every 20 steps), `losses.png` and, at the end, `weights.safetensors`.
 """
 
 import hashlib
@@ -95,7 +95,7 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
 @click.option("--detection-weight", default=1.0, show_default=True, help="Times the paper's 0.1 of scores and boxes.")
 @click.option("--min-count", default=3, show_default=True, help="Rarer words become UNK (paper: 15).")
 @click.option("--seed", default=1, show_default=True)
-@click.option("--bfloat16/--float32", default=True, show_default=True)
+@click.option("--bfloat16/--float32", default=True, show_default=True, help="Where the machine has bfloat16.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--save-every", default=200, show_default=True, help="Steps between saved states.")
 def main(
@@ -204,9 +204,10 @@ def _learn_noun_phrases(photographs: list[Photograph], text: Path | None) -> Nou
         try:
             for phrase, count in counted_phrases(text):
                 counts[phrase] += count
-            return NounPhrases.learn(list(captions(text)), counts)
-        except (OSError, ValueError) as error:
+            sentences = list(captions(text))
+        except (OSError, EOFError, ValueError) as error:
             raise DatasetError(f"{text} does not hold captions.txt.gz and phrases.tsv.gz ({error}).") from error
+        return NounPhrases.learn(sentences, counts)
     sentences = []
     for photo in photographs:
         said = [f" {' '.join(words_of(caption))} " for caption in photo.captions]

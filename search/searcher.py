@@ -180,9 +180,7 @@ class Searcher:
         kept = np.isin(
             features.photo_ids, closest.photo_ids[: judged_photos(len(query.phrases), k, self._judged_pairs)]
         )
-        return Features(
-            features.region_ids[kept], features.photo_ids[kept], features.codes[kept], features.embeddings[kept]
-        )
+        return features.take(kept)
 
     def _score(
         self, query: Query, vectors: np.ndarray, features: Features, scoring: str, judged_regions: int | None = None

@@ -23,7 +23,7 @@ from fcln.predictor import Predictor
 from scripts import evaluate_retrieval
 from scripts.evaluate_retrieval import LabelledPhrase, Outcome, RetrievalQuery, draw_all
 from scripts.evaluation_collection import LabelledPhoto
-from scripts.exact_ranking import Answer
+from scripts.exact_ranking import RankedQuestion
 from scripts.retrieval_table import (
     CROPS,
     FIGURES,
@@ -64,9 +64,9 @@ class TallRegions:
 def test_an_answer_is_judged_by_its_place_and_its_boxes() -> None:
     boxes = {"a dog": [[0, 0, 10, 6], [50, 50, 60, 60]], "a couch": [[0, 0, 5, 4]]}
     query = RetrievalQuery(20, tuple(LabelledPhrase(t, np.array(b, np.float32)) for t, b in boxes.items()))
-    answer = Answer(Ranking(list(boxes), np.array([10, 20, 30]), np.array([3.0, 2.0, -np.inf])), [3, 4])
-    assert outcome(query, answer, TallRegions()) == Outcome(2, (0.5, 0.5))  # type: ignore[arg-type]
-    assert outcome(query, answer, None) == Outcome(2, ())
+    ranked = RankedQuestion(Ranking(list(boxes), np.array([10, 20, 30]), np.array([3.0, 2.0, -np.inf])), [3, 4])
+    assert outcome(query, ranked, TallRegions()) == Outcome(2, (0.5, 0.5))  # type: ignore[arg-type]
+    assert outcome(query, ranked, None) == Outcome(2, ())
 
 
 def test_crops_are_of_the_first_regions_of_each_photograph() -> None:
