@@ -72,13 +72,11 @@ class LanguageModel(nn.Module):
         if len(phrases) == 1 and dtype == torch.float32 and floors is None:  # nothing to share: one matrix product
             tokens = torch.tensor(phrases, dtype=torch.int64, device=codes.device)
             return self(codes, tokens.expand(len(codes), -1)).sum(1)[None]
+        if floors is None:
+            return _Scoring(self, phrases, codes, None, dtype).scores
         scores = torch.full((len(phrases), len(codes)), -torch.inf, device=codes.device)
-        regions = torch.arange(len(codes), device=codes.device)
-        if floors is not None:
-            (regions,) = (floors < torch.inf).any(0).nonzero(as_tuple=True)
-            codes, floors = codes[regions], floors[:, regions] - _MARGIN[dtype]
-        if len(phrases) and len(regions):
-            scores[:, regions] = _Scoring(self, phrases, codes, floors, dtype).scores
+        wanted = (floors < torch.inf).any(0)
+        scores[:, wanted] = _Scoring(self, phrases, codes[wanted], floors[:, wanted] - _MARGIN[dtype], dtype).scores
         return scores
 
     @torch.no_grad()

@@ -212,7 +212,7 @@ def by_fcln(
         return vectors @ regions.embeddings.T
 
     def fused(regions: Features, floors: np.ndarray) -> np.ndarray:
-        cosines = vectors @ regions.embeddings.T
+        cosines = cosine(regions, floors)
         floors = (floors - cosines) * np.array(tokens, np.float32)[:, None] / np.float32(predictor.fused_weight)
         return fuse(cosines, likelihood.score(regions, floors), tokens, predictor.fused_weight)
 

@@ -195,7 +195,7 @@ class Detector:
         photo_ids = sorted({int(i) for vector in vectors for i in shortlist(collection, vector[None], count)})
         features = collection.features(photo_ids)
         rows = collection.regions(features.region_ids.tolist())
-        starts = np.flatnonzero(np.diff(features.photo_ids, prepend=-1))  # rows of a photograph are neighbours
+        starts = features.starts()
         stops = np.append(starts[1:], len(rows))
         for photo, start, stop in zip(collection.photos(features.photo_ids[starts].tolist()), starts, stops):
             regions = rows[start:stop]
