@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,17 +102,35 @@ class RegionRow:
 
 
 @dataclass(frozen=True)
-class Features:
-    """N regions of some photographs, ascending by region id; the rows of one photograph are neighbours."""
+class RegionIds:
+    """N regions of P photographs. The rows of a photograph stand together, in the order of region ids."""
 
     region_ids: np.ndarray  # (N,) int64
     photo_ids: np.ndarray  # (N,) int64
-    codes: np.ndarray  # (N, code_size) float16
-    embeddings: np.ndarray  # (N, embedding_size) float32, unit length up to float16's rounding
 
     def starts(self) -> np.ndarray:
         """(P,) int64: the first row of each photograph."""
         return np.flatnonzero(np.diff(self.photo_ids, prepend=-1))
+
+    def sizes(self) -> np.ndarray:
+        """(P,) int64: how many rows each photograph has."""
+        return np.diff(self.starts(), append=len(self.photo_ids))
+
+    def slices(self) -> list[slice]:
+        """The rows of each photograph."""
+        return [slice(*ends) for ends in pairwise([*self.starts().tolist(), len(self.photo_ids)])]
+
+    def places(self) -> np.ndarray:
+        """(N,) int64: each row's place among its photograph's, from 0."""
+        return np.arange(len(self.photo_ids)) - np.repeat(self.starts(), self.sizes())
+
+
+@dataclass(frozen=True)
+class Features(RegionIds):
+    """What the network made of regions, which are ascending by region id."""
+
+    codes: np.ndarray  # (N, code_size) float16
+    embeddings: np.ndarray  # (N, embedding_size) float32, unit length up to float16's rounding
 
     def take(self, rows: slice | np.ndarray) -> "Features":
         """Some of the regions. rows: a slice, (N,) bool, or numbers of rows."""

@@ -240,7 +240,7 @@ class Predictor:
     def unknown_words(self, phrase: str) -> list[str]:
         """The words that neither the network has met (in phrases, captions or as a whole word piece) nor English has.
 
-        Other words that it has not met ("settee") are read in pieces; what the pieces of these say is chance.
+        Other words that it has not met are read in pieces, which carry their meaning; those of these say nothing.
         """
         words = [w for w in words_of(phrase) if not (w in self._spelling or w in self._pieces)]
         return [word for word in words if not self._spelling.is_english(word)]

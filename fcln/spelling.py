@@ -1,7 +1,7 @@
 """Which word was meant by a misspelt one: "bycicle" -> "bicycle".
 
 A word is misspelt if neither the network nor an English dictionary has it. A rare word that is spelt right ("settee")
-is left alone, however near it is to a frequent one ("settle"): the phrase encoder reads it in pieces.
+is left alone, however near it is to a frequent one ("settle").
 """
 
 from collections.abc import Sequence

@@ -121,11 +121,9 @@ def read_photographs(labelled: LabelledCollection) -> list[Described]:
     for photo in labelled.photos:
         features = labelled.collection.features([photo.photo_id])
         regions = labelled.collection.regions(features.region_ids.tolist())
-        labels = photo.labels
         phrases = [
-            frozenset(plain for phrase in box if (plain := " ".join(words_of(phrase)))) for box in labels.phrases
+            frozenset(plain for phrase in box if (plain := " ".join(words_of(phrase)))) for box in photo.labels.phrases
         ]
-        texts = [*labels.captions, *(phrase for box in phrases for phrase in box)]
         result.append(
             Described(
                 np.array([region.box for region in regions]),
@@ -133,7 +131,7 @@ def read_photographs(labelled: LabelledCollection) -> list[Described]:
                 features.embeddings,
                 photo.boxes,
                 phrases,
-                frozenset(word for text in texts for word in words_of(text)),
+                photo.words(),
             )
         )
     return result

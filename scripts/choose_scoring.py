@@ -36,7 +36,9 @@ _DEPTHS = (1, 5, 10)
 @click.option("--images", type=click.IntRange(2), default=500, show_default=True, help="The first of them.")
 @click.option("--queries", type=click.IntRange(2), default=200, show_default=True)
 @click.option("--collection", type=click.Path(path_type=Path), help="Keep the collection here.")
-def main(weights: Path, photos: Path, annotations: Path, images: int, queries: int, collection: Path | None) -> None:
+@click.option("--dry-run", is_flag=True, help="Do not store them: collections of the weights stay usable.")
+def main(weights: Path, photos: Path, annotations: Path, images: int, queries: int, collection: Path | None,
+         dry_run: bool) -> None:  # fmt: skip
     with errors_as_sentences():
         photographs = load_photographs(photos, annotations)[:images]
         predictor = Predictor.load(weights)
@@ -51,9 +53,10 @@ def main(weights: Path, photos: Path, annotations: Path, images: int, queries: i
         for (scoring, weight), values in figures.items():
             click.echo(f"{scoring:<10} {weight:<5g} {values.mean():.4f}")
         chosen = choose(figures)
-        checkpoint = load_checkpoint(weights)
-        stored = replace(checkpoint.scoring, default=chosen.default, fused_weight=chosen.fused_weight)
-        save_checkpoint(weights, replace(checkpoint, scoring=stored))
+        if not dry_run:
+            checkpoint = load_checkpoint(weights)
+            stored = replace(checkpoint.scoring, default=chosen.default, fused_weight=chosen.fused_weight)
+            save_checkpoint(weights, replace(checkpoint, scoring=stored))
         click.echo(f"{weights}: default {chosen.default}, fused weight {chosen.fused_weight:g}")
 
 

@@ -64,6 +64,7 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, as_
         predictor = Predictor.load(weights, device=device)
         described = []
         for photograph in tqdm(photographs, unit="photo", desc="Describing", mininterval=5):
+            meteor.check()  # describing takes long, and would be for nothing
             try:
                 described.append(describe(photograph, predictor, max_regions))
             except (PhotoError, EvaluationError) as error:

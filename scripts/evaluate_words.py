@@ -12,9 +12,11 @@ measured is the share of photographs that two lists of the first ten have in com
     random       every two of those frequent words
     slips        a frequent word, and the same word misspelt
     as typed     the same, no word read as another one
+    named        words that people are sure to try, whether the training data have them or not; and for both words the
+                 share of the photographs found that people describe with one of the two
 
-The pairs are in word_pairs.toml, beside this program; those that break the rules in these training data are named and
-left out. Frequent: at least 40 times in the training phrases.
+The pairs are in word_pairs.toml, beside this program; synonyms and slips that break the rules in these training data
+are named and left out. Frequent: at least 40 times in the training phrases.
 """
 
 import json
@@ -113,7 +115,7 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
          as_json: bool, scoring: str | None, exact: bool, training: Path | None, pairs_file: Path) -> None:  # fmt: skip
     with errors_as_sentences():
         words = read_training_words(training or annotations.absolute().parent / "train")
-        synonyms, slips = read_pairs(pairs_file)
+        synonyms, slips, named = read_pairs(pairs_file)
         left_out = broken_pairs([*synonyms, *slips], words)
         for pair, reason in left_out.items():
             click.echo(f"Left out {pair.known} and {pair.other}: {reason}.", err=True)
@@ -128,7 +130,7 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
                 asked = Searcher(labelled.collection, cast(Predictor, reader)) if reader else searcher
                 return top_photographs(asked, word, scoring=scoring, exact=exact)
 
-            asked = sorted({word for pair in [*synonyms, *slips] for word in (pair.known, pair.other)})
+            asked = sorted({word for pair in [*synonyms, *slips, *named] for word in (pair.known, pair.other)})
             found = {word: find(word) for word in tqdm(asked, unit="word", desc="Asking", mininterval=5)}
             unknown = {pair.other: find(pair.other, WithUnknownWord(predictor, pair.other)) for pair in synonyms}
             typed = {pair.other: find(pair.other, AsTyped(predictor)) for pair in [*synonyms, *slips]}
@@ -137,25 +139,30 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
                 random_overlaps(synonyms, found),
                 with_readings(compare(slips, found, as_typed=typed), predictor),
             )
+            result["named_pairs"] = with_shares(
+                with_readings(compare(named, found), predictor),
+                found,
+                {p.photo_id: p.words() for p in labelled.photos},
+            )
         result["images"] = len(labelled.photos)
         result["scoring"] = scoring or predictor.default_scoring
         result["left_out"] = [[pair.known, pair.other, reason] for pair, reason in left_out.items()]
     show(result, lambda: table(result), as_json=as_json)
 
 
-def read_pairs(path: Path) -> tuple[list[WordPair], list[WordPair]]:
-    """The synonyms and the slips of a file. Raises EvaluationError if it is missing or holds something else."""
+def read_pairs(path: Path) -> tuple[list[WordPair], list[WordPair], list[WordPair]]:
+    """Synonyms, slips and named pairs of a file. Raises EvaluationError if it is missing or holds something else."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-        synonyms, slips = (
+        synonyms, slips, named = (
             [WordPair(known, other) for known, others in content[kind].items() for other in others]
-            for kind in ("synonyms", "slips")
+            for kind in ("synonyms", "slips", "named")
         )
     except FileNotFoundError as error:
         raise EvaluationError(f"{path} does not exist: name a file with --pairs.") from error
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise EvaluationError(f"{path} is not a file of word pairs ({error!r}).") from error
-    return synonyms, slips
+    return synonyms, slips, named
 
 
 def read_training_words(folder: Path) -> TrainingWords:
@@ -223,6 +230,25 @@ def with_readings(pairs: Iterable[dict], predictor: Predictor) -> list[dict]:
     return [{**pair, "read_as": predictor.readings(pair["other"]).get(pair["other"])} for pair in pairs]
 
 
+def with_shares(
+    pairs: Iterable[dict], found: Mapping[str, Sequence[int]], words: Mapping[int, frozenset[str]]
+) -> list[dict]:
+    """Each pair with the shares of what its words found that people describe with one of the two, or its plural.
+
+    found: photo ids by word. words: of the photographs.
+    """
+
+    def share(photo_ids: Sequence[int], forms: set[str]) -> float:
+        return sum(bool(forms & words[photo_id]) for photo_id in photo_ids) / max(len(photo_ids), 1)
+
+    result = []
+    for pair in pairs:
+        forms = {form for word in (pair["known"], pair["other"]) for form in (word, f"{word}s", f"{word[:-1]}ies")}
+        shares = {f"{name}_shows_it": share(found[pair[name]], forms) for name in ("known", "other")}
+        result.append({**pair, **shares})
+    return result
+
+
 def random_overlaps(pairs: Iterable[WordPair], found: Mapping[str, Sequence[int]]) -> list[float]:
     """The overlap of every two different known words of the pairs."""
     known = sorted({pair.known for pair in pairs})
@@ -261,6 +287,13 @@ def table(result: dict) -> str:
     lines += [_row(pair) + f" {pair['as_unknown']:.1f} |" for pair in result["synonym_pairs"]]
     lines += ["", "| word | slip | read as | overlap | as typed |", "|---|---|---|---|---|"]
     lines += [_row(pair) for pair in result["slip_pairs"]]
+    lines += ["", "| word | named | read as | overlap | shown by the first word's | by the other's |"]
+    lines += ["|---|---|---|---|---|---|"]
+    lines += [
+        f"| {pair['known']} | {pair['other']} | {pair['read_as'] or 'typed'} | {pair['overlap']:.1f} | "
+        f"{pair['known_shows_it']:.1f} | {pair['other_shows_it']:.1f} |"
+        for pair in result["named_pairs"]
+    ]
     counts = {"synonyms": len(result["synonym_pairs"]), "slips": len(result["slip_pairs"])}
     lines += [
         "",

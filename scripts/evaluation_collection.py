@@ -13,6 +13,7 @@ from db.collection import Collection
 from db.records import ModelIdentity
 from fcln.dataset import Photograph
 from fcln.predictor import Predictor
+from fcln.vocabulary import words_of
 from indexer.pipeline import build
 from indexer.progress import BarProgress, LineProgress
 
@@ -30,6 +31,11 @@ class LabelledPhoto:
     photo_id: int
     labels: Photograph
     boxes: np.ndarray  # (G, 4) float32, the labels' boxes, x1 y1 x2 y2 in pixels of the upright photograph
+
+    def words(self) -> frozenset[str]:
+        """The words of everything that people said about it."""
+        texts = [*self.labels.captions, *(phrase for phrases in self.labels.phrases for phrase in phrases)]
+        return frozenset(word for text in texts for word in words_of(text))
 
 
 @dataclass(frozen=True)

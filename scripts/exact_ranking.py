@@ -12,7 +12,6 @@ known (which spares a language model most of its words):
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from tqdm import tqdm
@@ -70,7 +69,7 @@ def rank_all(
     for question in questions:
         floors[question.phrases, column[question.photo_id]] = -np.inf
     for columns, part, scores in _raise(best, floors, features, scorer, f"{desc}, 1 of 3"):
-        for number, rows in zip(range(columns.start, columns.stop), _photographs(part)):
+        for number, rows in zip(range(columns.start, columns.stop), part.slices()):
             asked = np.flatnonzero(np.isneginf(floors[:, number]))
             if len(asked):
                 photo = part.take(rows)
@@ -124,9 +123,8 @@ def _raise(
     """
     done = 0
     for part in tqdm(list(whole_photographs(features)), desc=desc, unit="part", mininterval=5):
-        begins = part.starts()
-        columns = slice(done, done + len(begins))
-        sizes = np.diff(begins, append=len(part.photo_ids))
+        sizes = part.sizes()
+        columns = slice(done, done + len(sizes))
         scores = scorer.score(part, np.repeat(floors[:, columns].astype(np.float32), sizes, axis=1))
         found = best_scores(RegionScores(part.region_ids, part.photo_ids, scores))
         # Below its floor even a score that is known may not be the best: that of another region may not be.
@@ -139,12 +137,7 @@ def _raise(
 def whole_photographs(features: Features) -> Iterator[Features]:
     """Parts of some _REGIONS regions, each the regions of whole photographs."""
     begin = 0
-    for rows in _photographs(features):
+    for rows in features.slices():
         if rows.stop - begin >= _REGIONS or rows.stop == len(features.photo_ids):
             yield features.take(slice(begin, rows.stop))
             begin = rows.stop
-
-
-def _photographs(features: Features) -> list[slice]:
-    """The rows of each photograph."""
-    return [slice(*ends) for ends in pairwise([*features.starts().tolist(), len(features.photo_ids)])]

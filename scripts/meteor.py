@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from scripts.evaluation_collection import EvaluationError
 
+_STOPPED = "METEOR's Java program has stopped; it takes up to 2 GB of memory."
+
 
 class Meteor:
     """A running METEOR: call it with captions and, for each, its references. To be used in a `with` statement.
@@ -45,6 +47,11 @@ class Meteor:
         self._process.kill()
         self._process.communicate()
 
+    def check(self) -> None:
+        """Raises EvaluationError if Java has stopped, as it does at once where its memory is missing."""
+        if self._process.poll() is not None:
+            raise EvaluationError(_STOPPED)
+
     def __call__(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
         """captions: words with blanks between them; "" scores 0. references: the same, at least one for each caption.
 
@@ -70,5 +77,5 @@ class Meteor:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise EvaluationError("METEOR's Java program has stopped; it takes up to 2 GB of memory.")
+            raise EvaluationError(_STOPPED)
         return line.strip()

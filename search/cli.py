@@ -4,11 +4,11 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -282,14 +282,26 @@ def detect(
         paths = [Path(argument) for argument in arguments if is_photo(argument)]
         if paths and collection is not None:
             raise DetectError("Name photographs or a collection, not both.")
+        wanted = {"threshold": threshold, "prior": prior, "k": top}
+        options = {"as_typed": as_typed, **{name: value for name, value in wanted.items() if value is not None}}
         if paths:
-            answer, looked_at = _detect_in_photos(
-                phrases, paths, threshold, prior, top, as_typed, draw, weights, device
-            )
+            photos = find_photos(paths)
+            if not photos:
+                raise DetectError(f"There is no photograph in {', '.join(output.printable(str(p)) for p in paths)}.")
+            _check_drawing(draw, photos)
+            answer = _detect_in_photos(phrases, photos, _load_network(weights, device, describes=True), options)
+            looked_at = f"{answer.photographs} photograph{'s' if answer.photographs > 1 else ''}"
         else:
-            answer, looked_at = _detect_in_collection(
-                phrases, collection, threshold, prior, top, as_typed, draw, weights, device
-            )
+            from db.collection import Collection
+            from db.location import default_collection
+
+            _check_drawing(draw, ())
+            with Collection.open(collection or default_collection()) as opened:
+                from search.detector import Detector
+
+                detector = Detector(_load_network(weights, device, describes=False))
+                answer = detector.detect_in_collection(phrases, opened, **options)
+            looked_at = output.printable(str(opened.path))
         _show(answer, form, {**_WRITERS, "json": output.detections_as_json})
         if not answer.hits:
             click.echo(f"Nothing found in {looked_at} with a {answer.scored}.", err=True)
@@ -315,71 +327,20 @@ def _load_network(weights: Path | None, device: str, *, describes: bool) -> "Pre
 
 
 def _detect_in_photos(
-    phrases: Sequence[str],
-    paths: Sequence[Path],
-    threshold: float | None,
-    prior: float | None,
-    top: int | None,
-    as_typed: bool,
-    draw: Path | None,
-    weights: Path | None,
-    device: str,
-) -> "tuple[Detections, str]":
-    """The answer, and what was looked at, in words."""
-    photos = find_photos(paths)
-    if not photos:
-        raise DetectError(f"There is no photograph in {', '.join(output.printable(str(path)) for path in paths)}.")
-    _check_drawing(draw, photos)
+    phrases: Sequence[str], photos: Sequence[Path], predictor: "Predictor", options: Mapping[str, Any]
+) -> "Detections":
+    """Detector.detect, its progress and the photographs that cannot be read shown."""
+    from search.detector import Detector
 
-    from search.detector import NAMED_PRIOR, NAMED_THRESHOLD, Detector
-
-    detector = Detector(_load_network(weights, device, describes=True))
+    detector = Detector(predictor)
     hidden = len(photos) == 1 or not sys.stderr.isatty()
     with click.progressbar(photos, label="Looking", file=sys.stderr, hidden=hidden) as watched:
-        answer = detector.detect(
-            phrases,
-            watched,
-            k=top,
-            threshold=NAMED_THRESHOLD if threshold is None else threshold,
-            prior=NAMED_PRIOR if prior is None else prior,
-            as_typed=as_typed,
-        )
+        answer = detector.detect(phrases, watched, **options)
     for file in answer.unreadable:
         click.echo(f"Skipped {output.printable(str(file.path))}: {output.printable(file.reason)}", err=True)
     if not answer.photographs:
         raise DetectError("No photograph could be read." if len(photos) > 1 else "The photograph could not be read.")
-    return answer, f"{answer.photographs} photograph{'s' if answer.photographs > 1 else ''}"
-
-
-def _detect_in_collection(
-    phrases: Sequence[str],
-    collection: Path | None,
-    threshold: float | None,
-    prior: float | None,
-    top: int | None,
-    as_typed: bool,
-    draw: Path | None,
-    weights: Path | None,
-    device: str,
-) -> "tuple[Detections, str]":
-    """The answer, and what was looked at, in words."""
-    from db.collection import Collection
-    from db.location import default_collection
-
-    _check_drawing(draw, ())
-    with Collection.open(collection or default_collection()) as opened:
-        from search.detector import COLLECTION_THRESHOLD, Detector
-
-        detector = Detector(_load_network(weights, device, describes=False))
-        answer = detector.detect_in_collection(
-            phrases,
-            opened,
-            k=10 if top is None else top,
-            threshold=COLLECTION_THRESHOLD if threshold is None else threshold,
-            prior=prior,
-            as_typed=as_typed,
-        )
-    return answer, output.printable(str(opened.path))
+    return answer
 
 
 def _check_drawing(draw: Path | None, photos: Sequence[Path]) -> None:

@@ -195,10 +195,9 @@ class Detector:
         photo_ids = sorted({int(i) for vector in vectors for i in shortlist(collection, vector[None], count)})
         features = collection.features(photo_ids)
         rows = collection.regions(features.region_ids.tolist())
-        starts = features.starts()
-        stops = np.append(starts[1:], len(rows))
-        for photo, start, stop in zip(collection.photos(features.photo_ids[starts].tolist()), starts, stops):
-            regions = rows[start:stop]
+        photos = collection.photos(features.photo_ids[features.starts()].tolist())
+        for photo, its_rows in zip(photos, features.slices(), strict=True):
+            regions = rows[its_rows]
             yield _Described(
                 photo.photo_id,
                 photo.path,
@@ -206,7 +205,7 @@ class Detector:
                 photo.height,
                 np.array([region.box for region in regions]),
                 np.array([region.score for region in regions]),
-                features.embeddings[start:stop],
+                features.embeddings[its_rows],
                 [region.phrase for region in regions],
                 [region.region_id for region in regions],
             )

@@ -31,14 +31,13 @@ def judged_photos(phrases: int, k: int, pairs: int = JUDGED_PAIRS) -> int:
 
 def closest_regions(cosines: RegionScores, count: int) -> np.ndarray:
     """The regions to judge, (Q, N) bool: for each phrase, the `count` closest regions of each photograph."""
-    starts = cosines.starts()
-    sizes = np.diff(starts, append=len(cosines.photo_ids))
-    photo = np.repeat(np.arange(len(starts)), sizes)  # (N,)
-    place = np.arange(len(photo)) - np.repeat(starts, sizes)  # (N,): 0, 1, ... within each photograph
+    sizes = cosines.sizes()
+    photo = np.repeat(np.arange(len(sizes)), sizes)  # (N,)
+    first = cosines.places() < count
     judged = np.zeros(cosines.scores.shape, dtype=bool)
     for q, scores in enumerate(cosines.scores):
         best_first = np.lexsort((-scores, photo))
-        judged[q, best_first[place < count]] = True
+        judged[q, best_first[first]] = True
     return judged
 
 

@@ -37,19 +37,22 @@ def as_table(answer: "Answer", *, color: bool, encoding: str = "utf-8") -> bytes
 
 
 def as_json(answer: "Answer") -> bytes:
-    """One document: {"query", "scoring", "hits": [...]}; boxes are [x, y, width, height] in upright pixels."""
-    return _json({"query": answer.query, "scoring": answer.scoring, "hits": [_hit(hit) for hit in answer.hits]})
+    """One document: {"query", "readings", "unknown_words", "scoring", "hits": [...]}.
+
+    Boxes are [x, y, width, height] in upright pixels. readings: {word of the query: the word that it was read as}.
+    """
+    return _json({**_asked(answer), "hits": [_hit(hit) for hit in answer.hits]})
 
 
 def detections_as_json(answer: "Detections") -> bytes:
     """As `as_json`, regions' scores being confidences, with what the answer depends on and what was not looked at.
 
-    {"query", "scoring", "threshold", "prior", "photographs", "unreadable": [{"path", "reason"}], "hits": [...]}.
+    {"query", "readings", "unknown_words", "scoring", "threshold", "prior", "photographs",
+    "unreadable": [{"path", "reason"}], "hits": [...]}.
     """
     return _json(
         {
-            "query": answer.query,
-            "scoring": answer.scoring,
+            **_asked(answer),
             "threshold": answer.threshold,
             "prior": answer.prior,
             "photographs": answer.photographs,
@@ -104,6 +107,15 @@ def _shown(path: Path) -> str:
     """A path as a person would type it from here."""
     here = Path.cwd()
     return printable(str(path.relative_to(here) if path.is_relative_to(here) else path))
+
+
+def _asked(answer: "Answer") -> dict[str, Any]:
+    return {
+        "query": answer.query,
+        "readings": answer.readings,
+        "unknown_words": answer.unknown_words,
+        "scoring": answer.scoring,
+    }
 
 
 def _hit(hit: "Hit") -> dict[str, Any]:

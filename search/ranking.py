@@ -9,21 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from db.records import RegionIds
+
 # Equal photographs must tie, but float32 sums differ in the seventh digit with the shape of the matrix product.
 _DIGITS = 6
 
 
 @dataclass(frozen=True)
-class RegionScores:
-    """Scores of N regions for Q phrases. The rows of a photograph stand together, in the order of region ids."""
+class RegionScores(RegionIds):
+    """Scores of N regions for Q phrases."""
 
-    region_ids: np.ndarray  # (N,) int64
-    photo_ids: np.ndarray  # (N,) int64
     scores: np.ndarray  # (Q, N) float32, higher is better; -inf: not judged
-
-    def starts(self) -> np.ndarray:
-        """(P,) int64: the first row of each photograph."""
-        return np.flatnonzero(np.diff(self.photo_ids, prepend=-1))
 
     def of(self, photo_id: int) -> "RegionScores":
         """The regions of one photograph."""

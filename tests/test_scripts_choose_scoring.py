@@ -46,10 +46,14 @@ def test_the_choice_is_stored_with_the_weights(tiny_checkpoint, tmp_path):
     confidence = Confidence((1.0, 2.0, 3.0), (4.0, 5.0, 6.0, 7.0), 0.02)  # what else is stored stays
     before = load_checkpoint(tiny_checkpoint)
     save_checkpoint(weights, replace(before, scoring=replace(before.scoring, confidence=confidence)))
-    result = CliRunner().invoke(
-        main, [str(weights), "--photos", str(photos), "--annotations", str(annotations), "--queries", "3"]
-    )
+    command = [str(weights), "--photos", str(photos), "--annotations", str(annotations), "--queries", "3"]
+    unchanged = weights.read_bytes()
+    tried = CliRunner().invoke(main, [*command, "--dry-run"])
+    assert tried.exit_code == 0, tried.output
+    assert weights.read_bytes() == unchanged
+    result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1] == tried.output.splitlines()[-1]
     after = load_checkpoint(weights)
     assert after.scoring.confidence == confidence
     assert f"fused weight {after.scoring.fused_weight:g}" in result.output

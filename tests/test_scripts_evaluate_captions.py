@@ -14,6 +14,7 @@ from fcln.dataset import load_photographs
 from fcln.predictor import Predictor
 from scripts.dense_captioning_metric import Labels, Prediction
 from scripts.evaluate_captions import Described, labelled_captions, main, summarize, table
+from scripts.evaluation_collection import EvaluationError
 
 BOXES = ((0, 0, 40, 40), (50, 10, 40, 50), (20, 30, 60, 30))  # x y width height; no two overlap by much
 
@@ -29,6 +30,8 @@ class SameWords:
         return self
 
     def __exit__(self, *_: object) -> None: ...
+
+    def check(self) -> None: ...
 
     def __call__(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
         return same(captions, references)
@@ -97,6 +100,20 @@ def test_without_meteor_one_sentence_says_what_to_install(
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: METEOR is ") and result.stderr.count("\n") == 1
     assert "install" in result.stderr and not result.stdout
+
+
+def test_a_meteor_that_died_is_told_before_anything_is_described(
+    no_java: None, tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(self: SameWords) -> None:
+        raise EvaluationError("METEOR's Java program has stopped.")
+
+    monkeypatch.setattr(SameWords, "check", check)
+    monkeypatch.setattr("scripts.evaluate_captions.describe", None)
+    write_photo(tmp_path / "photos" / "1.jpg")
+    write_labels(tmp_path / "labels", {1: [(BOXES[0], "a dog")]})
+    result = run(tmp_path, tiny_checkpoint)
+    assert result.exit_code == 1 and "Error: METEOR's Java program has stopped." in result.stderr
 
 
 def test_labels_are_words_in_the_frame_of_the_image(tmp_path: Path) -> None:

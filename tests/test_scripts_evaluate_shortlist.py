@@ -70,6 +70,18 @@ def test_a_curve_says_what_each_size_finds(collection: Collection) -> None:
     }
 
 
+def test_a_curve_says_what_a_short_list_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scripts.evaluate_shortlist.TOP", 2)
+    monkeypatch.setattr("search.shortlist.SHORTLIST_REGIONS", 2)
+    # FAISS's first two for each phrase are the photographs 1 to 4, all of which may be perfect; really the last is the
+    # best one (cos 45 degrees for both phrases), and 1 the next (mean of 1 and 0).
+    words = ["red", "red", "lamp", "lamp", "red lamp"]
+    build(tmp_path / "collection", tmp_path, {f"{n}.jpg": [word] for n, word in enumerate(words, 1)})
+    with Collection.open(tmp_path / "collection") as opened:
+        curve = measure("two", opened, WordPredictor(), [["red", "lamp"]], "embedding", [2, 5])  # type: ignore[arg-type]
+    assert [(point["places"], point["photographs"]) for point in curve["points"]] == [(0, 0.5), (1, 1)]
+
+
 def test_where_the_language_model_judges_the_size_is_its_pairs(
     collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

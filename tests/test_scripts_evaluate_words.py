@@ -27,6 +27,7 @@ from scripts.evaluate_words import (
     summarize,
     table,
     top_photographs,
+    with_shares,
 )
 from scripts.evaluation_collection import EvaluationError, labelled_collection
 from search.searcher import Searcher
@@ -36,16 +37,16 @@ SETTEE, POOCH = WordPair("couch", "settee"), WordPair("dog", "pooch")
 
 
 def test_the_shipped_pairs_are_enough_and_no_second_word_is_asked_twice() -> None:
-    synonyms, slips = read_pairs(PAIRS_FILE)
-    assert len(synonyms) >= 60 and len(slips) >= 20
-    for pairs in (synonyms, slips):
+    synonyms, slips, named = read_pairs(PAIRS_FILE)
+    assert len(synonyms) >= 60 and len(slips) >= 20 and named
+    for pairs in (synonyms, slips, named):
         assert len({pair.other for pair in pairs}) == len(pairs)
         assert all(pair.other != pair.known and (pair.known + pair.other).islower() for pair in pairs)
 
 
 @pytest.mark.skipif(not TRAINING_DATA.exists(), reason="needs the training data")
 def test_the_shipped_pairs_fit_the_training_data() -> None:
-    synonyms, slips = read_pairs(PAIRS_FILE)
+    synonyms, slips, _ = read_pairs(PAIRS_FILE)
     assert broken_pairs([*synonyms, *slips], read_training_words(TRAINING_DATA)) == {}
 
 
@@ -82,8 +83,8 @@ def test_a_file_that_holds_no_pairs_is_refused(tmp_path: Path) -> None:
         path.write_text(content)
         with pytest.raises(EvaluationError, match="not a file of word pairs"):
             read_pairs(path)
-    path.write_text('[synonyms]\ndog = ["pooch"]\ncouch = ["settee", "loveseat"]\n[slips]\n')
-    assert read_pairs(path) == ([POOCH, SETTEE, WordPair("couch", "loveseat")], [])
+    path.write_text('[synonyms]\ndog = ["pooch"]\ncouch = ["settee", "loveseat"]\n[slips]\n[named]\ncouch = ["sofa"]\n')
+    assert read_pairs(path) == ([POOCH, SETTEE, WordPair("couch", "loveseat")], [], [WordPair("couch", "sofa")])
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,15 @@ def test_pairs_are_compared_with_what_their_known_word_found() -> None:
         {"known": "couch", "other": "settee", "overlap": 0.5, "as_unknown": 1.0},
         {"known": "dog", "other": "pooch", "overlap": 1.0, "as_unknown": 0.0},
     ]
+
+
+def test_what_is_found_is_compared_with_what_people_say() -> None:
+    pairs = [{"known": "baby", "other": "infant"}]
+    words = {1: frozenset({"two", "babies"}), 2: frozenset({"infants"}), 3: frozenset({"man"}), 4: frozenset({"baby"})}
+    (pair,) = with_shares(pairs, {"baby": [1, 2, 3, 4], "infant": [3, 2]}, words)
+    assert pair == {"known": "baby", "other": "infant", "known_shows_it": 0.75, "other_shows_it": 0.5}
+    (pair,) = with_shares(pairs, {"baby": [], "infant": [1]}, words)  # a search that refuses the word finds nothing
+    assert (pair["known_shows_it"], pair["other_shows_it"]) == (0, 1)
 
 
 def test_random_pairs_are_every_two_different_known_words() -> None:
@@ -128,7 +138,10 @@ def test_means_over_the_pairs() -> None:
     assert result["standard_error"] == pytest.approx(
         {"synonyms": 0.25, "synonyms_as_typed": 0.1, "as_unknown": 0.125, "slips": None, "as_typed": None}
     )
-    lines = table({**result, "images": 8, "scoring": "fused"}).splitlines()
+    named = {"known": "baby", "other": "infant", "overlap": 0.5, "read_as": None}
+    named |= {"known_shows_it": 0.4, "other_shows_it": 0.2}
+    lines = table({**result, "named_pairs": [named], "images": 8, "scoring": "fused"}).splitlines()
+    assert "| baby | infant | typed | 0.5 | 0.4 | 0.2 |" in lines
     assert "| couch | settee | sofa | 0.5 | 0.1 | 0.2 |" in lines
     assert "| dog | pooch | typed | 1.0 | 0.3 | 0.0 |" in lines
     assert "| lamp | lampp | lamp | 1.0 | 0.5 |" in lines
@@ -169,20 +182,23 @@ def test_the_command_asks_for_the_pairs_that_prove_something(tmp_path: Path, tin
     write_labels(tmp_path / "train", labels, captions={1: ["A divan ."]})
     pairs = tmp_path / "pairs.toml"
     pairs.write_text('[synonyms]\ncouch = ["sofa", "divan"]\ndog = ["hound"]\nlamp = ["light"]\n'
-                     '[slips]\ncouch = ["cuoch"]')  # fmt: skip
+                     '[slips]\ncouch = ["cuoch"]\n[named]\nlamp = ["sofa"]')  # fmt: skip
     command = f"--photos {photos} --annotations {annotations} --weights {tiny_checkpoint} --device cpu --pairs {pairs}"
     result = CliRunner().invoke(main, f"{command} --json --collection {tmp_path / 'kept'}")
     assert result.exit_code == 0, result.output
     assert "Left out couch and divan: the training data have divan." in result.stderr
     figures = json.loads(result.stdout)
     means = ["synonyms", "synonyms_as_typed", "as_unknown", "random", "slips", "as_typed"]
-    others = ["standard_error", "synonym_pairs", "slip_pairs", "images", "scoring", "left_out"]
+    others = ["standard_error", "synonym_pairs", "slip_pairs", "named_pairs", "images", "scoring", "left_out"]
     assert list(figures) == means + others
     assert [pair["other"] for pair in figures["synonym_pairs"]] == ["sofa", "hound"]
     assert [pair["read_as"] for pair in figures["synonym_pairs"]] == ["couch", "dog"]
     assert [pair["read_as"] for pair in figures["slip_pairs"]] == ["couch"]
     assert figures["synonyms"] == 1 > figures["synonyms_as_typed"]
     assert (figures["slips"], figures["images"], figures["scoring"]) == (1.0, 12, "embedding")
+    (named,) = figures["named_pairs"]
+    assert (named["known"], named["other"], named["read_as"]) == ("lamp", "sofa", "couch")
+    assert 0 <= named["other_shows_it"] <= 1
     assert [left[:2] for left in figures["left_out"]] == [["couch", "divan"], ["lamp", "light"]]
 
     result = CliRunner().invoke(main, f"{command} --training {tmp_path / 'nowhere'}")

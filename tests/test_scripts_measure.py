@@ -1,44 +1,158 @@
-"""What goes between the markers of the README and the model card."""
+"""What goes between the markers of the README and the model card, and what is asked for it."""
+
+import json
+import subprocess
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from scripts.measure import figures, replace_figures
+from scripts import (
+    choose_confidence,
+    evaluate_captions,
+    evaluate_proposals,
+    evaluate_questions,
+    evaluate_retrieval,
+    evaluate_shortlist,
+    evaluate_words,
+    measure,
+    retrieval_table,
+)
+from scripts.measure import figures, main, replace_between
+from scripts.retrieval_table import FIGURES
 
-NAMES = ("recall@1", "recall@5", "recall@10", "median_rank", "localization@0.1", "localization@0.3", "localization@0.5",
-         "median_iou")  # fmt: skip
-
-
-def test_figures_go_between_the_markers():
-    document = "before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n"
-    assert replace_figures(document, "new") == "before\n<!-- figures -->\nnew\n<!-- /figures -->\nafter\n"
-    with pytest.raises(ValueError, match="figures"):
-        replace_figures("no markers", "new")
-
-
-def test_every_figure_is_in_a_table():
-    row = {name: number / 10 for number, name in enumerate(NAMES, 1)}
-    row |= {"images": 1000, "queries": 100, "standard_error": dict.fromkeys(NAMES, 0.012)}
-    questions = {"mean_ap": 0.345, "precision@5": 0.456, "questions": [{}] * 23}
-    captions = {
+PROGRAMS = {
+    f"scripts.{module.__name__.split('.')[-1]}": module.main
+    for module in (choose_confidence, evaluate_captions, evaluate_proposals, evaluate_questions, evaluate_retrieval,
+                   evaluate_shortlist, evaluate_words, retrieval_table)
+}  # fmt: skip
+ROW = {name: number / 10 for number, name in enumerate(FIGURES, 1)} | {"standard_error": dict.fromkeys(FIGURES, 0.012)}
+PAIRS = [("bald", "hairless", "bald", 1.0), ("beer", "ale", "drink", 0.3), ("dog", "cur", None, 0.15)]
+ASKED = {
+    "retrieval": {**ROW, "images": 1000, "queries": 100, "scoring": "embedding"},
+    "questions": {"mean_ap": 0.345, "precision@5": 0.456, "questions": [{}] * 23},
+    "as_one_phrase": {"mean_ap": 0.234},
+    "proposals": {"found@0.3": 0.888, "found@0.5": 0.777},
+    "captions": {
         "predicted_boxes": {"mean_ap": 5.394, "meteor": 0.2734, "localization_ap": 25.25},
         "labelled_boxes": {"mean_ap": 27.032, "meteor": 0.3054, "localization_ap": 100.0},
         "box_recall": {"10": {"0.5": 0.4321}, "300": {"0.5": 0.8765}},
-    }
-    found = {"found@0.3": 0.888, "found@0.5": 0.777}
-    words = {
+    },
+    "words": {
         "synonyms": 0.511,
         "synonyms_as_typed": 0.159,
         "as_unknown": 0.022,
         "random": 0.013,
         "slips": 0.944,
         "as_typed": 0.155,
-    }
-    words |= {"synonym_pairs": [{}] * 61, "slip_pairs": [{}] * 21}
-    text = figures({("embedding", 10): row}, questions, {"mean_ap": 0.234}, found, captions, words)
-    assert "1000 photographs" in text
+        "synonym_pairs": [{"known": k, "other": o, "read_as": r, "overlap": s} for k, o, r, s in PAIRS],
+        "slip_pairs": [{}] * 21,
+        "named_pairs": [{"known": "couch", "other": "sofa", "overlap": 0.7}] * 2,
+    },
+    "shortlist": {
+        "default_size": 200,
+        "curves": [
+            {"points": [{"size": 100, "places": 0.1}, {"size": 200, "places": places}]} for places in (1.0, 0.987)
+        ],
+    },
+    "confidence": {"calibration_error": 0.0123, "calibration_error_from_0.1": 0.0234, "average_precision": 0.567},
+}
+BASELINES = {
+    "rows": {"FCLN, embedding": ROW},
+    "left_out": [],
+    "recall@1_against_full_image": 6.44,
+    "images": 1000,
+    "draws": 10,
+    "queries": 100,
+    "max_regions": 50,
+    "crops": 10,
+}
+
+
+def test_figures_go_between_the_markers():
+    document = "before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n<!-- table -->\n<!-- /table -->\n"
+    changed = document.replace("old", "new")
+    assert replace_between(document, "figures", "new") == changed
+    assert "<!-- table -->\nnew\n<!-- /table -->" in replace_between(document, "table", "new")
+    with pytest.raises(ValueError, match="<!-- words -->"):
+        replace_between(document, "words", "new")
+
+
+def test_every_figure_is_in_a_table():
+    text = figures(ASKED)
+    assert "on 1000 photographs" in text and "10 draws of 100 queries" in text
     cells = " | ".join(f"{n / 10:.3g} ± 0.012" for n in range(1, 9))
-    assert f"| embedding | 10 | {cells} |" in text
+    assert f"\n| embedding | {cells} |\n" in text
     dense = ("| 5.39 / 0.273 / 25.25 |", "| 27.03 / 0.305 |", "among 10 / 300 proposals | 0.432 / 0.876 |")
-    rare = ("(61 pairs) | 0.511", "0.159 / 0.022 / 0.013", "21 misspelt words", "0.944 / 0.155")
-    for figure in ("23 questions", "0.345", "0.456", "0.234", "0.888 / 0.777", *dense, *rare):
+    rare = ("(3 pairs) | 0.511", "0.159 / 0.022 / 0.013", "21 misspelt words", "0.944 / 0.155")
+    words = ("without the 1 synonyms that are read as the very word | 0.225 |", "sofa for couch", "| 0.7 / 0.7 |")
+    others = ("a shortlist of 200 photographs: one phrase / four | 1.000 / 0.987 |", "| 0.012 / 0.023 |", "| 0.567 |")
+    for figure in ("23 questions", "0.345", "0.456", "0.234", "0.888 / 0.777", *dense, *rare, *words, *others):
         assert figure in text
+
+
+@pytest.fixture
+def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """A README, a model card and a plot to write."""
+    paths = {name: tmp_path / name for name in ("README", "MODEL_CARD", "SHORTLIST_PLOT")}
+    for name, path in paths.items():
+        monkeypatch.setattr(measure, name, path)
+    paths["README"].write_text("<!-- figures --><!-- /figures -->\n<!-- baselines -->\nold\n<!-- /baselines -->")
+    paths["MODEL_CARD"].write_text("<!-- figures --><!-- /figures -->")
+    return paths
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The programs that were run, none of them really: Click reads their options, and they say what ASKED has.
+
+    "break" among them lets the next ones fail.
+    """
+    programs: list[str] = []
+
+    def run(command: list[str], *, check: bool, stdout: int) -> subprocess.CompletedProcess:
+        assert (command[1], check, stdout) == ("-m", False, subprocess.PIPE)
+        _, _, program, *options = command
+        values = PROGRAMS[program].make_context(program, list(options)).params
+        assert values["as_json"] is True and values["photos"].is_dir()
+        programs.append(program)
+        if program == "scripts.evaluate_shortlist":
+            values["plot"].write_bytes(b"a plot")
+        name = "as_one_phrase" if values.get("as_one_phrase") else program.split("_")[-1]
+        said = BASELINES if name == "table" else ASKED[name]
+        return subprocess.CompletedProcess(command, programs.count("break"), json.dumps(said))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return programs
+
+
+def test_every_program_is_asked_as_it_can_be(documents: dict[str, Path], ran: list[str], tmp_path: Path):
+    folders = ["--photos", str(tmp_path), "--annotations", str(tmp_path)]
+    done = CliRunner().invoke(main, folders)
+    assert done.exit_code == 0, done.output
+    # All of them, the questions twice; the first is the one that may lack Java.
+    assert sorted(ran) == sorted([*set(PROGRAMS) - {"scripts.retrieval_table"}, "scripts.evaluate_questions"])
+    assert ran[0] == "scripts.evaluate_captions"
+    block = f"<!-- figures -->\n{figures(ASKED)}\n<!-- /figures -->"
+    assert documents["README"].read_text() == f"{block}\n<!-- baselines -->\nold\n<!-- /baselines -->"
+    assert documents["MODEL_CARD"].read_text() == block
+    assert documents["SHORTLIST_PLOT"].read_bytes() == b"a plot"
+
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"")
+    done = CliRunner().invoke(main, [*folders, "--full-image", str(weights), "--region", str(weights)])
+    assert done.exit_code == 0, done.output
+    table = retrieval_table.table(BASELINES)
+    assert documents["README"].read_text() == f"{block}\n<!-- baselines -->\n{table}\n<!-- /baselines -->"
+
+
+def test_nothing_is_written_unless_all_is_measured(documents: dict[str, Path], ran: list[str], tmp_path: Path):
+    before = {name: path.read_bytes() for name, path in documents.items() if path.exists()}
+    ran.append("break")
+    folders = ["--photos", str(tmp_path), "--annotations", str(tmp_path)]
+    done = CliRunner().invoke(main, folders)
+    assert done.exit_code == 1
+    assert "Error: scripts.evaluate_captions failed, as it says above; no document was changed." in done.output
+    done = CliRunner().invoke(main, [*folders, "--region", "weights.safetensors"])
+    assert done.exit_code == 2 and "go together" in done.output
+    assert {name: path.read_bytes() for name, path in documents.items() if path.exists()} == before

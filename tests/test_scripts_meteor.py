@@ -12,6 +12,8 @@ from scripts.meteor import Meteor
 
 STAND_IN = f"""#!{sys.executable}
 import sys
+with open(sys.argv[0] + ".options", "w") as options:
+    options.write(" ".join(sys.argv[1:]))
 for number, line in enumerate(sys.stdin):
     with open(sys.argv[0] + ".log", "a", encoding="utf-8") as log:
         log.write(line)
@@ -29,7 +31,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def write_java(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A program called java, the only one there is."""
     program = folder / "bin" / "java"
-    program.parent.mkdir()
+    program.parent.mkdir(parents=True)
     program.write_text(text)
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent))
@@ -60,6 +62,8 @@ def test_a_caption_and_its_references_are_one_line(
         assert meteor(["a dog", "ein Kälbchen"], [["the dog", "a red dog"], ["a calf"]]) == [0.1, 0.3]
         assert meteor(["a lamp"], [["lamp"]]) == [0.5]
         assert meteor([], []) == []
+    options = (tmp_path / "bin" / "java.options").read_text()
+    assert options.endswith("pycocoevalcap/meteor/meteor-1.5.jar - - -stdio -l en -norm")  # as the authors of DenseCap
     assert (tmp_path / "bin" / "java.log").read_text(encoding="utf-8").splitlines() == [
         "SCORE ||| the dog ||| a red dog ||| a dog",
         "EVAL ||| 1.0 2.0",
@@ -74,6 +78,13 @@ def test_a_program_that_stops_is_named(package: None, tmp_path: Path, monkeypatc
     write_java(tmp_path, "#!/bin/sh\nexit 1\n", monkeypatch)
     with pytest.raises(EvaluationError, match="has stopped"), Meteor() as meteor:
         meteor(["a dog"], [["a dog"]])
+    with Meteor() as meteor:
+        meteor._process.wait()
+        with pytest.raises(EvaluationError, match="has stopped"):
+            meteor.check()  # without asking it anything
+    write_java(tmp_path / "running", STAND_IN, monkeypatch)
+    with Meteor() as meteor:
+        meteor.check()
 
 
 def test_no_java(package: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

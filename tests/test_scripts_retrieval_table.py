@@ -29,6 +29,7 @@ from scripts.retrieval_table import (
     FIGURES,
     FULL_IMAGE,
     REGION,
+    SAME_REGIONS,
     as_json_row,
     as_read,
     cut,
@@ -107,12 +108,14 @@ def test_the_table_is_markdown() -> None:
     assert "\n| model | recall@1 | @5 | @10 | median rank |" in text
     assert f"\n| {FULL_IMAGE} | {' | '.join(['0.100 ± 0.013'] * 3)} | 12.2 ± 0.0 | – | – | – | – |\n" in text
     assert f"\n| {FCLN[0]} | 0.270 ± 0.013 |" in text and "–" not in text.split(FCLN[0])[1]
-    assert f"\nLeft out, for want of their weights: {REGION}." in text
+    assert "at most 50 regions a photograph, of which the baselines read 40 as crops.\n" in text
+    assert f"\nLeft out, for want of weights or crops: {REGION}." in text
     assert text.endswith("recall@1 of the best FCLN row is 2.70 times the Full Image RNN's.")
     # A single draw has no standard errors; without the Full Image RNN, or with one that finds nothing, no ratio.
     rows = {FULL_IMAGE: figures(0), **{name: figures(0.5) for name in FCLN}}
     rows[FCLN[0]]["standard_error"] = dict.fromkeys(FIGURES)
-    text = table(result(rows, []))
+    text = table({**result(rows, []), "crops": 0})
+    assert "at most 50 regions a photograph.\n" in text
     assert ratio(rows) is None and "times" not in text and "Left out" not in text
     assert f"| {FCLN[0]} | 0.500 | 0.500 | 0.500 | 12.2 | 0.500 |" in text
 
@@ -165,11 +168,13 @@ def measured(command: list[str], image_rnns: list[Path]) -> dict:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    result = json.loads(done.stdout)
+    assert done.stderr.endswith(f"{table(result)}\n")  # for people too
+    return result
 
 
 def test_the_command_measures_all_rows(measured: dict) -> None:
-    assert list(measured["rows"]) == [FULL_IMAGE, CROPS, REGION, *FCLN]
+    assert list(measured["rows"]) == [FULL_IMAGE, CROPS, REGION, *FCLN[:2], SAME_REGIONS, FCLN[2]]
     for name, row in measured["rows"].items():
         assert list(row) == [*FIGURES, "standard_error"] and list(row["standard_error"]) == list(FIGURES)
         missing = FIGURES[4:] if name == FULL_IMAGE else ()
@@ -219,6 +224,24 @@ def by_hand(labelled: tuple[Path, Path], fcln: Predictor, rnn: Predictor, collec
     return np.mean(measured, axis=0)
 
 
+def test_the_row_of_the_cropped_regions_by_hand(measured, command, labelled, tiny_predictor) -> None:
+    photographs = load_photographs(*labelled)
+    with Collection.open(labelled[0].parent / "collection") as collection:
+        ids = {int(photo.path.stem): photo.photo_id for photo in collection.photos(collection.photo_ids().tolist())}
+        seen = {photo_id: collection.features([photo_id]).embeddings[:3] for photo_id in ids.values()}
+    photos = [LabelledPhoto(ids[photo.image_id], photo, photo.boxes) for photo in photographs]
+    recalls = []
+    for draw in draw_all(photos, tiny_predictor, draws=2, queries=5, min_words=3, seed=1):
+        for query in draw:
+            texts = as_read(query, tiny_predictor).phrases
+            vectors = tiny_predictor.encode_phrases([phrase.text for phrase in texts])
+            scores = {p: round(float((vectors @ rows.T).max(axis=1).mean()), 6) for p, rows in seen.items()}
+            best = min(scores, key=lambda photo_id: (-scores[photo_id], photo_id))
+            recalls.append(best == query.photo_id)
+    assert measured["rows"][SAME_REGIONS]["recall@1"] == pytest.approx(np.mean(recalls))
+    assert measured["rows"][SAME_REGIONS] != measured["rows"]["FCLN, embedding"]
+
+
 @pytest.mark.parametrize(("name", "network", "crops"), [(FULL_IMAGE, 0, 0), (CROPS, 0, 3), (REGION, 1, 3)])
 def test_the_baselines_rows_by_hand(measured, command, labelled, image_rnns, tiny_predictor, name, network, crops):
     rnn = Predictor.load(image_rnns[network], device="cpu")
@@ -233,9 +256,10 @@ def test_some_rows_alone(measured: dict, command: list[str], image_rnns: list[Pa
     options = ["--full-image", full_image, "--region", region, "--regions", "0", "--scoring", "embedding", "--float32"]
     done = CliRunner().invoke(main, [*command, *options])
     assert done.exit_code == 0, done.output
-    some = json.loads(done.stdout)["rows"]
-    assert list(some) == [FULL_IMAGE, "FCLN, embedding"]
-    assert all(some[name] == measured["rows"][name] for name in some)
+    some = json.loads(done.stdout)
+    assert list(some["rows"]) == [FULL_IMAGE, "FCLN, embedding"]
+    assert all(some["rows"][name] == measured["rows"][name] for name in some["rows"])
+    assert some["left_out"] == [CROPS, REGION]
 
 
 def test_rows_without_weights_are_left_out(measured: dict, command: list[str], image_rnns: list[Path]) -> None:
@@ -249,12 +273,12 @@ def test_rows_without_weights_are_left_out(measured: dict, command: list[str], i
     without_json = [*command[:-1], "--draws", "1", "--region", str(image_rnns[1]), "--regions", "1"]
     done = CliRunner().invoke(main, without_json)
     assert done.exit_code == 0, done.output
-    assert f"Left out, for want of their weights: {FULL_IMAGE}, {CROPS}." in done.stdout
+    assert f"Left out, for want of weights or crops: {FULL_IMAGE}, {CROPS}." in done.stdout
     assert f"| {REGION} |" in done.stdout and "times" not in done.stdout
     # Each row is told as soon as it is known.
     told = [line for line in done.stderr.splitlines() if line.startswith("| ")]
     assert told == [line for line in done.stdout.splitlines() if line.startswith(("| Region", "| FCLN"))]
-    assert len(told) == 4
+    assert len(told) == 5
 
 
 def test_other_networks_are_refused(command: list[str], tiny_checkpoint: Path, image_rnns: list[Path]) -> None:

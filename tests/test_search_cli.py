@@ -152,7 +152,7 @@ def test_zero_bytes_end_any_path(search, place):
 @pytest.mark.parametrize("scoring", ["embedding", "likelihood", "fused"])
 def test_json_is_the_promised_document(search, place, scoring):
     document = json.loads(search("dog on couch", "--json", "--scoring", scoring, "-k", 2).out)
-    assert list(document) == ["query", "scoring", "hits"]
+    assert list(document) == ["query", "readings", "unknown_words", "scoring", "hits"]
     assert (document["query"], document["scoring"]) == (["dog on couch"], scoring)
     assert [hit["rank"] for hit in document["hits"]] == [1, 2]
     for hit in document["hits"]:
@@ -278,7 +278,10 @@ def test_detect_in_a_photograph(detect, photos):
     result = detect("head of a dog", photos / "1.jpg", "--json")
     assert (result.code, result.err) == (0, "")
     document = json.loads(result.out)
-    assert list(document) == ["query", "scoring", "threshold", "prior", "photographs", "unreadable", "hits"]
+    assert list(document) == [
+        *["query", "readings", "unknown_words", "scoring"],
+        *["threshold", "prior", "photographs", "unreadable", "hits"],
+    ]
     assert (document["query"], document["scoring"]) == (["head of a dog"], "confidence")
     assert (document["threshold"], document["prior"], document["photographs"]) == (0.25, 0.5, 1)
     (hit,) = document["hits"]

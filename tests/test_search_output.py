@@ -23,6 +23,8 @@ ANSWER = Answer(
     ["dog on couch"],
     "embedding",
     [hit(1, "/photos/a.jpg", DOG, COUCH), hit(2, "/photos/b.jpg", DOG, score=-1.5)],
+    ["zorblax"],
+    {"cuoch": "couch"},
 )
 ODD = Answer(["dog"], "fused", [hit(rank, os.fsdecode(path), DOG) for rank, path in enumerate(ODD_PATHS, 1)])
 
@@ -33,6 +35,8 @@ def test_json_is_the_promised_document():
     size = {"width": 100, "height": 75}
     assert json.loads(as_json(ANSWER)) == {
         "query": ["dog on couch"],
+        "readings": {"cuoch": "couch"},
+        "unknown_words": ["zorblax"],
         "scoring": "embedding",
         "hits": [
             {"rank": 1, "path": "/photos/a.jpg", "score": 0.7255, **size, "regions": [dog, couch]},
@@ -42,7 +46,8 @@ def test_json_is_the_promised_document():
 
 
 def test_json_without_hits():
-    assert json.loads(as_json(Answer(["dog"], "fused", []))) == {"query": ["dog"], "scoring": "fused", "hits": []}
+    document = json.loads(as_json(Answer(["dog"], "fused", [])))
+    assert document == {"query": ["dog"], "readings": {}, "unknown_words": [], "scoring": "fused", "hits": []}
 
 
 def test_json_lines_are_the_hits_with_the_scoring():
