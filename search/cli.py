@@ -282,7 +282,7 @@ def detect(
         paths = [Path(argument) for argument in arguments if is_photo(argument)]
         if paths and collection is not None:
             raise DetectError("Name photographs or a collection, not both.")
-        wanted = {"threshold": threshold, "prior": prior, "k": top}
+        wanted: dict[str, Any] = {"threshold": threshold, "prior": prior, "k": top}
         options = {"as_typed": as_typed, **{name: value for name, value in wanted.items() if value is not None}}
         if paths:
             photos = find_photos(paths)
