@@ -1,7 +1,7 @@
 """The noun phrases of a question: "dog on couch" -> "a dog", "a couch".
 
 Learned from captions whose noun phrases are known, by counting: how often a word of a caption lies inside a noun
-phrase, how often it opens one, and what opens one before it. There is no list of words here.
+phrase, how often it opens one, and what opens one before it.
 """
 
 from collections import Counter, defaultdict
@@ -14,6 +14,8 @@ from fcln.vocabulary import words_of
 _INSIDE = 0.5
 # A phrase may begin with this word if at least this share of its occurrences inside phrases begin one.
 _OPENS = 0.4
+# What may be added to open one: says nothing of the thing. (Of hats captions mostly say "hard hats", of dogs "two".)
+_ARTICLES = frozenset({"a", "an", "the", "some"})
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class NounPhrases:
         return cls(uses)
 
     def __call__(self, question: str) -> list[str]:
-        """The question's noun phrases in order, an opening word added where captions would have one.
+        """The question's noun phrases in order, an article added where captions would have one.
 
         A word that no caption used is taken as part of a noun phrase: unknown words are mostly names of things.
         """
@@ -73,7 +75,7 @@ class NounPhrases:
 
     def _opened(self, run: list[str]) -> list[str]:
         use = self.words.get(run[0])
-        return [use.opener, *run] if use is not None and use.opener and use.opens < _OPENS else run
+        return [use.opener, *run] if use is not None and use.opener in _ARTICLES and use.opens < _OPENS else run
 
     def _only_opens(self, run: list[str]) -> bool:
         """A lone "a" or "two" names nothing."""

@@ -52,6 +52,11 @@ def reports_errors(function: Callable[..., None]) -> Callable[..., None]:
             function(*args, **kwargs)
         except (DbError, FclnError, IndexerError) as error:
             raise Failure(str(error)) from error
+        except BrokenPipeError:
+            raise  # whoever reads has read enough: click ends the command without a word
+        except OSError as error:
+            where = f": {error.filename}" if error.filename else ""
+            raise Failure(f"{error.strerror or error}{where}.") from error
         except KeyboardInterrupt:
             sys.exit(EXIT_INTERRUPTED)
 
@@ -62,9 +67,8 @@ collection_option = click.option(
     "--collection",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="PATH",
-    envvar="DENSECAP_SEARCH_COLLECTION",
-    show_envvar=True,
-    help="The folder that holds the collection. Default: in your data folder (`indexer status` prints it).",
+    help="The folder that holds the collection. Default: $DENSECAP_SEARCH_COLLECTION, or one in your data folder "
+    "(`indexer status` prints it).",
 )
 
 

@@ -13,6 +13,9 @@ def run() -> None:
     To take torch apart, as Python does at its end, costs half a second, and some of its parts remark on it on stderr.
     Nothing is left to be done then: `search` writes no collection.
     """
+    # Closed by whoever started the program (`>&-`): what is said there is lost, and no error.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # open to the end
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
         main()
     except SystemExit as end:

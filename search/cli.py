@@ -73,6 +73,16 @@ def _with(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Com
     return add
 
 
+class _Share(click.FloatRange):
+    """A number in a range; "nan" is none, though it is not outside of it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if number != number:
+            self.fail(f"{value} is no number between 0 and 1.", param, ctx)
+        return number
+
+
 def main() -> None:
     """Run the command. Exit status: 0 found, 1 nothing found, 2 a usage or collection error, 130 interrupted."""
     try:
@@ -161,8 +171,10 @@ def query(
 ) -> int:
     """Find the photographs that show what PHRASE says, and where in them.
 
-    One PHRASE is a question, such as "dog on couch"; its parts may be in different places of a photograph. Several
-    PHRASEs are things that should all be there: a photograph's score is the mean over them of its best region.
+    One PHRASE is a question in English, such as "dog on couch"; its parts may be in different places of a photograph,
+    and beside the question itself its things ("a dog", "a couch") are asked for. Several PHRASEs are things that should
+    all be there. A photograph's score is the mean over all of these of its best region; shown are the regions that are
+    most likely right, each with its own score.
 
     In a terminal the answer is a table; elsewhere one path a line. Boxes are x, y, width, height in pixels of the
     upright photograph (as a viewer shows it), counted from the top left corner.
@@ -189,6 +201,11 @@ def query(
 
             searcher = Searcher(opened, predictor)
             answer = searcher.search(phrases, k=top, scoring=scoring, exact=exact, as_typed=as_typed)
+        if len(phrases) > 2 and not any(" " in phrase for phrase in answer.query):
+            click.echo(
+                f"Note: these are {len(phrases)} phrases of a word each; put quotation marks around a question.",
+                err=True,
+            )
         _show(answer, form, _WRITERS)
         if not answer.hits:
             where = output.printable(str(opened.path))
@@ -206,13 +223,13 @@ def query(
 @click.argument("arguments", nargs=-1, metavar="[PHOTO...]")
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1),
+    type=_Share(0, 1),
     metavar="P",
     help="The least confidence of a box, 0 to 1. Default: 0.25; over a collection 0.05, the best come first anyway.",
 )
 @click.option(
     "--prior",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=_Share(0, 1, min_open=True, max_open=True),
     metavar="SHARE",
     help="The share of the photographs that you expect to show it. Default: 0.5; over a collection that of the "
     "labelled photographs which the confidence was fitted on, about 0.005.",
@@ -246,7 +263,7 @@ def detect(
     weights: Path | None,
     device: str,
 ) -> int:
-    """Find where in photographs is what PHRASE names: boxes, each with a confidence.
+    """Find where in photographs is what PHRASE, in English, names: boxes, each with a confidence.
 
     PHOTOs are files or folders; they are looked at on the spot and nothing is kept. Without any, the collection is
     searched. Every argument after the first that is the name of a file or folder, or looks like one (with a / in it, or
@@ -273,15 +290,18 @@ def detect(
         def is_photo(argument: str) -> bool:
             return os.path.exists(argument) or "/" in argument or has_photo_name(argument)
 
-        if has_photo_name(phrase):
+        if has_photo_name(phrase) or phrase.endswith("/") or os.path.isdir(phrase):
+            kind = "photograph" if has_photo_name(phrase) else "folder"
             raise DetectError(
-                f"{output.printable(phrase)} is the name of a photograph: what to look for comes first, such as "
+                f"{output.printable(phrase)} is the name of a {kind}: what to look for comes first, such as "
                 f'search detect "head of a dog" {output.printable(phrase)}.'
             )
         phrases = [phrase, *(argument for argument in arguments if not is_photo(argument))]
         paths = [Path(argument) for argument in arguments if is_photo(argument)]
         if paths and collection is not None:
-            raise DetectError("Name photographs or a collection, not both.")
+            raise DetectError(
+                f"Name photographs or a collection, not both: {output.printable(str(paths[0]))} is a photograph."
+            )
         wanted: dict[str, Any] = {"threshold": threshold, "prior": prior, "k": top}
         options = {"as_typed": as_typed, **{name: value for name, value in wanted.items() if value is not None}}
         if paths:
@@ -304,7 +324,7 @@ def detect(
             looked_at = output.printable(str(opened.path))
         _show(answer, form, {**_WRITERS, "json": output.detections_as_json})
         if not answer.hits:
-            click.echo(f"Nothing found in {looked_at} with a {answer.scored}.", err=True)
+            click.echo(f"Nothing found in {looked_at} with a {answer.scored}; --threshold lowers it.", err=True)
             return 1
         if draw is not None:
             _draw(answer, draw, paths)
@@ -329,17 +349,23 @@ def _load_network(weights: Path | None, device: str, *, describes: bool) -> "Pre
 def _detect_in_photos(
     phrases: Sequence[str], photos: Sequence[Path], predictor: "Predictor", options: Mapping[str, Any]
 ) -> "Detections":
-    """Detector.detect, its progress and the photographs that cannot be read shown."""
+    """Detector.detect, its progress and the photographs that cannot be read shown.
+
+    Raises DetectError if none can.
+    """
     from search.detector import Detector
 
     detector = Detector(predictor)
     hidden = len(photos) == 1 or not sys.stderr.isatty()
     with click.progressbar(photos, label="Looking", file=sys.stderr, hidden=hidden) as watched:
         answer = detector.detect(phrases, watched, **options)
-    for file in answer.unreadable:
-        click.echo(f"Skipped {output.printable(str(file.path))}: {output.printable(file.reason)}", err=True)
+    told = [f"{output.shown(file.path)}: {output.printable(file.reason)}" for file in answer.unreadable]
+    if len(photos) == 1 and told:
+        raise DetectError(f"The photograph could not be read: {told[0]}.")
+    for line in told:
+        click.echo(f"Skipped {line}", err=True)
     if not answer.photographs:
-        raise DetectError("No photograph could be read." if len(photos) > 1 else "The photograph could not be read.")
+        raise DetectError("No photograph could be read.")
     return answer
 
 
@@ -374,6 +400,12 @@ def _show(answer: "Answer", form: str | None, writers: "dict[str, Callable[..., 
     """Print an answer in the form asked for, and what there is to note of the words of the question."""
     for word, meant in answer.readings.items():
         click.echo(f"Note: {output.printable(word)} is read as {meant}.", err=True)
+    gone = sum(not hit.path.exists() for hit in answer.hits)
+    if gone:
+        click.echo(
+            f"Note: {gone} of {len(answer.hits)} photographs are not there any more; `indexer build` looks again.",
+            err=True,
+        )
     if answer.unknown_words:
         words = ", ".join(map(output.printable, answer.unknown_words))
         click.echo(f"Note: the model has never met these words: {words}.", err=True)

@@ -63,7 +63,7 @@ class Detections(Answer):
 
     @property
     def scored(self) -> str:
-        return f"confidence at least {self.threshold:g}"
+        return f"confidence of at least {self.threshold:g}"
 
     def label(self, region: HitRegion) -> str:
         # Of a single phrase, the heading tells.

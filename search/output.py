@@ -26,7 +26,7 @@ def as_table(answer: "Answer", *, color: bool, encoding: str = "utf-8") -> bytes
     phrases = max((len(region.phrase) for region in regions), default=0)
     for hit in answer.hits:
         score = click.style(f"{hit.score:8.3f}", fg="green")
-        lines.append(f"{hit.rank:4} {score}  {click.style(_shown(hit.path), bold=True)}")
+        lines.append(f"{hit.rank:4} {score}  {click.style(shown(hit.path), bold=True)}")
         for region in hit.regions:
             x, y, width, height = (round(side) for side in region.box)
             ask = click.style(f"{region.for_phrase:{asks}}", fg="cyan")
@@ -103,7 +103,7 @@ def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode()
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     """A path as a person would type it from here."""
     here = Path.cwd()
     return printable(str(path.relative_to(here) if path.is_relative_to(here) else path))
@@ -136,4 +136,4 @@ def _hit(hit: "Hit") -> dict[str, Any]:
 def _json(value: Any) -> bytes:
     # A byte of a path that is no text is a lone surrogate in Python and leaves as \udcXX, which JSON can say; reading
     # it back and os.fsencode give the same byte.
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"

@@ -1,5 +1,6 @@
 """What was asked: phrases checked, and a question taken apart."""
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,21 @@ if TYPE_CHECKING:
 
 # How regions can be scored: see `search.likelihood`.
 SCORINGS = ("embedding", "likelihood", "fused")
+
+# Typographic signs, as phones and word processors type them, to those that the network was trained on.
+_TYPED = {
+    **dict.fromkeys(map(ord, "\u2018\u2019\u02bc\u00b4`"), "'"),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), " - "),
+    ord(","): " , ",
+}
+_NO_WORDS = re.compile(r"[^\w\s',.-]")  # other signs, which say nothing
+_AT_EDGES = re.compile(r"[.']+(?=\s|$)|(?<!\S)[.]+|(?<!\S)'+(?!s(?:\s|$))")  # "dog." and "'dog'", but "a man 's hat"
+# What people put before a question, and what no caption says.
+_ASKING = re.compile(
+    r"(?:(?:show me|find me|find|search for|look for)\s+)?"
+    r"(?:(?:(?:a|an|any|the|some|all|my)\s+)?(?:photo|photograph|picture|image|pic)s?\s+(?:of|with|showing)\s+)?",
+    re.IGNORECASE,
+)
 
 # Every phrase is a scan of all vectors (about 15 ms over 350,000 regions), and nobody means that many at once: more
 # are nearly always one question that lost its quotation marks.
@@ -40,7 +56,7 @@ def read_query(phrases: Sequence[str], predictor: "Predictor", *, as_typed: bool
     photograph's score does not depend on which others are looked at. Several phrases are read as given.
 
     A misspelt word is read as the one that was meant, and a word that the network has learnt from no photograph as one
-    of the same meaning that it has, unless as_typed.
+    of the same meaning that it has, and "photos of" is left away before a question, unless as_typed.
 
     Raises QueryError if there is no phrase, or too many, or one is empty, too long, or holds unknown words only.
     """
@@ -54,10 +70,13 @@ def read_query(phrases: Sequence[str], predictor: "Predictor", *, as_typed: bool
         )
     for phrase in given:
         _check_length(phrase, predictor)
+    plain = [_plain(phrase, predictor) for phrase in given]
     readings: dict[str, str] = {}
     if not as_typed:
-        readings = {word: read for phrase in given for word, read in predictor.readings(phrase).items()}
-    read = [_read(phrase, readings) for phrase in given]
+        if len(plain) == 1:
+            plain = [plain[0][_asking(plain[0]) :]]
+        readings = {word: read for phrase in plain for word, read in predictor.readings(phrase).items()}
+    read = [_read(phrase, readings) for phrase in plain]
     for phrase in read:
         _check_words(phrase, predictor)
     unknown = dict.fromkeys(word for phrase in read for word in predictor.unknown_words(phrase))
@@ -68,6 +87,20 @@ def read_query(phrases: Sequence[str], predictor: "Predictor", *, as_typed: bool
     # Of a question with several things in it, the boxes are the things'; the question's own is mostly the whole scene.
     shown = [scored.index(noun) for noun in nouns] if len(nouns) > 1 else [0]
     return Query(given, scored, shown, list(unknown), readings)
+
+
+def _plain(phrase: str, predictor: "Predictor") -> str:
+    """The phrase with no other signs than its words need, so that "“Dog/cat!”" asks what "dog cat" asks."""
+    phrase = _AT_EDGES.sub("", _NO_WORDS.sub(" ", phrase.translate(_TYPED)))
+    # Words that a hyphen joins are one ("t-shirt") only if the network or English has it ("tshirt").
+    words = [word.replace("-", " - ") if predictor.unknown_words(word) else word for word in phrase.split()]
+    return " ".join(" ".join(words).split()).strip(" ,-")
+
+
+def _asking(phrase: str) -> int:
+    """How much of a question only says that something is asked for: all of "photos of" in "photos of a dog"."""
+    end = _ASKING.match(phrase).end()  # type: ignore[union-attr]  # it always matches
+    return end if any(letter.isalnum() for letter in phrase[end:]) else 0
 
 
 def _read(phrase: str, readings: Mapping[str, str]) -> str:
@@ -93,4 +126,6 @@ def _check_length(phrase: str, predictor: "Predictor") -> None:
 def _check_words(phrase: str, predictor: "Predictor") -> None:
     words = _words(phrase)
     if all(predictor.unknown_words(word) for word in words):
-        raise QueryError(f"The model knows none of these words: {', '.join(dict.fromkeys(words))}.")
+        raise QueryError(
+            f"The model knows none of these words: {', '.join(dict.fromkeys(words))}. It reads plain English."
+        )

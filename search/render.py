@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from decoding.errors import PhotoError
 from decoding.photos import OpenedPhoto, Photograph
@@ -34,6 +35,8 @@ _PAPER, _INK, _FAINT, _EMPTY = "#ffffff", "#1c1c1e", "#6e6e73", "#e5e5ea"
 # set on them.
 _COLORS = ("#d55e00", "#0072b2", "#00795a", "#a8487f", "#8a6d00", "#2f7fa8", "#5b5b5f")
 
+# Says in a PNG who drew it: only such a file is ever overwritten.
+_MARK = ("Software", "densecap-search")
 
 _Box = tuple[float, float, float, float]  # x1 y1 x2 y2, pixels
 
@@ -57,6 +60,8 @@ def check_target(target: Path) -> None:
         raise DrawError(f"The picture cannot be written: there is no folder {_quoted(target.parent)}.")
     if not os.access(target if target.exists() else target.parent, os.W_OK):
         raise DrawError(f"The picture cannot be written: {_quoted(target)} is write-protected.")
+    if _is_foreign(target):
+        raise DrawError(f"{_quoted(target)} is there, and was not drawn here: give the new picture another name.")
 
 
 def check_folder(target: Path) -> None:
@@ -71,21 +76,35 @@ def check_folder(target: Path) -> None:
 
 def write_png(picture: Image.Image, target: Path) -> None:
     """Write a picture as PNG. Raises DrawError if that fails."""
+    mark = PngInfo()
+    mark.add_text(*_MARK)
     try:
-        picture.save(target, format="PNG")
+        picture.save(target, format="PNG", pnginfo=mark)
     except OSError as error:
         raise DrawError(f"The picture cannot be written to {_quoted(target)}: {error.strerror or error}.") from error
+
+
+def _is_foreign(target: Path) -> bool:
+    """Whether there is a file that this program did not draw."""
+    if not target.is_file():
+        return False
+    try:
+        with Image.open(target) as picture:
+            return picture.info.get(_MARK[0]) != _MARK[1]
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return True
 
 
 def draw_each(answer: "Answer", folder: Path, keep: Iterable[Path]) -> None:
     """Write a sheet for each hit into a folder, as `<name of the photograph>.png`.
 
-    Names that two photographs share, or that would overwrite one of the files `keep`, get a number. Raises DrawError.
+    Names that two photographs share, or that would overwrite one of the files `keep` or any that this program did not
+    draw, get a number. Raises DrawError.
     """
     taken = {os.path.realpath(path) for path in keep}
     for hit in answer.hits:
         number, target = 1, folder / f"{hit.path.stem}.png"
-        while os.path.realpath(target) in taken:
+        while os.path.realpath(target) in taken or _is_foreign(target):
             number += 1
             target = folder / f"{hit.path.stem}-{number}.png"
         taken.add(os.path.realpath(target))
@@ -120,9 +139,12 @@ def _layout(hits: "list[Hit]") -> list[_Tile]:
         if rows[-1] and _fitting_height([*rows[-1], hit], inner) < 0.8 * _ROW_HEIGHT:
             rows.append([])
         rows[-1].append(hit)
-    tiles, y = [], _HEADER_HEIGHT
+    tiles: list[_Tile] = []
+    y = _HEADER_HEIGHT
     for row in rows:
         most = _LARGEST_ROW if len(hits) == 1 else _ROW_HEIGHT * 1.3
+        if tiles and row is rows[-1]:  # often a few photographs, which are not to be larger than better ones
+            most = tiles[-1].height
         height = round(min(_fitting_height(row, inner), most))
         x = _MARGIN
         for hit in row:

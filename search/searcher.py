@@ -217,8 +217,11 @@ def _hit(
         return HitRegion(rows[row].region_id, box, region_score, rows[row].phrase, query.phrases[column])
 
     answers = answering_regions(scores, _regions(rows), query.shown, scoring)
-    # A phrase given twice is answered once.
-    shown = list(dict.fromkeys(hit_region(row, column) for row, column in answers))
+    # A phrase given twice is answered once; its scores may differ in the last digit.
+    once: dict[tuple[int, str], HitRegion] = {}
+    for row, column in answers:
+        once.setdefault((row, query.phrases[column]), hit_region(row, column))
+    shown = list(once.values())
     return Hit(rank, photo.photo_id, photo.path, score, photo.width, photo.height, shown)
 
 

@@ -53,5 +53,12 @@ def test_noun_phrases_of_questions(noun_phrases, question, phrases):
     assert noun_phrases(question) == phrases
 
 
+def test_only_articles_are_added():
+    uses = {"hats": WordUse(1.0, 0.3, "hard"), "dogs": WordUse(1.0, 0.2, "two"), "dog": WordUse(1.0, 0.1, "a")}
+    phrases = NounPhrases({**uses, "without": WordUse(0.0, 0.0, "")})
+    assert phrases("dogs without hats") == ["dogs", "hats"]
+    assert phrases("dog without hats") == ["a dog", "hats"]
+
+
 def test_words_that_captions_never_used_stand_together():
     assert NounPhrases({})("red fire engine") == ["red fire engine"]

@@ -147,6 +147,19 @@ def test_the_collection_can_be_named_by_the_environment(photos, place, tiny_chec
     monkeypatch.setenv("DENSECAP_SEARCH_COLLECTION", str(place))
     assert invoke("build", photos, "--weights", tiny_checkpoint, "--device", "cpu").exit_code == 0
     assert json.loads(invoke("status", "--json").stdout)["collection"] == str(place)
+    monkeypatch.setenv("HOME", str(place.parent))
+    monkeypatch.setenv("DENSECAP_SEARCH_COLLECTION", f"~/{place.name}")  # as `search` reads it
+    assert json.loads(invoke("status", "--json").stdout)["collection"] == str(place)
+
+
+def test_what_cannot_be_written_is_told(photos, place, tiny_checkpoint):
+    assert invoke("build", photos, "--collection", place, "--weights", tiny_checkpoint).exit_code == 0
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "indexer", "status", "--collection", str(place)],
+            cwd=Path(__file__).parents[1], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120,
+        )  # fmt: skip
+    assert (run.returncode, run.stderr) == (2, "Error: No space left on device.\n")
 
 
 def test_exclude(photos, place, tiny_checkpoint):

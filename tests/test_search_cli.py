@@ -191,6 +191,25 @@ def test_colors_can_be_switched_off(search, monkeypatch, colors):
     assert (b"\x1b[" in result.out) == colors
 
 
+def test_loose_words_may_be_a_question_without_quotation_marks(search):
+    result = search("dog", "on", "couch")
+    assert result.code == 0
+    assert result.err == "Note: these are 3 phrases of a word each; put quotation marks around a question.\n"
+    assert "Note" not in search("a dog", "lamp", "couch").err
+    assert "Note" not in search("dog", "couch").err
+
+
+def test_photographs_that_are_gone_are_counted(search, place):
+    path = Path(os.fsdecode(place.paths[0]))
+    path.rename(path.with_suffix(".away"))
+    try:
+        result = search("dog on couch")
+    finally:
+        path.with_suffix(".away").rename(path)
+    assert (result.code, len(result.out.splitlines())) == (0, 3)
+    assert result.err == "Note: 1 of 3 photographs are not there any more; `indexer build` looks again.\n"
+
+
 def test_unknown_words_among_known_ones_are_noted(search):
     result = search("zorblax dog")
     assert result.code == 0
@@ -338,15 +357,16 @@ def test_detect_over_a_collection(detect, place):
 def test_detect_piped_prints_paths_and_a_table_on_request(detect, photos):
     assert detect("a dog", photos / "1.jpg").out == os.fsencode(photos / "1.jpg") + b"\n"
     table = detect("a dog", photos / "1.jpg", "--table").out.decode()
-    assert '"a dog": 1 photograph, confidence at least 0.25\n' in table
+    assert '"a dog": 1 photograph, confidence of at least 0.25\n' in table
 
 
 def test_detect_finds_nothing(detect, photos, place):
     result = detect("a dog", photos / "1.jpg", "--threshold", "1")
     assert (result.code, result.out) == (1, b"")
-    assert result.err == "Nothing found in 1 photograph with a confidence at least 1.\n"
+    assert result.err == "Nothing found in 1 photograph with a confidence of at least 1; --threshold lowers it.\n"
     result = detect("a dog", "--collection", place.sure, "--threshold", "1")
-    assert (result.code, result.err) == (1, f"Nothing found in {place.sure} with a confidence at least 1.\n")
+    assert result.code == 1
+    assert result.err == f"Nothing found in {place.sure} with a confidence of at least 1; --threshold lowers it.\n"
 
 
 def test_detect_draws_a_sheet_or_a_folder(detect, photos, tmp_path):
@@ -370,18 +390,44 @@ def test_drawings_never_overwrite_photographs(detect, photos):
     assert (photos / "1-2.png").exists()
 
 
+def test_drawings_overwrite_drawings_only(detect, search, place, tmp_path):
+    drawn = tmp_path / "drawn"
+    drawn.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (9, 9), GREEN).save(drawn / name)
+    (drawn / "b.png").write_bytes(b"notes")
+    before = {name: (drawn / name).read_bytes() for name in ("a.png", "b.png")}
+    for _ in range(2):  # the second time, over what the first has drawn
+        assert detect("a dog", "--collection", place.sure, "--draw", drawn).code == 0
+        assert {name: (drawn / name).read_bytes() for name in before} == before
+        assert {"a-2.png", "b-2.png"} <= set(os.listdir(drawn)) and len(os.listdir(drawn)) == 5
+    for name in before:
+        result = search("dog", "--draw", drawn / name)
+        assert (result.code, result.out) == (2, b"")
+        assert "is there, and was not drawn here: give the new picture another name" in result.err
+        assert (drawn / name).read_bytes() == before[name]
+    assert search("dog", "--draw", drawn / "a-2.png").code == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ([], "Missing argument 'PHRASE...'"),
         (["1.jpg"], r"^Error: 1.jpg is the name of a photograph: what to look for comes first"),
         (["?", "1.jpg"], 'There is no word in "?"'),
-        (["zorblax qwertyuiop", "1.jpg"], r"The model knows none of these words: zorblax, qwertyuiop\.$"),
-        (["dog", "gone.jpg"], r"(?s)^Skipped .*/gone.jpg: there is no such file.Error: The photograph could not"),
-        (["dog", "gone/"], r"(?s)^Skipped .*/gone: there is no such file.Error: The photograph could not be read"),
+        (["zorblax qwertyuiop", "1.jpg"], r"The model knows none of these words: zorblax, qwertyuiop\."),
+        (["dog", "gone.jpg"], r"^Error: The photograph could not be read: gone.jpg: there is no such file\.$"),
+        (["dog", "gone/"], r"^Error: The photograph could not be read: gone: there is no such file\.$"),
+        (["empty", "a dog"], r"^Error: empty is the name of a folder: what to look for comes first"),
+        (["gone/", "a dog"], r"^Error: gone/ is the name of a folder: what to look for comes first"),
         (["dog", "broken.jpg", "gone.jpg"], r"(?s)^Skipped .*\nSkipped .*\nError: No photograph could be read\.$"),
         (["dog", "empty"], r"^Error: There is no photograph in empty\.$"),
-        (["dog", "1.jpg", "--collection", "c"], r"^Error: Name photographs or a collection, not both\.$"),
+        (
+            ["dog", "1.jpg", "--collection", "c"],
+            r"^Error: Name photographs or a collection, not both: 1.jpg",
+        ),
+        (["dog", "1.jpg", "--threshold", "nan"], "nan is no number between 0 and 1"),
+        (["dog", "1.jpg", "--prior", "nan"], "nan is no number between 0 and 1"),
         (["dog", "1.jpg", "--threshold", "1.5"], "1.5 is not in the range 0<=x<=1"),
         (["dog", "1.jpg", "--threshold", "half"], "'half' is not a valid float"),
         (["dog", "1.jpg", "--prior", "0"], "0.0 is not in the range 0<x<1"),
@@ -537,6 +583,15 @@ def test_an_answer_that_cannot_be_written_is_told(place, tiny_checkpoint):
     run = command(*asked, "--json", stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (run.returncode, run.stderr) == (1, "")
+
+
+def test_closed_outputs_are_no_error(place, tiny_checkpoint):
+    asked = (
+        f"'{sys.executable}' -m search query 'zorblax dog' --collection '{place.full}' --weights '{tiny_checkpoint}'"
+    )
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        run = subprocess.run(f"{asked} {closed}", shell=True, cwd=REPOSITORY, capture_output=True, timeout=180)
+        assert (run.returncode, b"Traceback" in run.stderr) == (0, False)
 
 
 def test_the_process_ends_without_pythons_farewell(place, tiny_checkpoint):

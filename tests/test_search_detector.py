@@ -304,7 +304,7 @@ def test_a_collection_of_other_weights_is_refused(collection):
 def test_forms_of_output(detector, tmp_path):
     photo = write_photo(tmp_path / "a.jpg", ("dog", 16, 16, 48, 32))
     answer = detector.detect(["dog"], [photo, tmp_path / "missing.jpg"])
-    assert b'"dog": 1 photograph, confidence at least 0.25\n' in as_table(answer, color=False)
+    assert b'"dog": 1 photograph, confidence of at least 0.25\n' in as_table(answer, color=False)
     assert b",confidence,,16.0,16.0," in as_csv(answer)
     document = detections_as_json(answer).decode()
     assert '"query": ["dog"], "readings": {}, "unknown_words": [], "scoring": "confidence", ' in document

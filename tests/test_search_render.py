@@ -166,6 +166,23 @@ def test_write_png(tmp_path):
     write_png(Image.new("RGB", (3, 2), GREEN), tmp_path / "sheet.PNG")
     with Image.open(tmp_path / "sheet.PNG") as written:
         assert (written.format, written.size) == ("PNG", (3, 2))
+    check_target(tmp_path / "sheet.PNG")  # may be drawn again
+
+
+@pytest.mark.parametrize("content", [b"", b"notes", b"\x89PNG\r\n\x1a\n", None])
+def test_what_was_not_drawn_here_is_not_overwritten(tmp_path, content):
+    if content is None:
+        Image.new("RGB", (3, 2), GREEN).save(tmp_path / "a.png")
+    else:
+        (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DrawError, match="was not drawn here"):
+        check_target(tmp_path / "a.png")
+
+
+def test_a_last_photograph_is_no_larger_than_better_ones(photo):
+    few = draw_hits(answer(*(Hit(rank, rank, photo, 0.5, 400, 300, []) for rank in range(1, 4))))
+    more = draw_hits(answer(*(Hit(rank, rank, photo, 0.5, 400, 300, []) for rank in range(1, 5))))
+    assert more.height == 2 * few.height - render._HEADER_HEIGHT
 
 
 @pytest.mark.parametrize(

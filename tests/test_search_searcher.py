@@ -101,6 +101,17 @@ def test_a_phrase_given_twice_is_answered_once(searcher):
     assert [region.for_phrase for region in searcher.search(["tree", "tree"]).hits[0].regions] == ["tree"]
 
 
+def test_a_phrase_given_twice_is_answered_once_though_its_scores_differ_in_the_last_digit(searcher, monkeypatch):
+    cosines = module._cosines
+
+    def rounded(vectors, features):
+        scores = cosines(vectors, features)
+        return dataclasses.replace(scores, scores=scores.scores + np.float32([[0], [1e-6]]))
+
+    monkeypatch.setattr(module, "_cosines", rounded)
+    assert len(searcher.search(["tree", "tree"]).hits[0].regions) == 1
+
+
 def test_the_shortlist_finds_what_looking_at_everything_finds(large):
     phrases = ["a dog", "red couch", "lamp"]
     assert large.search(phrases, k=10).hits == large.search(phrases, k=10, exact=True).hits
