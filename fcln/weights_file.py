@@ -48,7 +48,7 @@ def read_texts(path: Path) -> dict[str, str]:
     Raises CheckpointError if it is missing, cut short, or not one of this version's.
     """
     if not path.is_file():
-        raise CheckpointError(f"The weights file {path} does not exist.")
+        raise CheckpointError(f"The weights file {path} {'is no file' if path.exists() else 'does not exist'}.")
     try:
         with safe_open(path, framework="np") as file:
             texts = json.loads((file.metadata() or {}).get(_KEY, "{}"))

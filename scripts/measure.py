@@ -24,7 +24,7 @@ import click
 from fcln.weights_file import DEFAULT_WEIGHTS
 from scripts.evaluation_collection import EvaluationError
 from scripts.evaluation_command import errors_as_sentences
-from scripts.retrieval_table import FIGURES
+from scripts.retrieval_table import line
 from scripts.retrieval_table import table as baselines_table
 
 _REPOSITORY = Path(__file__).parent.parent
@@ -102,7 +102,6 @@ def figures(asked: Mapping[str, dict]) -> str:
         for point in curve["points"]
         if point["size"] == shortlist["default_size"]
     ]
-    cells = [f"{retrieval[name]:.3g} ± {retrieval['standard_error'][name]:.2g}" for name in FIGURES]
     lines = [
         f"Retrieval (paper, Table 2's protocol) on {retrieval['images']} photographs that the network was not trained",
         f"on: 10 draws of {retrieval['queries']} queries of four phrases of three words or more, ± standard error over",
@@ -110,7 +109,7 @@ def figures(asked: Mapping[str, dict]) -> str:
         "",
         "| scoring | recall@1 | @5 | @10 | median rank | localization@0.1 | @0.3 | @0.5 | median IoU |",
         "|---|---|---|---|---|---|---|---|---|",
-        f"| {retrieval['scoring']} | " + " | ".join(cells) + " |",
+        line(retrieval["scoring"], retrieval),
         "",
         "| what | figure | command |",
         "|---|---|---|",
@@ -137,6 +136,10 @@ def figures(asked: Mapping[str, dict]) -> str:
         f"{words['slips']:.3f} / {words['as_typed']:.3f} | |",
         f"| the same, {', '.join(pair['other'] + ' for ' + pair['known'] for pair in words['named_pairs'])} | "
         f"{' / '.join(format(pair['overlap'], '.1f') for pair in words['named_pairs'])} | |",
+        f"| share of these that people describe with one of the two words, asked for "
+        f"{', '.join(pair['other'] + ' (' + pair['known'] + ')' for pair in words['named_pairs'])} | "
+        + " / ".join(f"{pair['other_shows_it']:.1f} ({pair['known_shows_it']:.1f})" for pair in words["named_pairs"])
+        + " | |",
         f"| first ten places as with `--exact`, a shortlist of {shortlist['default_size']} photographs: "
         f"one phrase / four | {' / '.join(shares)} | `python -m scripts.evaluate_shortlist` |",
         "| confidences of `search detect`, half of the photographs fitted, half judged: calibration error / of boxes "

@@ -290,14 +290,15 @@ def detect(
         def is_photo(argument: str) -> bool:
             return os.path.exists(argument) or "/" in argument or has_photo_name(argument)
 
-        if has_photo_name(phrase) or phrase.endswith("/") or os.path.isdir(phrase):
-            kind = "photograph" if has_photo_name(phrase) else "folder"
-            raise DetectError(
-                f"{output.printable(phrase)} is the name of a {kind}: what to look for comes first, such as "
-                f'search detect "head of a dog" {output.printable(phrase)}.'
-            )
         phrases = [phrase, *(argument for argument in arguments if not is_photo(argument))]
         paths = [Path(argument) for argument in arguments if is_photo(argument)]
+        # A phrase may be called like a folder that happens to be here, if other photographs are named.
+        is_folder = phrase.endswith("/") or (arguments and not paths and os.path.isdir(phrase))
+        if has_photo_name(phrase) or is_folder:
+            raise DetectError(
+                f"{output.printable(phrase)} is the name of a {'folder' if is_folder else 'photograph'}: what to look "
+                f'for comes first, such as search detect "head of a dog" {output.printable(phrase)}.'
+            )
         if paths and collection is not None:
             raise DetectError(
                 f"Name photographs or a collection, not both: {output.printable(str(paths[0]))} is a photograph."
@@ -376,11 +377,13 @@ def _check_drawing(draw: Path | None, photos: Sequence[Path]) -> None:
     if draw is None:
         return
     if draw.suffix.lower() != ".png" or draw.is_dir():
+        if has_photo_name(draw) and not draw.is_dir():
+            raise DrawError(f"A drawing is a PNG, or each in a folder: {output.printable(str(draw))} names neither.")
         render.check_folder(draw)
         return
-    render.check_target(draw)
     if draw.exists() and any(photo.exists() and draw.samefile(photo) for photo in photos):
         raise DrawError(f"The picture would overwrite the photograph {output.printable(str(draw))}.")
+    render.check_target(draw)
 
 
 def _draw(answer: "Detections", target: Path, photos: Sequence[Path]) -> None:

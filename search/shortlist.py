@@ -12,11 +12,9 @@ if TYPE_CHECKING:
 # photographs as many are those of `--exact` (scripts.evaluate_shortlist; processor time of the whole search):
 #
 #                   10      50      100     200 photographs
-#   one phrase      98.2 %  100 %   100 %   100 %
-#   four phrases    61.9 %  95.5 %  98.3 %  100 %
-#   four, time      28 ms   32 ms   36 ms   43 ms
-#
-# The same with 4,200 made-up photographs in FAISS's inverted lists: 50 find everything.
+#   one phrase      98.6 %  100 %   100 %   100 %
+#   four phrases    71.5 %  97.6 %  99.9 %  100 %
+#   four, time      109 ms  127 ms  151 ms  173 ms (two cores without AVX-512, all their work added up)
 SHORTLIST_PHOTOS = 200
 # Regions asked of FAISS for each phrase at first: 50 correlated regions a photograph fill 50 photographs with 119
 # (median; reference peers F.1), and a mean over phrases needs each list to be deep enough to meet the others.

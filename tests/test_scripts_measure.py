@@ -47,7 +47,10 @@ ASKED = {
         "as_typed": 0.155,
         "synonym_pairs": [{"known": k, "other": o, "read_as": r, "overlap": s} for k, o, r, s in PAIRS],
         "slip_pairs": [{}] * 21,
-        "named_pairs": [{"known": "couch", "other": "sofa", "overlap": 0.7}] * 2,
+        "named_pairs": [
+            {"known": "couch", "other": "sofa", "overlap": 0.7, "known_shows_it": 0.4, "other_shows_it": 0.3}
+        ]
+        * 2,
     },
     "shortlist": {
         "default_size": 200,
@@ -81,11 +84,16 @@ def test_figures_go_between_the_markers():
 def test_every_figure_is_in_a_table():
     text = figures(ASKED)
     assert "on 1000 photographs" in text and "10 draws of 100 queries" in text
-    cells = " | ".join(f"{n / 10:.3g} ± 0.012" for n in range(1, 9))
+    cells = " | ".join(f"{n / 10:.1f} ± 0.0" if n == 4 else f"{n / 10:.3f} ± 0.012" for n in range(1, 9))
     assert f"\n| embedding | {cells} |\n" in text
     dense = ("| 5.39 / 0.273 / 25.25 |", "| 27.03 / 0.305 |", "among 10 / 300 proposals | 0.432 / 0.876 |")
     rare = ("(3 pairs) | 0.511", "0.159 / 0.022 / 0.013", "21 misspelt words", "0.944 / 0.155")
-    words = ("without the 1 synonyms that are read as the very word | 0.225 |", "sofa for couch", "| 0.7 / 0.7 |")
+    words = (
+        "without the 1 synonyms that are read as the very word | 0.225 |",
+        "sofa for couch",
+        "| 0.7 / 0.7 |",
+        "0.3 (0.4) / 0.3 (0.4) |",
+    )
     others = ("a shortlist of 200 photographs: one phrase / four | 1.000 / 0.987 |", "| 0.012 / 0.023 |", "| 0.567 |")
     for figure in ("23 questions", "0.345", "0.456", "0.234", "0.888 / 0.777", *dense, *rare, *words, *others):
         assert figure in text

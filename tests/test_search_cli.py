@@ -433,13 +433,16 @@ def test_drawings_overwrite_drawings_only(detect, search, place, tmp_path):
         (["dog", "1.jpg", "--prior", "0"], "0.0 is not in the range 0<x<1"),
         (["dog", "1.jpg", "-k", "0"], "0 is not in the range x>=1"),
         (["dog", "1.jpg", "--draw", "none/a.png"], "there is no folder none"),
-        (["dog", "1.jpg", "--draw", "2.jpg"], "The folder 2.jpg cannot be made: File exists"),
+        (["dog", "1.jpg", "--draw", "2.jpg"], "A drawing is a PNG, or each in a folder: 2.jpg names neither"),
+        (["dog", "1.jpg", "--draw", "new.JPG"], "A drawing is a PNG, or each in a folder: new.JPG names neither"),
+        (["dog", "1.jpg", "--draw", "plain"], "The folder plain cannot be made: File exists"),
         (["dog", "--collection", "none"], "no collection in"),
     ],
 )
 def test_what_detect_refuses(detect, photos, monkeypatch, arguments, sentence):
     monkeypatch.chdir(photos)
     (photos / "empty").mkdir()
+    (photos / "plain").write_text("no folder")
     result = detect(*arguments)
     assert (result.code, result.out) == (2, b"")
     assert re.search(sentence, result.err.strip())
@@ -474,7 +477,7 @@ def test_detect_in_a_process_of_its_own(photos, place):
         ([], "Missing argument 'PHRASE...'"),
         ([""], 'There is no word in ""'),
         (["dog", "   "], 'There is no word in ""'),
-        (["zorblax qwertyuiop"], r"The model knows none of these words: zorblax, qwertyuiop\.$"),
+        (["zorblax qwertyuiop"], r"The model knows none of these words: zorblax, qwertyuiop\."),
         (["dog " * 500], r"at most \d+ words, .* has 500\.$"),
         (["dog"] * 500, r"These are 500 phrases, and a query may have at most \d+"),
         (["dog", "-k", "0"], "'-k' / '--top': 0 is not in the range x>=1"),
