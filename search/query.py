@@ -22,7 +22,8 @@ _TYPED = {
     ord(","): " , ",
 }
 _NO_WORDS = re.compile(r"[^\w\s',.-]")  # other signs, which say nothing
-_AT_EDGES = re.compile(r"[.']+(?=\s|$)|(?<!\S)[.]+|(?<!\S)'+(?!s(?:\s|$))")  # "dog." and "'dog'", but "a man 's hat"
+_AT_EDGES = re.compile(r"[.']+(?=\s|$)|(?<!\S)[.]+|(?<!\S)'+(?!s(?:\s|$))")  # "dog." and "'dog'", but "man 's"
+_OF_SOMEBODY = re.compile(r"(?<=\w)'s\b", re.IGNORECASE)
 # What people put before a question, and what no caption says.
 _ASKING = re.compile(
     r"(?:(?:show me|find me|find|search for|look for)\s+)?"
@@ -82,7 +83,7 @@ def read_query(phrases: Sequence[str], predictor: "Predictor", *, as_typed: bool
     unknown = dict.fromkeys(word for phrase in read for word in predictor.unknown_words(phrase))
     if len(given) > 1:
         return Query(given, read, list(range(len(read))), list(unknown), readings)
-    nouns = list(dict.fromkeys(predictor.noun_phrases(read[0])))
+    nouns = [noun for noun in dict.fromkeys(predictor.noun_phrases(read[0])) if _is_other(noun, read[0])]
     scored = list(dict.fromkeys([*read, *nouns]))
     # Of a question with several things in it, the boxes are the things'; the question's own is mostly the whole scene.
     shown = [scored.index(noun) for noun in nouns] if len(nouns) > 1 else [0]
@@ -92,9 +93,15 @@ def read_query(phrases: Sequence[str], predictor: "Predictor", *, as_typed: bool
 def _plain(phrase: str, predictor: "Predictor") -> str:
     """The phrase with no other signs than its words need, so that "“Dog/cat!”" asks what "dog cat" asks."""
     phrase = _AT_EDGES.sub("", _NO_WORDS.sub(" ", phrase.translate(_TYPED)))
+    phrase = _OF_SOMEBODY.sub(" 's", phrase)  # as the training phrases have it: "a man 's hat"
     # Words that a hyphen joins are one ("t-shirt") only if the network or English has it ("tshirt").
     words = [word.replace("-", " - ") if predictor.unknown_words(word) else word for word in phrase.split()]
     return " ".join(" ".join(words).split()).strip(" ,-")
+
+
+def _is_other(noun: str, question: str) -> bool:
+    """Whether a noun phrase asks for another thing than the question does; the "s" of "it's" asks for none."""
+    return words_of(noun) not in (words_of(question), ["s"])
 
 
 def _asking(phrase: str) -> int:
