@@ -55,7 +55,10 @@ def reports_errors(function: Callable[..., None]) -> Callable[..., None]:
         except BrokenPipeError:
             raise  # whoever reads has read enough: click ends the command without a word
         except OSError as error:
-            where = f": {error.filename}" if error.filename else ""
+            from indexer.progress import printable
+
+            named = isinstance(error.filename, str | bytes)
+            where = f": {printable(Path(os.fsdecode(error.filename)))}" if named else ""
             raise Failure(f"{error.strerror or error}{where}.") from error
         except KeyboardInterrupt:
             sys.exit(EXIT_INTERRUPTED)

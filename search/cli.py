@@ -403,7 +403,7 @@ def _show(answer: "Answer", form: str | None, writers: "dict[str, Callable[..., 
     """Print an answer in the form asked for, and what there is to note of the words of the question."""
     for word, meant in answer.readings.items():
         click.echo(f"Note: {output.printable(word)} is read as {meant}.", err=True)
-    gone = sum(not hit.path.exists() for hit in answer.hits)
+    gone = sum(not os.path.exists(hit.path) for hit in answer.hits)
     if gone:
         click.echo(
             f"Note: {gone} of {len(answer.hits)} photographs are not there any more; `indexer build` looks again.",
