@@ -34,19 +34,15 @@ SHORTLIST_PLOT = _REPOSITORY / "docs" / "shortlist.png"
 # Crops of a photograph that the baselines read: 50 would take most of a day without bfloat16.
 CROPS = 10
 
-# What is asked of each figure's program, beside the photographs.
+# The figures of search: which program is asked, and for what beside the photographs and their collection.
 _EVALUATIONS = {
-    "captions": ("evaluate_captions",),  # first: it says at once if Java is missing
     "retrieval": ("evaluate_retrieval",),
     "questions": ("evaluate_questions",),
     "as_one_phrase": ("evaluate_questions", "--as-one-phrase"),
     "proposals": ("evaluate_proposals",),
     "words": ("evaluate_words",),
-    "shortlist": ("evaluate_shortlist",),
     "confidence": ("choose_confidence", str(DEFAULT_WEIGHTS), "--dry-run"),
 }
-# These keep no collection.
-_WITHOUT_COLLECTION = ("captions",)
 
 
 @click.command(help=__doc__)
@@ -70,15 +66,9 @@ def main(photos: str, annotations: str, full_image: str | None, region: str | No
                 raise EvaluationError(f"scripts.{script} failed, as it says above; no document was changed.")
             return json.loads(done.stdout)
 
-        asked = {
-            name: ask(
-                script,
-                *options,
-                *(() if name in _WITHOUT_COLLECTION else kept),
-                *(("--plot", str(plot)) if name == "shortlist" else ()),
-            )
-            for name, (script, *options) in _EVALUATIONS.items()
-        }
+        asked = {"captions": ask("evaluate_captions")}  # first: it says at once if Java is missing
+        asked |= {name: ask(script, *options, *kept) for name, (script, *options) in _EVALUATIONS.items()}
+        asked["shortlist"] = ask("evaluate_shortlist", "--plot", str(plot), *kept)
         texts = {(path, "figures"): figures(asked) for path in (README, MODEL_CARD)}
         if full_image and region:
             baselines = ("--full-image", full_image, "--region", region, "--regions", str(CROPS))

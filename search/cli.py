@@ -305,18 +305,17 @@ def detect(
             )
         wanted: dict[str, Any] = {"threshold": threshold, "prior": prior, "k": top}
         options = {"as_typed": as_typed, **{name: value for name, value in wanted.items() if value is not None}}
-        if paths:
-            photos = find_photos(paths)
-            if not photos:
-                raise DetectError(f"There is no photograph in {', '.join(output.printable(str(p)) for p in paths)}.")
-            _check_drawing(draw, photos)
+        photos = find_photos(paths)
+        if paths and not photos:
+            raise DetectError(f"There is no photograph in {', '.join(output.printable(str(p)) for p in paths)}.")
+        _check_drawing(draw, photos)
+        if photos:
             answer = _detect_in_photos(phrases, photos, _load_network(weights, device, describes=True), options)
             looked_at = f"{answer.photographs} photograph{'s' if answer.photographs > 1 else ''}"
         else:
             from db.collection import Collection
             from db.location import default_collection
 
-            _check_drawing(draw, ())
             with Collection.open(collection or default_collection()) as opened:
                 from search.detector import Detector
 
@@ -328,7 +327,7 @@ def detect(
             click.echo(f"Nothing found in {looked_at} with a {answer.scored}; --threshold lowers it.", err=True)
             return 1
         if draw is not None:
-            _draw(answer, draw, paths)
+            _draw(answer, draw, photos)
         return 0
 
 
@@ -391,7 +390,7 @@ def _draw(answer: "Detections", target: Path, photos: Sequence[Path]) -> None:
 
     count = len(answer.hits)
     if target.is_dir():
-        render.draw_each(answer, target, find_photos(photos))
+        render.draw_each(answer, target, photos)
         drawn = count
     else:
         render.write_png(render.draw_hits(answer), target)

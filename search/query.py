@@ -95,7 +95,9 @@ def _plain(phrase: str, predictor: "Predictor") -> str:
     phrase = _AT_EDGES.sub("", _NO_WORDS.sub(" ", phrase.translate(_TYPED)))
     phrase = _OF_SOMEBODY.sub(" 's", phrase)  # as the training phrases have it: "a man 's hat"
     # Words that a hyphen joins are one ("t-shirt") only if the network or English has it ("tshirt").
-    words = [word.replace("-", " - ") if predictor.unknown_words(word) else word for word in phrase.split()]
+    words = [
+        word.replace("-", " - ") if "-" in word and predictor.unknown_words(word) else word for word in phrase.split()
+    ]
     return " ".join(" ".join(words).split()).strip(" ,-")
 
 
