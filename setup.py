@@ -12,8 +12,24 @@ setup(
     # Has an editable install put this folder on the path. Else it looks for packages last, by a hook, and where a user
     # has a folder called `search`, `python -m search` takes that for the package.
     package_dir={"": "."},
-    # Named one by one: the names are generic, and discovery would pick up tests/ and scripts/ too.
-    packages=["decoding", "fcln", "db", "indexer", "search"],
+    # Named one by one: the names are generic, and discovery would pick up tests/ and scripts/ too. A test compares this
+    # list, and the files beside the modules, with what there is.
+    packages=[
+        "decoding",
+        "fcln",
+        "fcln.modeling",
+        "fcln.training",
+        "db",
+        "db.local",
+        "db.local.maintenance",
+        "db.local.sqlite",
+        "db.local.vectors",
+        "indexer",
+        "indexer.build",
+        "indexer.scan",
+        "search",
+        "search.wording",
+    ],
     package_data={"fcln": ["weights/*", "synonyms.txt.gz"]},
     python_requires=">=3.11",
     install_requires=[

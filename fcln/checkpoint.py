@@ -15,16 +15,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from fcln.errors import CheckpointError
-from fcln.model import FCLN, FCLNConfig
+from fcln.modeling.fcln import FCLN, FCLNConfig
+from fcln.modeling.phrase_encoder import WordPieces
 from fcln.noun_phrases import NounPhrases, WordUse
-from fcln.phrases import WordPieces
 from fcln.vocabulary import Vocabulary
 from fcln.weights_file import DEFAULT_WEIGHTS, FORMAT, damaged, pack_texts, read_texts
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """How likely a region shows what a phrase names: the weights of two logistic functions (`search.confidence`)."""
+    """How likely a region shows what a phrase names: the weights of two logistic functions (`search.calibration`)."""
 
     presence: tuple[float, float, float]  # that the photograph shows it: constant, closest region, best placed region
     place: tuple[float, float, float, float]  # where: constant, similarity, objectness, share
@@ -37,7 +37,7 @@ class Scoring:
 
     default: str = "embedding"  # likelihood, embedding or fused
     fused_weight: float = 0.05
-    confidence: Confidence | None = None  # None: not fitted, `python -m scripts.choose_confidence` does it
+    confidence: Confidence | None = None  # None: not fitted, `python -m scripts.train.choose_confidence` does it
 
 
 @dataclass(frozen=True)

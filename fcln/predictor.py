@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fcln.backbone import STRIDE, normalize
-from fcln.boxes import fit
 from fcln.checkpoint import Checkpoint, load_checkpoint
 from fcln.errors import DeviceError, QueryError
-from fcln.model import whole_boxes
+from fcln.modeling.backbone import STRIDE, normalize
+from fcln.modeling.boxes import fit
+from fcln.modeling.fcln import whole_boxes
 from fcln.precision import autocast, has_bfloat16
 from fcln.spelling import Spelling
 from fcln.synonyms import Synonyms

@@ -2,7 +2,7 @@
 
 Word pieces give every word a vector, but what the pieces of a rare word say of it is often chance. A dictionary says
 it surely: a list of English words and what means nearly the same (WordNet's synonyms and broader words), made once by
-scripts/make_synonyms.py. Of 372 phrases of the validation photographs with a word that no training photograph taught
+scripts/data/synonyms.py. Of 372 phrases of the validation photographs with a word that no training photograph taught
 but that has such a synonym, 27 % find their photograph among the first ten of 1,000 by the synonym, 20 % by the pieces.
 """
 

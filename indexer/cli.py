@@ -199,9 +199,10 @@ def build(
     \b
     indexer build ~/Pictures /media/disk/photos
     """
-    from indexer import output, pipeline, redescription
-    from indexer.changes import require_photographs
+    from indexer import output, redescription
+    from indexer.build import build as building
     from indexer.lazy_predictor import LazyPredictor
+    from indexer.scan.plan import require_photographs
 
     if not folders and not redescribe:
         raise click.UsageError("Missing argument 'FOLDERS...': the folders that the photographs are in.")
@@ -230,7 +231,7 @@ def build(
             }
             try:
                 if opened.model == predictor.model:
-                    report = pipeline.build(opened, folders or list(opened.roots().values()), predictor, **options)
+                    report = building.build(opened, folders or list(opened.roots().values()), predictor, **options)
                 else:
                     outcome = redescription.redescribe(opened, folders, predictor, predictor.model, **options)
                     report, left = outcome.report, outcome.left
@@ -356,8 +357,8 @@ def verify(
     features and in the search index. Exit code 0 only if all holds, or was repaired; 1 if not; 2 if it could not be
     checked.
     """
-    from db import verification
     from db.collection import Collection
+    from db.local.maintenance import verification
     from indexer import output
     from indexer.disk_check import DiskReport, check_photographs
     from indexer.lazy_predictor import LazyPredictor

@@ -10,11 +10,11 @@ import numpy as np
 
 from db.collection import Collection
 from db.errors import CollectionDamaged, UnknownId
-from db.inspection import Findings, Problem
+from db.local.maintenance.inspection import Findings, Problem
 from db.records import PhotoStat
 from decoding.errors import PhotoError
-from indexer.decoders import Decoders
-from indexer.pipeline import Describer, content_digest
+from indexer.build.build import Describer, content_digest
+from indexer.build.decoders import Decoders
 from indexer.progress import Progress, printable
 
 SAMPLE = 16  # photographs described again: a few seconds on a CPU, 800 regions

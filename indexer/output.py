@@ -7,10 +7,10 @@ from indexer.progress import printable
 
 if TYPE_CHECKING:
     from db.collection import Collection
+    from db.local.maintenance.verification import VerificationReport
     from db.records import CompactionReport, IndexReport
-    from db.verification import VerificationReport
+    from indexer.build.build import BuildReport
     from indexer.disk_check import DiskReport
-    from indexer.pipeline import BuildReport
 
 _SHOWN_FAILURES = 20
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from db.collection import Collection
 from db.records import ModelIdentity
-from indexer.changes import find_changes
-from indexer.pipeline import BuildReport, Describer, build
+from indexer.build.build import BuildReport, Describer, build
 from indexer.progress import Progress, Silence
+from indexer.scan.plan import find_changes
 
 
 @dataclass(frozen=True)

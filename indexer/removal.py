@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from db.collection import Collection
-from indexer.changes import Scope
 from indexer.errors import FolderError
 from indexer.progress import printable
+from indexer.scan.plan import Scope
 
 
 @dataclass(frozen=True)

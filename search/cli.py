@@ -15,7 +15,7 @@ import click
 from search import output
 from search.arguments import find_photos, has_photo_name
 from search.errors import DetectError, DrawError, SearchError
-from search.query import SCORINGS
+from search.wording.parse import SCORINGS
 
 if TYPE_CHECKING:
     from fcln.predictor import Predictor
@@ -191,10 +191,10 @@ def query(
         # Imported here, and torch last: neither `--help` nor a missing collection has to wait for it.
         from db.collection import Collection
         from db.location import default_collection
-        from search import render
+        from search import drawing
 
         if draw is not None:
-            render.check_target(draw)
+            drawing.check_target(draw)
         with Collection.open(collection or default_collection()) as opened:
             predictor = _load_network(weights, device, describes=False)
             from search.searcher import Searcher
@@ -212,8 +212,8 @@ def query(
             click.echo(f"Nothing found: {where} holds no photographs; `indexer build FOLDER` adds them.", err=True)
             return 1
         if draw is not None:
-            render.write_png(render.draw_hits(answer), draw)
-            drawn = min(len(answer.hits), render.MAX_DRAWN)
+            drawing.write_png(drawing.draw_hits(answer), draw)
+            drawn = min(len(answer.hits), drawing.MAX_DRAWN)
             click.echo(f"Drew the best {drawn} of {len(answer.hits)}: {output.printable(str(draw))}", err=True)
         return 0
 
@@ -371,30 +371,30 @@ def _detect_in_photos(
 
 def _check_drawing(draw: Path | None, photos: Sequence[Path]) -> None:
     """Raise DrawError if the drawing cannot be written, or would overwrite a photograph."""
-    from search import render
+    from search import drawing
 
     if draw is None:
         return
     if draw.suffix.lower() != ".png" or draw.is_dir():
         if has_photo_name(draw) and not draw.is_dir():
             raise DrawError(f"A drawing is a PNG, or each in a folder: {output.printable(str(draw))} names neither.")
-        render.check_folder(draw)
+        drawing.check_folder(draw)
         return
     if draw.exists() and any(photo.exists() and draw.samefile(photo) for photo in photos):
         raise DrawError(f"The picture would overwrite the photograph {output.printable(str(draw))}.")
-    render.check_target(draw)
+    drawing.check_target(draw)
 
 
 def _draw(answer: "Detections", target: Path, photos: Sequence[Path]) -> None:
-    from search import render
+    from search import drawing
 
     count = len(answer.hits)
     if target.is_dir():
-        render.draw_each(answer, target, photos)
+        drawing.draw_each(answer, target, photos)
         drawn = count
     else:
-        render.write_png(render.draw_hits(answer), target)
-        drawn = min(count, render.MAX_DRAWN)
+        drawing.write_png(drawing.draw_hits(answer), target)
+        drawn = min(count, drawing.MAX_DRAWN)
     click.echo(f"Drew the best {drawn} of {count}: {output.printable(str(target))}", err=True)
 
 

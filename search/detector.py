@@ -1,7 +1,7 @@
 """`Detector`: the boxes that show what a phrase names, each with the probability that it does.
 
 In photographs given as files, which are described on the spot, or in a collection. The probabilities are
-`search.confidence`'s.
+`search.calibration`'s.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,11 +14,11 @@ import numpy as np
 
 from decoding.errors import PhotoError
 from decoding.photos import OpenedPhoto, Photograph
-from search.confidence import best_answers, confidences
+from search.calibration import best_answers, confidences
 from search.errors import DetectError
-from search.query import Query, read_query
 from search.searcher import Answer, Hit, HitRegion, require_same_checkpoint
 from search.shortlist import SHORTLIST_PHOTOS, shortlist
+from search.wording.parse import Query, read_query
 
 if TYPE_CHECKING:
     from db.collection import Collection
@@ -93,7 +93,7 @@ class Detector:
         if predictor.confidence is None:
             raise DetectError(
                 "These weights hold no confidence, so nothing can be said of boxes: "
-                "`python -m scripts.choose_confidence WEIGHTS` fits one."
+                "`python -m scripts.train.choose_confidence WEIGHTS` fits one."
             )
         self._predictor = predictor
         self._numbers = predictor.confidence

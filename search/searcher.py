@@ -20,9 +20,9 @@ from search.likelihood import (
     judged_photos,
     log_likelihoods,
 )
-from search.query import SCORINGS, Query, read_query
 from search.ranking import Ranking, RegionScores, rank_photographs
 from search.shortlist import SHORTLIST_PHOTOS, shortlist
+from search.wording.parse import SCORINGS, Query, read_query
 
 if TYPE_CHECKING:
     from db.collection import Collection
@@ -84,7 +84,7 @@ class Searcher:
         shortlist_photos: int = SHORTLIST_PHOTOS,
         judged_pairs: int = JUDGED_PAIRS,
     ):
-        """shortlist_photos, judged_pairs: what a search that is not exact looks at (scripts.evaluate_shortlist).
+        """shortlist_photos, judged_pairs: what a search that is not exact looks at (scripts.evaluate.shortlist).
 
         Raises CheckpointMismatch if another checkpoint described the collection.
         """

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from db.collection import Collection
 
 # Photographs proposed for a query; every hit is one of them. Of the first ten places of 100 queries among 1,000
-# photographs as many are those of `--exact` (scripts.evaluate_shortlist; processor time of the whole search):
+# photographs as many are those of `--exact` (scripts.evaluate.shortlist; processor time of the whole search):
 #
 #                   10      50      100     200 photographs
 #   one phrase      98.6 %  100 %   100 %   100 %

@@ -14,7 +14,7 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weights file of a small network with random weights: real in everything but what it knows."""
-    from scripts.tiny_checkpoint import write_tiny_checkpoint
+    from scripts.torture.tiny_checkpoint import write_tiny_checkpoint
 
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     write_tiny_checkpoint(path)

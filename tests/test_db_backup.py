@@ -4,9 +4,9 @@ from contextlib import closing
 
 import pytest
 
-from db.backup import copied_revision, copy_database, is_sound, restore_database, sweep
 from db.errors import CollectionDamaged, CollectionError
-from db.store import Store
+from db.local.sqlite.backup import copied_revision, copy_database, is_sound, restore_database, sweep
+from db.local.sqlite.connection import Store
 
 
 @pytest.fixture

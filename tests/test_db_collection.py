@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from db_photos import LIFE, MODEL, OTHER_MODEL, contents, create, live, photo
 
 import db
 from db import (
@@ -25,6 +24,7 @@ from db import (
     NewPath,
     SchemaTooNew,
 )
+from helpers.db_photos import LIFE, MODEL, OTHER_MODEL, contents, create, live, photo
 
 
 @pytest.fixture
@@ -293,8 +293,8 @@ def test_a_faiss_file_that_cannot_be_written_is_no_loss(path, monkeypatch, caplo
     def full(self, stream):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("db.vectors.VectorIndex.write", full)
-    monkeypatch.setattr("db.collection.SAVE_AFTER_REGIONS", 20)  # reached once, by the last commit
+    monkeypatch.setattr("db.local.vectors.faiss_index.VectorIndex.write", full)
+    monkeypatch.setattr("db.local.collection.SAVE_AFTER_REGIONS", 20)  # reached once, by the last commit
     with create(path) as writer:
         live(writer)
         expected = contents(writer)

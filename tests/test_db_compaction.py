@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from db_photos import MODEL, contents, create, photo
 
 from db.collection import Collection
-from db.compaction import plan
 from db.errors import CollectionDamaged
-from db.features import Extents, SegmentFile
+from db.local.maintenance.compaction import plan
+from db.local.segments import Extents, SegmentFile
+from helpers.db_photos import MODEL, contents, create, photo
 
 ROW_SIZE = 2 * (MODEL.code_size + MODEL.embedding_size)
 
@@ -15,7 +15,7 @@ ROW_SIZE = 2 * (MODEL.code_size + MODEL.embedding_size)
 @pytest.fixture(autouse=True)
 def small_segments(monkeypatch):
     """A merged segment has room for 10 regions."""
-    monkeypatch.setattr("db.compaction.MERGED_BYTES", 10 * ROW_SIZE)
+    monkeypatch.setattr("db.local.maintenance.compaction.MERGED_BYTES", 10 * ROW_SIZE)
 
 
 def fill(path, counts):

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from db.files import file_sha256, published
+from db.local.files import file_sha256, published
 
 
 def test_a_published_file_is_there_with_its_size_and_checksum(tmp_path):

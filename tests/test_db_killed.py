@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from db_killer import DEEDS, LIMITS
-from db_photos import LIFE, MODEL, OTHER_MODEL, contents, create, live, photo
 
 from db.collection import Collection
 from db.errors import CollectionError, CollectionMissing
-from db.verification import verify
+from db.local.maintenance.verification import verify
+from helpers.db_killer import DEEDS, LIMITS
+from helpers.db_photos import LIFE, MODEL, OTHER_MODEL, contents, create, live, photo
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 
@@ -28,7 +28,7 @@ def limits(monkeypatch):
 def kill(folder: Path, deed: str, *, lines: int, calls: int) -> list[str]:
     """Do the deed undisturbed, then kill it at so many lines and calls of each kind. Returns where (db_killer.py)."""
     environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(TESTS / "db_killer.py"), str(folder), deed, str(lines), str(calls)]
+    command = [sys.executable, str(TESTS / "helpers" / "db_killer.py"), str(folder), deed, str(lines), str(calls)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()

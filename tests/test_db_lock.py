@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from db.errors import CollectionLocked
-from db.lock import ReaderLock, WriterLock, alone
+from db.local.lock import ReaderLock, WriterLock, alone
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from db.lock import ReaderLock, WriterLock, alone
+from db.local.lock import ReaderLock, WriterLock, alone
 lock = WriterLock(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)
@@ -122,7 +122,7 @@ def test_a_full_disk_is_no_reason_to_be_refused(tmp_path, monkeypatch):
     path = tmp_path / "lock"
     monkeypatch.setattr(os, "write", write)
     lock = WriterLock(path)
-    monkeypatch.setattr("db.lock._LOOKS", 1)
+    monkeypatch.setattr("db.local.lock._LOOKS", 1)
     with pytest.raises(CollectionLocked, match="is being written by another process"):
         WriterLock(path)
     lock.release()

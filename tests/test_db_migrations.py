@@ -1,15 +1,15 @@
 import sqlite3
 
 import pytest
-from db_photos import LIFE, contents, create, live, photo
 from sqlalchemy import create_engine, inspect
 
-from db import migrations
 from db.collection import Collection
 from db.errors import CollectionError, SchemaTooNew
-from db.models import Base
-from db.store import Store
-from db.verification import verify
+from db.local.maintenance.verification import verify
+from db.local.sqlite import migrations
+from db.local.sqlite.connection import Store
+from db.tables import Base
+from helpers.db_photos import LIFE, contents, create, live, photo
 
 
 @pytest.fixture

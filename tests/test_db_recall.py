@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from db_photos import create, photo
 
-from db.recall import recall
-from db.vectors import VectorIndex, Vectors
+from db.local.vectors.faiss_index import VectorIndex, Vectors
+from db.local.vectors.recall import recall
+from helpers.db_photos import create, photo
 
 VECTORS = np.eye(4, dtype=np.float32)
 

@@ -6,10 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from db_photos import create
-
 from db.collection import Collection
-from db.verification import verify
+from db.local.maintenance.verification import verify
+from helpers.db_photos import create
 
 TESTS = Path(__file__).parent
 
@@ -25,7 +24,7 @@ for n in range(1, STEPS + 1):
 WRITER = """
 import sys
 from pathlib import Path
-from db_photos import create, photo
+from helpers.db_photos import create, photo
 with create(Path(sys.argv[1])) as collection:
     for n in range(1, STEPS + 1):
         collection.commit(new=[photo(1, f"{n}.jpg", count=n % 5 + 1)], gone=[n - 4] if n > 4 else [])
@@ -43,7 +42,7 @@ import json, sys, time
 from pathlib import Path
 import numpy as np
 from db.collection import Collection
-from db_photos import photo
+from helpers.db_photos import photo
 seen = []
 def check(collection):
     revision = collection.revision
@@ -74,7 +73,7 @@ ADDER = """
 import sys, time
 from pathlib import Path
 from db.errors import CollectionLocked
-from db_photos import create, photo
+from helpers.db_photos import create, photo
 for number in range(6):
     while True:
         try:

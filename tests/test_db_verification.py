@@ -11,13 +11,13 @@ from contextlib import closing
 import h5py
 import numpy as np
 import pytest
-from db_photos import contents, create, live, photo
 
 from db.collection import Collection
 from db.errors import CollectionDamaged, CollectionError, CollectionLocked, CollectionMissing
-from db.files import published
-from db.vectors import VectorIndex
-from db.verification import verify
+from db.local.files import published
+from db.local.maintenance.verification import verify
+from db.local.vectors.faiss_index import VectorIndex
+from helpers.db_photos import contents, create, live, photo
 
 
 @pytest.fixture

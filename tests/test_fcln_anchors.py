@@ -3,7 +3,7 @@
 import torch
 from torch.testing import assert_close
 
-from fcln.anchors import PAPER_ANCHORS, anchor_grid, scaled_anchors
+from fcln.modeling.anchors import PAPER_ANCHORS, anchor_grid, scaled_anchors
 
 
 def test_anchor_grid_written_out():

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from fcln.backbone import (
+from fcln.errors import CheckpointError
+from fcln.modeling.backbone import (
     CHANNELS,
     FINE_CHANNELS,
     freeze_first_layers,
@@ -21,7 +22,6 @@ from fcln.backbone import (
     split_features,
     strides_on_conv1,
 )
-from fcln.errors import CheckpointError
 
 
 def unfolded(resnet: nn.Module, images: Tensor) -> Tensor:

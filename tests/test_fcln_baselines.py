@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_world import tiny_config, vocabulary, word_pieces, write_photo
 
-from fcln.baselines import baseline_config, region_crops, whole_photographs
 from fcln.checkpoint import new_model
-from fcln.dataset import BatchLoader, Photograph
-from fcln.losses import ContrastiveLoss, training_losses
-from fcln.training import Recipe, Trainer
+from fcln.training.baselines import baseline_config, region_crops, whole_photographs
+from fcln.training.dataset import BatchLoader, Photograph
+from fcln.training.losses import ContrastiveLoss, training_losses
+from fcln.training.trainer import Recipe, Trainer
+from helpers.small_world import tiny_config, vocabulary, word_pieces, write_photo
 
 
 @pytest.fixture

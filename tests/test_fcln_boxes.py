@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from fcln import boxes
+from fcln.modeling import boxes
 
 
 def test_iou_of_two_squares_drawn_on_graph_paper():

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from small_world import tiny_config, vocabulary, word_pieces
 
 from fcln.checkpoint import Checkpoint, Confidence, Scoring, _checksum, load_checkpoint, new_model, save_checkpoint
 from fcln.errors import CheckpointError
 from fcln.noun_phrases import NounPhrases, WordUse
 from fcln.weights_file import pack_texts, read_texts
+from helpers.small_world import tiny_config, vocabulary, word_pieces
 
 
 @pytest.fixture(scope="module")

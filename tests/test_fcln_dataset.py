@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_world import region, tiny_config, vocabulary, word_pieces, write_json, write_photo, write_world
 
-from fcln.dataset import BatchLoader, cut, load_photographs, mirror, pad_stack, read_photo
 from fcln.errors import DatasetError
-from fcln.feature_cache import FeatureCache
-from fcln.phrases import WordPieces
-from fcln.teacher import TeacherVectors
+from fcln.modeling.phrase_encoder import WordPieces
+from fcln.training.dataset import BatchLoader, cut, load_photographs, mirror, pad_stack, read_photo
+from fcln.training.distillation import TeacherVectors
+from fcln.training.feature_cache import FeatureCache
 from fcln.vocabulary import UNK
+from helpers.small_world import region, tiny_config, vocabulary, word_pieces, write_json, write_photo, write_world
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fcln.errors import TrainingError
-from fcln.feature_cache import FeatureCache
+from fcln.training.feature_cache import FeatureCache
 
 FEATURES = np.linspace(-3, 3, 2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
 
@@ -56,7 +56,7 @@ FILL = """
 import sys
 from pathlib import Path
 import numpy as np
-from fcln.feature_cache import FeatureCache
+from fcln.training.feature_cache import FeatureCache
 cache = FeatureCache(Path(sys.argv[1]), "weights A")
 for image_id in range(1, 10_000_000):
     cache.write(image_id, np.ones((4, 30, 30)))
@@ -97,7 +97,7 @@ def test_a_cache_in_use_is_refused(path):
     cache = FeatureCache(path, "weights A")
     cache.write(7, FEATURES)
     cache.flush()
-    code = "from pathlib import Path; from fcln.feature_cache import FeatureCache; "
+    code = "from pathlib import Path; from fcln.training.feature_cache import FeatureCache; "
     code += f"FeatureCache(Path({str(path)!r}), 'weights A')"
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from fcln.localization import LocalizationLayer, bilinear_sample, inside, move_anchors, propose
+from fcln.modeling.localization import LocalizationLayer, bilinear_sample, inside, move_anchors, propose
 
 STRIDE = 16
 

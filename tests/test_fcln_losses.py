@@ -5,15 +5,15 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from small_world import tiny_config, vocabulary, word_pieces, write_world
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-import fcln.losses
-from fcln.backbone import freeze_first_layers, normalize
+import fcln.training.losses
 from fcln.checkpoint import new_model
-from fcln.dataset import BatchLoader, load_photographs
-from fcln.losses import (
+from fcln.modeling.backbone import freeze_first_layers, normalize
+from fcln.modeling.fcln import FCLN, FCLNConfig
+from fcln.training.dataset import BatchLoader, load_photographs
+from fcln.training.losses import (
     CONTRASTIVE_WEIGHTS,
     PAPER_WEIGHTS,
     Batch,
@@ -24,7 +24,7 @@ from fcln.losses import (
     meaning_loss,
     training_losses,
 )
-from fcln.model import FCLN, FCLNConfig
+from helpers.small_world import tiny_config, vocabulary, word_pieces, write_world
 
 
 def test_the_papers_weights():
@@ -342,7 +342,7 @@ def test_each_loss_trains_its_layers(batch, name, reached, spared):
 
 def test_the_contrastive_losses_are_not_computed_in_bfloat16(batch, monkeypatch):
     # Not every processor has an LSTM in bfloat16 (fcln.precision).
-    monkeypatch.setattr(fcln.losses, "_caption_loss", lambda *given: torch.zeros(()))
+    monkeypatch.setattr(fcln.training.losses, "_caption_loss", lambda *given: torch.zeros(()))
     model = fresh_model()
     seen = []
     contrastive = ContrastiveLoss()

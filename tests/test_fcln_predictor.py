@@ -10,7 +10,7 @@ from PIL import Image
 import fcln.predictor
 from fcln.checkpoint import load_checkpoint
 from fcln.errors import QueryError
-from fcln.language import LanguageModel
+from fcln.modeling.language_model import LanguageModel
 from fcln.precision import has_bfloat16
 from fcln.predictor import Predictor, Regions
 from fcln.weights_file import checkpoint_digest

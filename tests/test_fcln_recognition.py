@@ -3,7 +3,7 @@
 import torch
 from torch.testing import assert_close
 
-from fcln.recognition import RecognitionNetwork, photograph_context
+from fcln.modeling.recognition import RecognitionNetwork, photograph_context
 
 
 def network(**changes) -> RecognitionNetwork:

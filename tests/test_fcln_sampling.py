@@ -2,8 +2,8 @@
 
 import torch
 
-from fcln.boxes import iou
-from fcln.sampling import Sample, sample_boxes
+from fcln.modeling.boxes import iou
+from fcln.training.sampling import Sample, sample_boxes
 
 
 def draw(boxes: list[list[float]], truth: list[list[float]], *, count: int = 8, seed: int = 0, allowed=None) -> Sample:

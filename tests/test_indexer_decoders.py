@@ -16,8 +16,8 @@ from PIL import Image
 
 from decoding.errors import PhotoError
 from decoding.photos import OpenedPhoto
-from indexer import decoders as decoders_module
-from indexer.decoders import Decoders
+from indexer.build import decoders as decoders_module
+from indexer.build.decoders import Decoders
 from indexer.errors import DecoderError
 
 PROJECT = Path(__file__).parent.parent
@@ -25,7 +25,7 @@ PROJECT = Path(__file__).parent.parent
 # The real worker, but for a decoder that does what the colour of the photograph's first pixel says.
 MOODY = """
 import os, signal, sys, time
-from indexer import decode_worker
+from indexer.build import decode_worker
 from decoding.photos import OpenedPhoto
 
 real = OpenedPhoto.decode
@@ -209,7 +209,7 @@ def test_processes_that_do_not_start(tmp_path, monkeypatch):
 
 
 def start_worker(seconds: float) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "indexer.decode_worker", str(seconds), "1000000"]
+    command = [sys.executable, "-m", "indexer.build.decode_worker", str(seconds), "1000000"]
     worker = subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert worker.stdout.readline() == b"ready\n"
     return worker
@@ -235,6 +235,7 @@ def test_a_worker_ends_itself_when_it_hangs_and_its_parent_is_gone(tmp_path):
 
 
 def test_the_worker_knows_neither_torch_nor_the_collection():
-    code = "import sys, indexer.decode_worker; print({'torch', 'sqlalchemy', 'h5py', 'faiss', 'db'} & set(sys.modules))"
+    heavy = {"torch", "sqlalchemy", "h5py", "faiss", "db"}
+    code = f"import sys, indexer.build.decode_worker; print({heavy} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert result.stdout == "set()\n"

@@ -4,9 +4,9 @@ import os
 
 import numpy as np
 import pytest
-from workshop import MODEL, ColourPredictor, Workshop, counts
 
 from db.collection import Collection
+from helpers.workshop import MODEL, ColourPredictor, Workshop, counts
 from indexer import disk_check
 from indexer.disk_check import DiskReport, check_photographs
 

@@ -14,10 +14,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from PIL import Image
-from workshop import Workshop, counts
 
 from db.collection import Collection
 from decoding.photos import PIXEL_LIMIT
+from helpers.workshop import Workshop, counts
 
 FILES = int(os.environ.get("FUZZ_FILES", "1000"))
 SEED = 20160627

@@ -3,10 +3,10 @@
 import shutil
 
 import pytest
-from workshop import ColourPredictor, Listener, Workshop, counts
 
 from db.collection import Collection
 from db.records import ModelIdentity
+from helpers.workshop import ColourPredictor, Listener, Workshop, counts
 from indexer.errors import FolderError
 from indexer.redescription import Redescription, redescribe
 

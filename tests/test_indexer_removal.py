@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_indexer_changes import MODEL, remember, touch
 
 from db.collection import Collection
 from indexer.errors import FolderError
 from indexer.removal import Removal, remove
+from test_indexer_plan import MODEL, remember, touch
 
 
 @pytest.fixture

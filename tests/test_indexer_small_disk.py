@@ -20,7 +20,7 @@ def test_on_a_small_disk(tmp_path):
         possible = False
     if not possible:
         pytest.skip("no mount namespaces here")
-    command = [*inside, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/on_small_disk.py"]
+    command = [*inside, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/helpers/on_small_disk.py"]
     environment = {**os.environ, "SMALL_DISK": str(tmp_path)}
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout

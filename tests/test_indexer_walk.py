@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer import walk as walk_module
-from indexer.walk import Exclusion, Walk
+from indexer.scan import walk as walk_module
+from indexer.scan.walk import Exclusion, Walk
 
 
 def touch(root: Path, *names: str) -> None:

@@ -4,7 +4,9 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,23 @@ ALLOWED = {
     "search": {"search", "decoding", "fcln", "db"},
     "scripts": {*PACKAGES, "scripts"},
 }
-SOURCES = sorted(path for folder in ALLOWED for path in (ROOT / folder).glob("*.py"))
+# What a folder may import of its own package, where that is less than all: "." is the files beside it.
+INNER = {
+    "fcln": {".", "fcln.modeling"},
+    "fcln.modeling": {".", "fcln.errors", "fcln.vocabulary"},
+    "indexer.scan": {".", "indexer.errors", "indexer.progress"},
+    "search.wording": {".", "search.errors"},
+}
+SOURCES = sorted(path for folder in ALLOWED for path in (ROOT / folder).rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    """The dotted name of a source file; a package's own for its __init__.py."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path) for path in SOURCES}
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -35,22 +53,40 @@ def imported_modules(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_downwards(path):
-    package = path.parent.name
+    package = path.relative_to(ROOT).parts[0]
     ours = {name for name in imported_modules(path) if name.split(".")[0] in {*ALLOWED, "tests"}}
     assert {name.split(".")[0] for name in ours} <= ALLOWED[package]
+    # `tests/` is on the path of pytest, so its helpers have a name of one word.
+    assert not any(name.split(".")[0] == "helpers" for name in imported_modules(path))
     commands = {name for name in ours if name.split(".")[1:2] == ["cli"]}
     assert not commands or path.name == "__main__.py", f"{path} imports {commands}"
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_inside_a_package_point_downwards(path):
+    folder = ".".join(path.parent.relative_to(ROOT).parts)
+    allowed = {folder if name == "." else name for name in INNER.get(folder, ())}
+    for name in imported_modules(path) & MODULES if allowed else ():
+        beside = name.rpartition(".")[0]
+        if name.split(".")[0] == folder.split(".")[0]:
+            assert {name, beside} & allowed, f"{path} imports {name}"
+
+
+def test_every_folder_of_sources_is_a_package():
+    """Else `python -m` and setuptools would see some of it only, and a stranger's package of that name would win."""
+    for path in SOURCES:
+        assert (path.parent / "__init__.py").is_file(), path.parent
+
+
 def test_only_one_file_imports_faiss_and_db_knows_no_torch():
     importers = {path.relative_to(ROOT).as_posix() for path in SOURCES if "faiss" in imported_modules(path)}
-    assert importers == {"db/vectors.py"}
-    for path in (ROOT / "db").glob("*.py"):
+    assert importers == {"db/local/vectors/faiss_index.py"}
+    for path in (ROOT / "db").rglob("*.py"):
         assert not any(name.split(".")[0] in ("torch", "torchvision") for name in imported_modules(path)), path
 
 
 def test_decoding_knows_pillow_and_numpy_only():
-    for path in (ROOT / "decoding").glob("*.py"):
+    for path in (ROOT / "decoding").rglob("*.py"):
         others = {name.split(".")[0] for name in imported_modules(path)} - sys.stdlib_module_names
         assert others <= {"decoding", "PIL", "pillow_heif", "numpy"}, path
 
@@ -74,12 +110,13 @@ def test_help_is_quick_to_load(package):
 
 def test_the_readme_maps_every_file():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    missing = [
-        str(path.relative_to(ROOT))
-        for path in SOURCES
-        if path.name not in ("__init__.py", "__main__.py") and f"{path.name}" not in readme
-    ]
-    assert not missing
+    mapped, folder = set(), ""
+    for line in re.findall(r"^\|.*", readme[readme.index("## Where things are") :], flags=re.MULTILINE):
+        if heading := re.match(r"\| \*\*([\w/]+)/\*\* \|", line):
+            folder = heading[1]
+        mapped |= {f"{folder}/{name}" for name in re.findall(r"`(\w+\.py)`", line.split(" | ")[0])}
+    files = {path.relative_to(ROOT).as_posix() for path in SOURCES if not path.name.startswith("__")}
+    assert mapped == {name for name in files if not name.endswith("/errors.py")}
 
 
 @pytest.mark.parametrize("package", ["indexer", "search"])
@@ -94,11 +131,11 @@ def test_the_readme_names_every_command(package):
         assert f"{package} {command}" in readme
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").rglob("*.py")), ids=module_name)
 def test_every_program_says_how_to_call_it(path):
     text = path.read_text(encoding="utf-8")
-    if 'if __name__ == "__main__"' in text:
-        assert f"python -m scripts.{path.stem}" in (ast.get_docstring(ast.parse(text)) or "")
+    if 'if __name__ == "__main__"' in text or path.name == "__main__.py":
+        assert f"python -m {module_name(path).removesuffix('.__main__')}" in (ast.get_docstring(ast.parse(text)) or "")
 
 
 def test_version_and_changelog_agree():
@@ -107,15 +144,46 @@ def test_version_and_changelog_agree():
 
 
 def test_the_packages_are_named_one_by_one():
+    named = setup_argument("packages")
+    assert sorted(named) == sorted(name for name in MODULES if is_installed(name) and package_folder(name).is_dir())
+    assert {name.split(".")[0] for name in named} == set(PACKAGES)
+
+
+def test_the_files_beside_the_modules_are_installed():
+    installed = {
+        path
+        for package, patterns in setup_argument("package_data").items()
+        for pattern in patterns
+        for path in package_folder(package).glob(pattern)
+    }
+    beside = {path for package in PACKAGES for path in (ROOT / package).rglob("*") if path.is_file()}
+    beside = {path for path in beside if path.suffix != ".py" and path.parent.name != "__pycache__"}
+    assert beside and beside <= installed
+
+
+def test_mypy_reads_every_package():
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert sorted(config["tool"]["mypy"]["packages"]) == sorted(ALLOWED)
+
+
+def setup_argument(name: str) -> Any:
+    """What setup.py gives `setup` under this name."""
     setup = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
-    packages = next(
+    return next(
         ast.literal_eval(keyword.value)
         for node in ast.walk(setup)
         if isinstance(node, ast.Call)
         for keyword in node.keywords
-        if keyword.arg == "packages"
+        if keyword.arg == name
     )
-    assert packages == list(PACKAGES)
+
+
+def is_installed(module: str) -> bool:
+    return module.split(".")[0] in PACKAGES
+
+
+def package_folder(module: str) -> Path:
+    return ROOT.joinpath(*module.split("."))
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from db.collection import Collection
-from scripts import benchmark_collection
-from scripts.benchmark_collection import Cost, Stopwatch, list_and_stat, make_files, make_photographs, measure, table
+from scripts.benchmark import collection as benchmark_collection
+from scripts.benchmark.collection import Cost, Stopwatch, list_and_stat, make_files, make_photographs, measure, table
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from labelled_photos import write_photo
 from PIL import Image
 
 from fcln.predictor import Predictor
-from scripts import benchmark_build, benchmark_query
-from scripts.evaluation_collection import EvaluationError
+from helpers.labelled_photos import write_photo
+from scripts.benchmark import build as benchmark_build
+from scripts.benchmark import query as benchmark_query
+from scripts.evaluate.labelled_collection import EvaluationError
 
 
 def test_photographs_are_of_one_size_and_no_two_alike(tmp_path: Path) -> None:

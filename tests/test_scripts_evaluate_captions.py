@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from labelled_photos import write_labels, write_photo
 
 from decoding.photos import OpenedPhoto
-from fcln.dataset import load_photographs
 from fcln.predictor import Predictor
-from scripts.dense_captioning_metric import Labels, Prediction
-from scripts.evaluate_captions import Described, labelled_captions, main, summarize, table
-from scripts.evaluation_collection import EvaluationError
+from fcln.training.dataset import load_photographs
+from helpers.labelled_photos import write_labels, write_photo
+from scripts.evaluate.captions import Described, labelled_captions, main, summarize, table
+from scripts.evaluate.dense_captioning_metric import Labels, Prediction
+from scripts.evaluate.labelled_collection import EvaluationError
 
 BOXES = ((0, 0, 40, 40), (50, 10, 40, 50), (20, 30, 60, 30))  # x y width height; no two overlap by much
 
@@ -39,7 +39,7 @@ class SameWords:
 
 @pytest.fixture
 def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.evaluate_captions.Meteor", SameWords)
+    monkeypatch.setattr("scripts.evaluate.captions.Meteor", SameWords)
 
 
 def run(folder: Path, weights: Path, options: str = "--json"):
@@ -109,7 +109,7 @@ def test_a_meteor_that_died_is_told_before_anything_is_described(
         raise EvaluationError("METEOR's Java program has stopped.")
 
     monkeypatch.setattr(SameWords, "check", check)
-    monkeypatch.setattr("scripts.evaluate_captions.describe", None)
+    monkeypatch.setattr("scripts.evaluate.captions.describe", None)
     write_photo(tmp_path / "photos" / "1.jpg")
     write_labels(tmp_path / "labels", {1: [(BOXES[0], "a dog")]})
     result = run(tmp_path, tiny_checkpoint)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from labelled_photos import write_labels, write_photo
 
-from scripts.evaluate_proposals import main, summarize, table
+from helpers.labelled_photos import write_labels, write_photo
+from scripts.evaluate.proposals import main, summarize, table
 
 
 def test_shares_are_of_all_boxes_not_of_photographs() -> None:

@@ -1,17 +1,19 @@
 """Everyday questions: which photographs answer, and how a ranking of them is judged."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from labelled_photos import write_labelled_photos
 
-from fcln.dataset import load_photographs
 from fcln.predictor import Predictor
-from scripts.evaluate_questions import Question, judge, main, read_questions, summarize, table
-from scripts.evaluation_collection import EvaluationError, labelled_collection
+from fcln.training.dataset import load_photographs
+from helpers.labelled_photos import write_labelled_photos
+from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
+from scripts.evaluate.questions import Question, judge, main, read_questions, summarize, table
 from search.searcher import Searcher
 
 DOG_ON_COUCH = Question("dog on couch", (frozenset({"dog", "dogs"}), frozenset({"couch", "sofa"})))
@@ -100,3 +102,9 @@ def test_a_file_that_is_no_list_of_questions_is_refused(tmp_path: Path) -> None:
     path.write_text('[{"question": "dog"}]')
     with pytest.raises(EvaluationError, match="not a list of questions"):
         read_questions(path)
+
+
+def test_the_old_name_still_runs():
+    command = [sys.executable, "-m", "scripts.evaluate_questions", "--help"]
+    old = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    assert "--as-one-phrase" in old.stdout

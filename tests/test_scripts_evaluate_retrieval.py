@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from labelled_photos import write_labelled_photos
 
-from fcln.dataset import Photograph
-from scripts.evaluate_retrieval import (
+from fcln.training.dataset import Photograph
+from helpers.labelled_photos import write_labelled_photos
+from scripts.evaluate.labelled_collection import EvaluationError, LabelledPhoto
+from scripts.evaluate.retrieval import (
     LabelledPhrase,
     Outcome,
     RetrievalQuery,
@@ -23,7 +24,6 @@ from scripts.evaluate_retrieval import (
     summarize,
     table,
 )
-from scripts.evaluation_collection import EvaluationError, LabelledPhoto
 from search.likelihood import JUDGED_REGIONS
 from search.ranking import Ranking
 from search.searcher import Searcher
@@ -130,7 +130,7 @@ def test_a_single_draw_has_no_standard_error() -> None:
 def test_the_command_measures_an_indexed_folder(tmp_path: Path, tiny_checkpoint: Path) -> None:
     photos, annotations = write_labelled_photos(tmp_path, 6)
     options = ["--photos", photos, "--annotations", annotations, "--weights", tiny_checkpoint, "--device", "cpu"]
-    command = [sys.executable, "-m", "scripts.evaluate_retrieval", *options, "--draws", "2", "--json"]
+    command = [sys.executable, "-m", "scripts.evaluate.retrieval", *options, "--draws", "2", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Only 6 photographs have 4 phrases" in done.stderr

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from labelled_photos import write_labelled_photos
-from word_predictor import WordPredictor, build
 
 from db.collection import Collection
-from scripts import benchmark_query
-from scripts.evaluate_shortlist import (
+from helpers.labelled_photos import write_labelled_photos
+from helpers.word_predictor import WordPredictor, build
+from scripts.benchmark import query as benchmark_query
+from scripts.evaluate.shortlist import (
     agreement,
     default_size,
     default_sizes,
@@ -71,7 +71,7 @@ def test_a_curve_says_what_each_size_finds(collection: Collection) -> None:
 
 
 def test_a_curve_says_what_a_short_list_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.evaluate_shortlist.TOP", 2)
+    monkeypatch.setattr("scripts.evaluate.shortlist.TOP", 2)
     monkeypatch.setattr("search.shortlist.SHORTLIST_REGIONS", 2)
     # FAISS's first two for each phrase are the photographs 1 to 4, all of which may be perfect; really the last is the
     # best one (cos 45 degrees for both phrases), and 1 the next (mean of 1 and 0).
@@ -120,8 +120,8 @@ def test_the_command_measures_photographs_and_a_made_up_collection(
 ) -> None:
     questions = ("dog on couch", "red lamp", "brown dog", "two red lamp", "man in the lamp")  # words that it knows
     monkeypatch.setattr(benchmark_query, "QUESTIONS", questions)
-    monkeypatch.setattr("scripts.evaluate_shortlist.QUESTIONS", questions)
-    monkeypatch.setattr("scripts.evaluate_shortlist.MADE_UP_REGIONS", 5)
+    monkeypatch.setattr("scripts.evaluate.shortlist.QUESTIONS", questions)
+    monkeypatch.setattr("scripts.evaluate.shortlist.MADE_UP_REGIONS", 5)
     photos, annotations = write_labelled_photos(tmp_path, 4)
     command = f"--photos {photos} --annotations {annotations} --weights {tiny_checkpoint} --device cpu --json"
     command += f" --images 3 --queries 2 --sizes 100 --sizes 10 --made-up 30 --plot {tmp_path / 'curve.png'}"

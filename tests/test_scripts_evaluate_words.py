@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from labelled_photos import write_labelled_photos, write_labels
 
-from fcln.dataset import load_photographs
 from fcln.predictor import Predictor
-from scripts.evaluate_words import (
+from fcln.training.dataset import load_photographs
+from helpers.labelled_photos import write_labelled_photos, write_labels
+from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
+from scripts.evaluate.words import (
     PAIRS_FILE,
     AsTyped,
     TrainingWords,
@@ -29,7 +30,6 @@ from scripts.evaluate_words import (
     top_photographs,
     with_shares,
 )
-from scripts.evaluation_collection import EvaluationError, labelled_collection
 from search.searcher import Searcher
 
 TRAINING_DATA = Path("/work/shared/data/train")

@@ -7,25 +7,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from scripts import (
-    choose_confidence,
-    evaluate_captions,
-    evaluate_proposals,
-    evaluate_questions,
-    evaluate_retrieval,
-    evaluate_shortlist,
-    evaluate_words,
-    measure,
-    retrieval_table,
-)
+from scripts import measure
+from scripts.evaluate import captions, proposals, questions, retrieval, retrieval_table, shortlist, words
+from scripts.evaluate.retrieval_table import FIGURES
 from scripts.measure import figures, main, replace_between
-from scripts.retrieval_table import FIGURES
+from scripts.train import choose_confidence
 
 PROGRAMS = {
-    f"scripts.{module.__name__.split('.')[-1]}": module.main
-    for module in (choose_confidence, evaluate_captions, evaluate_proposals, evaluate_questions, evaluate_retrieval,
-                   evaluate_shortlist, evaluate_words, retrieval_table)
-}  # fmt: skip
+    module.__name__: module.main
+    for module in (choose_confidence, captions, proposals, questions, retrieval, shortlist, words, retrieval_table)
+}
 ROW = {name: number / 10 for number, name in enumerate(FIGURES, 1)} | {"standard_error": dict.fromkeys(FIGURES, 0.012)}
 PAIRS = [("bald", "hairless", "bald", 1.0), ("beer", "ale", "drink", 0.3), ("dog", "cur", None, 0.15)]
 ASKED = {
@@ -124,9 +115,9 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         values = PROGRAMS[program].make_context(program, list(options)).params
         assert values["as_json"] is True and values["photos"].is_dir()
         programs.append(program)
-        if program == "scripts.evaluate_shortlist":
+        if program == "scripts.evaluate.shortlist":
             values["plot"].write_bytes(b"a plot")
-        name = "as_one_phrase" if values.get("as_one_phrase") else program.split("_")[-1]
+        name = "as_one_phrase" if values.get("as_one_phrase") else program.split(".")[-1].split("_")[-1]
         said = BASELINES if name == "table" else ASKED[name]
         return subprocess.CompletedProcess(command, programs.count("break"), json.dumps(said))
 
@@ -139,8 +130,8 @@ def test_every_program_is_asked_as_it_can_be(documents: dict[str, Path], ran: li
     done = CliRunner().invoke(main, folders)
     assert done.exit_code == 0, done.output
     # All of them, the questions twice; the first is the one that may lack Java.
-    assert sorted(ran) == sorted([*set(PROGRAMS) - {"scripts.retrieval_table"}, "scripts.evaluate_questions"])
-    assert ran[0] == "scripts.evaluate_captions"
+    assert sorted(ran) == sorted([*set(PROGRAMS) - {"scripts.evaluate.retrieval_table"}, "scripts.evaluate.questions"])
+    assert ran[0] == "scripts.evaluate.captions"
     block = f"<!-- figures -->\n{figures(ASKED)}\n<!-- /figures -->"
     assert documents["README"].read_text() == f"{block}\n<!-- baselines -->\nold\n<!-- /baselines -->"
     assert documents["MODEL_CARD"].read_text() == block
@@ -160,7 +151,7 @@ def test_nothing_is_written_unless_all_is_measured(documents: dict[str, Path], r
     folders = ["--photos", str(tmp_path), "--annotations", str(tmp_path)]
     done = CliRunner().invoke(main, folders)
     assert done.exit_code == 1
-    assert "Error: scripts.evaluate_captions failed, as it says above; no document was changed." in done.output
+    assert "Error: scripts.evaluate.captions failed, as it says above; no document was changed." in done.output
     done = CliRunner().invoke(main, [*folders, "--region", "weights.safetensors"])
     assert done.exit_code == 2 and "go together" in done.output
     assert {name: path.read_bytes() for name, path in documents.items() if path.exists()} == before

@@ -16,13 +16,13 @@ from click.testing import CliRunner
 import indexer.cli
 from db.collection import Collection
 from db.errors import CollectionDamaged
-from db.files import published
+from db.local.files import published
+from db.local.vectors.faiss_index import VectorIndex
 from db.records import NewPhoto
-from db.vectors import VectorIndex
-from scripts import torture
-from scripts.torture import Fault, Kill, Moment, Run, Torture, table, unnamed_files
-from scripts.torture_album import Album
-from scripts.torture_state import File, difference, fault_between
+from scripts.torture import commands as torture
+from scripts.torture.album import Album
+from scripts.torture.commands import Fault, Kill, Moment, Run, Torture, table, unnamed_files
+from scripts.torture.state import File, difference, fault_between
 
 pytestmark = pytest.mark.skipif(not hasattr(torture.signal, "SIGKILL"), reason="there is no SIGKILL")
 

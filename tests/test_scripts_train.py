@@ -17,11 +17,11 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors.torch import load_file
-from small_world import tiny_config, write_backbone, write_json, write_photo, write_pieces, write_world
 
 from fcln.checkpoint import load_checkpoint
-from fcln.teacher import TeacherVectors
-from scripts.train import main
+from fcln.training.distillation import TeacherVectors
+from helpers.small_world import tiny_config, write_backbone, write_json, write_photo, write_pieces, write_world
+from scripts.train.train import main
 
 ROOT = Path(__file__).parents[1]
 
@@ -209,8 +209,8 @@ def test_a_photograph_that_cannot_be_decoded_stops_the_run_by_name(world, tmp_pa
         ({"annotations": "{photos}"}, r"region_descriptions.json is missing"),
         ({"photos": "{annotations}"}, "holds none of the photographs"),
         ({"pieces": None}, "--pieces or --start-from is needed"),
-        ({"pieces": "{text}"}, "text.json is not a file of scripts.make_piece_vectors"),
-        ({"pieces": "{backbone}"}, "resnet18.safetensors is not a file of scripts.make_piece_vectors"),
+        ({"pieces": "{text}"}, "text.json is not a file of scripts.train.piece_vectors"),
+        ({"pieces": "{backbone}"}, "resnet18.safetensors is not a file of scripts.train.piece_vectors"),
         ({"backbone-weights": "{pieces}"}, "pieces.safetensors does not fit resnet18"),
         ({"config": "{text}"}, "nor a configuration's JSON file"),
         ({"config": "huge"}, "neither default nor paper"),

@@ -453,7 +453,7 @@ def test_what_detect_refuses(detect, photos, monkeypatch, arguments, sentence):
 def test_detect_refuses_weights_and_collections_it_does_not_fit(detect, photos, place, tiny_checkpoint):
     result = detect("a dog", photos / "1.jpg", weights=tiny_checkpoint)
     assert result.code == 2
-    assert re.search(r"^Error: These weights hold no confidence, .*scripts\.choose_confidence", result.err)
+    assert re.search(r"^Error: These weights hold no confidence, .*scripts\.train\.choose_confidence", result.err)
     result = detect("a dog", "--collection", place.full)
     assert result.code == 2
     assert "was described by the checkpoint" in result.err

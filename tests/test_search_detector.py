@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from PIL import Image
-from word_predictor import WordPredictor, embedding_of, new_photo
 
 from db.collection import Collection
 from db.errors import CheckpointMismatch
 from fcln.checkpoint import Confidence
-from indexer.decoders import Decoders
+from helpers.word_predictor import WordPredictor, embedding_of, new_photo
+from indexer.build.decoders import Decoders
 from search.detector import MAX_REGIONS, Detector
 from search.errors import DetectError, QueryError
 from search.output import as_csv, as_table, detections_as_json
@@ -232,7 +232,7 @@ def test_phrases_are_checked_before_photographs_are_read(detector, tmp_path):
 def test_weights_without_a_confidence_are_refused():
     predictor = ColourPredictor()
     predictor.confidence = None
-    with pytest.raises(DetectError, match=r"^These weights hold no confidence.*scripts\.choose_confidence"):
+    with pytest.raises(DetectError, match=r"^These weights hold no confidence.*scripts\.train\.choose_confidence"):
         Detector(predictor)
 
 

@@ -2,8 +2,8 @@ import math
 
 import numpy as np
 import pytest
-from word_predictor import WordPredictor, code_of
 
+from helpers.word_predictor import WordPredictor, code_of
 from search.likelihood import (
     JUDGED_PAIRS,
     JUDGED_REGIONS,

@@ -3,10 +3,10 @@ import math
 
 import numpy as np
 import pytest
-from word_predictor import WORDS, WordPredictor, build
 
 from db.collection import Collection
 from db.errors import CheckpointMismatch, UnknownId
+from helpers.word_predictor import WORDS, WordPredictor, build
 from search import searcher as module
 from search.errors import QueryError
 from search.likelihood import JUDGED_PAIRS, JUDGED_REGIONS
@@ -233,7 +233,7 @@ def test_an_empty_collection_answers_nothing(tmp_path):
 
 def test_boxes_stay_inside_the_photograph(tmp_path):
     with Collection.open(tmp_path / "c", write=True, create=True, model=WordPredictor.identity) as collection:
-        from word_predictor import new_photo
+        from helpers.word_predictor import new_photo
 
         photo = new_photo(collection.add_root(tmp_path), "a.jpg", ["dog"], width=99, height=77)
         collection.commit(new=[dataclasses.replace(photo, boxes=np.array([[0.333333, 1.005, 99, 77]], np.float32))])

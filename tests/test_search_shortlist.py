@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from word_predictor import WordPredictor, build, embedding_of
 
 from db.collection import Collection
+from helpers.word_predictor import WordPredictor, build, embedding_of
 from search import shortlist as module
 from search.shortlist import best_found, shortlist
 

@@ -1,0 +1,1 @@
+"""Inspection, repair, compaction, and the move to another checkpoint."""

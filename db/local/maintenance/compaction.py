@@ -1,0 +1,48 @@
+"""Small segments into large ones, without the rows of photographs that are gone."""
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from db.local.checksums import features_crc32
+from db.local.segments import Extents, SegmentFile, SegmentFolder
+from db.local.sqlite.writes import next_id, place
+
+# Of a merged segment: 900 photographs of 50 regions of 768 numbers. It is in memory twice while it is written.
+MERGED_BYTES = 64 * 2**20
+
+
+def plan(extents: Extents, segments: dict[int, SegmentFile], row_size: int) -> list[Extents]:
+    """The photographs that go together into each new segment.
+
+    Those of all segments that hold rows of gone photographs or are less than half of MERGED_BYTES, in the order of
+    their regions. Done in part and planned again, the rest is cut as it was: killed or not, the end is the same.
+
+    Args:
+        extents: of all photographs.
+        row_size: bytes of one region.
+    """
+    rows = max(1, MERGED_BYTES // row_size)
+    segment_ids, inverse = np.unique(extents.segment_ids, return_inverse=True)
+    live = np.bincount(inverse, weights=extents.counts).astype(int)
+    stored = np.array([segments[segment_id].rows for segment_id in segment_ids.tolist()], int)
+    unfit = (live < stored) | (stored < rows / 2)
+    if unfit.sum() < 2 and (live == stored).all():  # one small segment alone is as well off as it can be
+        return []
+    return list(extents.take(np.flatnonzero(unfit[inverse])).parts(rows))
+
+
+def merge(session: Session, folder: SegmentFolder, extents: Extents, segments: dict[int, SegmentFile]) -> None:
+    """Write the features of these photographs into one new segment, and say so in their rows.
+
+    Raises:
+        CollectionDamaged: a segment that they are in is missing or altered.
+    """
+    for segment_id in np.unique(extents.segment_ids).tolist():
+        folder.check(segments[segment_id])  # or a new checksum would vouch for what is damaged
+    codes, embeddings = folder.read_checked(extents, segments)
+    segment = folder.write(next_id(session, "segment"), extents.region_ids(), codes, embeddings)
+    places = [
+        {"id": photo_id, "first_row": rows.start, "features_crc32": features_crc32(codes[rows], embeddings[rows])}
+        for photo_id, rows in zip(extents.photo_ids.tolist(), extents.slices())
+    ]
+    place(session, segment, places)

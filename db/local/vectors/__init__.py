@@ -1,0 +1,1 @@
+"""FAISS and its files, a cache of what the segments hold."""

@@ -1,0 +1,91 @@
+"""The localization layer (paper 3.2): scores and offsets for k anchors a cell, proposals, bilinear sampling."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fcln.modeling.anchors import anchor_grid
+from fcln.modeling.boxes import apply_offsets, clip
+
+
+class LocalizationLayer(nn.Module):
+    """Predicts 5k numbers a cell (paper 3.2: one score and four offsets for each of k anchors).
+
+    The released code predicts 6k (a two-way softmax for the score); we follow the paper.
+    """
+
+    shapes: Tensor  # (k, 2) float32, width and height of the anchors in pixels
+
+    def __init__(self, channels: int, hidden: int, anchors: tuple[tuple[float, float], ...], stride: int):
+        super().__init__()
+        self.stride = stride
+        self.register_buffer("shapes", torch.tensor(anchors), persistent=False)
+        k = len(anchors)
+        self.conv = nn.Conv2d(channels, hidden, 3, padding=1)
+        self.score = nn.Conv2d(hidden, k, 1)
+        self.offset = nn.Conv2d(hidden, 4 * k, 1)
+        # Paper 3.5: everything outside the backbone starts from N(0, 0.01); the released code starts the offsets from
+        # zero, so that proposals start as the anchors themselves.
+        for layer, deviation in ((self.conv, 0.01), (self.score, 0.01), (self.offset, 0.0)):
+            nn.init.normal_(layer.weight, std=deviation)
+            nn.init.zeros_(layer.get_parameter("bias"))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """features (B, C, H, W) -> objectness logits (B, A), offsets (B, A, 4), anchors (A, 4); A = H W k, float32."""
+        hidden = F.relu(self.conv(features))
+        batch, _, rows, columns = hidden.shape
+        scores = self.score(hidden).permute(0, 2, 3, 1).reshape(batch, -1)
+        offsets = self.offset(hidden).permute(0, 2, 3, 1).reshape(batch, scores.shape[1], 4)
+        return scores.float(), offsets.float(), anchor_grid(rows, columns, self.stride, self.shapes)
+
+
+def move_anchors(anchors: Tensor, offsets: Tensor, width: float, height: float) -> Tensor:
+    """Proposals of one photograph: anchors moved by their offsets and cut at its border. (A, 4) each, pixels.
+
+    The released code drops proposals that cross the border from training; regressed boxes of things at the border
+    cross it by a pixel most of the time, so we cut them instead, in training as at test time.
+    """
+    return clip(apply_offsets(anchors, offsets), width, height)
+
+
+def inside(anchors: Tensor, width: float, height: float) -> Tensor:
+    """Which anchors are centred in the photograph, not in a batch's padding: (A, 4) -> (A,) bool."""
+    centers = (anchors[:, :2] + anchors[:, 2:]) / 2
+    return (centers[:, 0] < width) & (centers[:, 1] < height)
+
+
+def propose(boxes: Tensor, scores: Tensor, *, count: int, iou: float, before: int) -> Tensor:
+    """Greedy non-maximum suppression (paper 3.2, test time): indices of at most `count` proposals, best first.
+
+    boxes: (A, 4) pixels. scores: (A,). iou: overlap above which the weaker goes. before: how many of the best take
+    part; the released code lets all take part, which costs 80 of its 240 ms and changes next to nothing.
+    """
+    from torchvision.ops import nms
+
+    best = scores.topk(min(before, len(scores))).indices
+    return best[nms(boxes[best], scores[best], iou)[:count]]
+
+
+def bilinear_sample(features: Tensor, boxes: Tensor, *, stride: int, size: int) -> Tensor:
+    """Features of boxes, size x size points each, by bilinear interpolation (paper 3.2, "Bilinear Interpolation").
+
+    Differentiable in the features and in the boxes: the gradient that trains the offsets through the caption.
+    Points are spaced evenly from edge to edge of the box, edges included, one sample a point (as the released code).
+    Cell (i, j) of the map stands at pixel (16 j + 8, 16 i + 8), so nothing is shifted between boxes and anchors; points
+    beyond the outermost cells' centres take the nearest cell's value.
+
+    features: (B, C, H, W). boxes: (B, R, 4) x1 y1 x2 y2, pixels of the network's input. Returns (B, R, C, size, size).
+    """
+    batch, count = boxes.shape[:2]
+    rows, columns = features.shape[-2:]
+    frame = boxes.new_tensor([columns * stride, rows * stride])
+    steps = torch.linspace(0, 1, size, device=boxes.device, dtype=boxes.dtype)
+    low, high = boxes[..., :2] / frame, boxes[..., 2:] / frame  # (B, R, 2) in [0, 1]
+    points = low[:, :, None] + (high - low)[:, :, None] * steps[None, None, :, None]  # (B, R, size, 2)
+    points = points * 2 - 1  # grid_sample's frame with align_corners=False: -1 and 1 are the map's outer edges
+    x = points[..., 0][:, :, None, :].expand(-1, -1, size, -1)
+    y = points[..., 1][:, :, :, None].expand(-1, -1, -1, size)
+    grid = torch.stack([x, y], dim=-1).reshape(batch, count * size, size, 2)
+    # The grid stays in float32: bfloat16 would round the points to a third of a pixel, and their gradients with them.
+    sampled = F.grid_sample(features.to(grid.dtype), grid, padding_mode="border", align_corners=False)
+    return sampled.reshape(batch, -1, count, size, size).transpose(1, 2)  # (B, R, C, size, size)

@@ -1,0 +1,1 @@
+"""How the network is trained: annotations, sampling, losses, the loop."""

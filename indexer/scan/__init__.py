@@ -1,0 +1,1 @@
+"""Which photographs there are, and what is new, changed, moved or gone."""

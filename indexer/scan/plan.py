@@ -1,0 +1,251 @@
+"""What differs between folders on the disk and what a collection remembers of them. Opens no file."""
+
+import gc
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from db.collection import Collection
+from db.records import PhotoStat
+from decoding.formats import FORMAT_NAMES
+from indexer.errors import FolderError
+from indexer.progress import Progress, printable
+from indexer.scan.walk import PhotoFile, Walk
+
+_LOOKING_STEP = 1000
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The part of a root that a build looks at."""
+
+    root: Path
+    below: str = ""  # relative to the root with "/"; "" is the whole root
+    root_id: int | None = None  # None: not in the collection yet
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.below
+
+    def contains(self, path: str) -> bool:
+        """Whether a path relative to the root lies in this part."""
+        return not self.below or path == self.below or path.startswith(self.below + "/")
+
+
+class Task(NamedTuple):
+    """A file that must be looked at more closely."""
+
+    root_id: int
+    root: Path
+    file: PhotoFile
+    known: PhotoStat | None  # what is remembered under its path
+
+    @property
+    def full_path(self) -> Path:
+        return self.root / self.file.path
+
+
+@dataclass
+class Changes:
+    """The outcome of comparing the disk with a collection."""
+
+    tasks: list[Task] = field(default_factory=list)  # new files, changed ones, failed ones to try again
+    missing: list[PhotoStat] = field(default_factory=list)  # remembered, but not there any more
+    unchanged: int = 0
+    failed_before: int = 0  # remembered as failed, and not changed since
+
+    def add(self, root: Path, root_id: int, file: PhotoFile, known: PhotoStat | None, retry: bool) -> None:
+        """Note a file that was found, and what is remembered under its path."""
+        # For most files of most builds this is all that happens: attributes once, no calls.
+        _, size, mtime_ns = file
+        if known is None or known.size != size or known.mtime_ns != mtime_ns:
+            self.tasks.append(Task(root_id, root, file, known))
+        elif known.reason is None:
+            self.unchanged += 1
+        elif retry:
+            self.tasks.append(Task(root_id, root, file, known))
+        else:
+            self.failed_before += 1
+
+
+def find_scopes(folders: Sequence[Path], roots: Mapping[int, Path]) -> list[Scope]:
+    """What to look at when a build is asked for some folders, no photograph twice.
+
+    A folder inside another that was asked for adds nothing. One inside a root that the collection knows is that part
+    of the root. One with known roots inside is a root that leaves them out, and they are looked at as themselves.
+
+    Args:
+        folders: as the user gave them.
+        roots: id -> absolute, resolved folder of all roots of the collection.
+
+    Raises:
+        FolderError: a folder does not exist and is no part of a known root, or is not a directory.
+    """
+    asked = []
+    for folder in folders:
+        resolved = Path(os.path.realpath(folder))
+        if os.path.exists(resolved) and not os.path.isdir(resolved):
+            raise FolderError(f"{printable(folder)} is not a directory: give the folder that the photographs are in")
+        trouble = _trouble(resolved)
+        if trouble and not any(resolved.is_relative_to(root) for root in roots.values()):
+            raise FolderError(f"{printable(folder)} {trouble}")
+        if resolved not in asked:
+            asked.append(resolved)
+
+    scopes = []
+    for folder in asked:
+        if any(folder != other and folder.is_relative_to(other) for other in asked):
+            continue
+        around = [(root_id, root) for root_id, root in roots.items() if folder.is_relative_to(root)]
+        if around:
+            root_id, root = max(around, key=lambda known: len(known[1].parts))
+            below = folder.relative_to(root).as_posix()
+            scopes.append(Scope(root, "" if below == "." else below, root_id))
+        else:
+            scopes.append(Scope(folder))
+        scopes.extend(
+            Scope(root, "", root_id)
+            for root_id, root in roots.items()
+            if root != folder and root.is_relative_to(folder)
+        )
+    return scopes
+
+
+def find_changes(
+    collection: Collection,
+    folders: Sequence[Path],
+    *,
+    exclude: Sequence[str] = (),
+    retry: bool = False,
+    prune: bool = False,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Changes:
+    """Walk some folders and compare sizes and times with what the collection remembers; new roots are added to it.
+
+    What cannot be seen is not taken for gone: a root that is missing, unreadable or suddenly empty, directories that
+    cannot be read, HEIC files without their decoder. The progress is warned of each.
+
+    Args:
+        exclude: patterns of what to take for absent, see `indexer.scan.walk.Exclusion`.
+        retry: files that failed before are tasks again.
+        prune: what cannot be seen is gone after all.
+        stop: asked now and then; once true, the walk ends and the outcome is incomplete.
+
+    Raises:
+        FolderError: a folder cannot be used, or there is no photograph in any of them. The collection is as before.
+    """
+    with _without_cycles():
+        return _find_changes(collection, folders, exclude, retry, prune, progress or Progress(), stop)
+
+
+@contextmanager
+def _without_cycles() -> Iterator[None]:
+    """Python does not look for cycles of objects meanwhile: there are none, and it would take a tenth of the time."""
+    looked = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if looked:
+            gc.enable()
+
+
+def _find_changes(
+    collection: Collection,
+    folders: Sequence[Path],
+    exclude: Sequence[str],
+    retry: bool,
+    prune: bool,
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> Changes:
+    roots = collection.roots()
+    scopes = find_scopes(folders, roots)
+    all_roots = {*roots.values(), *(scope.root for scope in scopes)}
+    changes = Changes()
+    problems = []
+    found = 0
+    for scope in scopes:
+        walk = Walk(scope.root, scope.below, other_roots=all_roots - {scope.root}, exclude=exclude)
+        root_id = scope.root_id
+        known = collection.known(root_id) if root_id is not None else {}
+        if scope.below:
+            known = {path: stat for path, stat in known.items() if scope.contains(path)}
+        found_before = found
+        for file in walk:
+            if stop():
+                return changes
+            if root_id is None:
+                root_id = collection.add_root(scope.root)
+            changes.add(scope.root, root_id, file, known.pop(file.path, None), retry)
+            found += 1
+            if found % _LOOKING_STEP == 0:
+                progress.looking(found)
+        if found == found_before:
+            if prune:
+                changes.missing.extend(known.values())
+            if not (known and prune):
+                problems.append(_nothing_found(scope, walk, len(known)))
+            continue
+        _warn_of_unseen(scope, walk, progress)
+        unseen = set() if prune else _unseen(walk, known)
+        changes.missing.extend(stat for path, stat in known.items() if path not in unseen)
+    if not found and not changes.missing:
+        raise FolderError("; ".join(problems))
+    for problem in problems:
+        progress.warn(problem)
+    return changes
+
+
+def require_photographs(folders: Sequence[Path], *, exclude: Sequence[str] = ()) -> None:
+    """Raises FolderError unless every folder can be walked and at least one of them holds a photograph."""
+    problems = []
+    for scope in find_scopes(folders, {}):
+        walk = Walk(scope.root, exclude=exclude)
+        if any(True for _ in walk):
+            return
+        problems.append(_nothing_found(scope, walk, 0))
+    raise FolderError("; ".join(problems))
+
+
+def _unseen(walk: Walk, known: Mapping[str, PhotoStat]) -> set[str]:
+    """The paths that the walk did not meet but that may well be there."""
+    unreadable = [path for path, _ in walk.unreadable]
+    below = tuple(f"{path}/" for path in unreadable)
+    return {*walk.without_decoder, *unreadable, *(path for path in known if path.startswith(below))}
+
+
+def _trouble(folder: Path) -> str | None:
+    """Why a folder cannot be looked into, as the end of a sentence; None if it can."""
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None
+
+
+def _nothing_found(scope: Scope, walk: Walk, known: int) -> str:
+    """Why a scope has no photographs, as a sentence."""
+    trouble = _trouble(scope.folder)
+    if trouble is None and walk.without_decoder:
+        trouble = "holds only HEIC photographs, which need the package pillow-heif (pip install pillow-heif)"
+    problem = f"{printable(scope.folder)} {trouble or f'holds no photographs ({FORMAT_NAMES})'}"
+    if known:
+        problem += f"; its files in the collection stay there (--prune removes them): {known:,}"
+    return problem
+
+
+def _warn_of_unseen(scope: Scope, walk: Walk, progress: Progress) -> None:
+    for path, reason in walk.unreadable:
+        progress.warn(f"{printable(scope.root / path)} is left out ({reason})")
+    if walk.without_decoder:
+        progress.warn(
+            f"{len(walk.without_decoder):,} HEIC photographs in {printable(scope.folder)} are left out: "
+            "they need the package pillow-heif (pip install pillow-heif)"
+        )

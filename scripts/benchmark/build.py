@@ -1,0 +1,185 @@
+"""How fast photographs are described, against the time of the backbone alone, and in how much memory.
+
+    python -m scripts.benchmark.build
+
+Makes JPEGs of 500x375 pixels out of the photographs of --photos (default: those that scikit-image and scikit-learn
+carry in their wheels), each a little different, and indexes them with the product's own pipeline: read, decode,
+describe, commit. The network is loaded and warm before the clock starts. The backbone's forward pass is timed alone, on
+the same photographs at the size the network sees, in batches as large as the pipeline's. Times are medians over
+--rounds; memory is the most that the process held at any time up to the last build's end.
+"""
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance, ImageOps
+
+from db.collection import Collection
+from db.records import ModelIdentity
+from decoding.formats import SUFFIXES
+from fcln.checkpoint import load_checkpoint
+from fcln.modeling.backbone import STRIDE, normalize
+from fcln.modeling.boxes import fit
+from fcln.precision import autocast
+from fcln.predictor import Predictor
+from indexer.build.build import build
+from scripts.demo import copy_photographs
+from scripts.evaluate.command import errors_as_sentences, show
+from scripts.evaluate.labelled_collection import EvaluationError
+
+SIZE = (500, 375)
+BATCH_SIZE = 16  # as in indexer.build.build.build
+
+
+@dataclass(frozen=True)
+class BuildTimes:
+    """The result, as its JSON says it."""
+
+    photographs: int
+    photographs_per_second: float  # decode to commit
+    build_seconds: float  # a photograph, decode to commit
+    backbone_seconds: float  # a photograph, its forward pass alone
+    ratio: float  # of the two
+    peak_memory_gb: float  # 10^9 bytes
+    device: str
+    threads: int  # of torch
+
+
+@click.command(help=__doc__)
+@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Your own folder.")
+@click.option("--count", type=click.IntRange(1), default=128, show_default=True, help="Photographs to index.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights file; default: the embedded one.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+def main(photos: Path | None, count: int, rounds: int, weights: Path | None, device: str, as_json: bool) -> None:
+    with errors_as_sentences(), TemporaryDirectory(prefix="densecap-benchmark-") as temporary:
+        folder = Path(temporary)
+        sources = find_sources(photos or copy_photographs(folder / "sources"))
+        made = make_photographs(sources, folder / "photos", count)
+        predictor = Predictor.load(weights, device=device)
+        predictor.describe([Image.open(path) for path in made[:BATCH_SIZE]])
+        build_seconds = statistics.median(
+            time_build(folder / "photos", folder / f"collection-{number}", predictor) / count
+            for number in range(rounds)
+        )
+        peak = peak_memory()
+        backbone_seconds = time_backbone(made, weights, predictor.device, rounds) / count
+    times = BuildTimes(
+        photographs=count,
+        photographs_per_second=1 / build_seconds,
+        build_seconds=build_seconds,
+        backbone_seconds=backbone_seconds,
+        ratio=build_seconds / backbone_seconds,
+        peak_memory_gb=peak / 1e9,
+        device=str(predictor.device),
+        threads=torch.get_num_threads(),
+    )
+    show(asdict(times), lambda: table(times), as_json=as_json)
+
+
+def find_sources(folder: Path) -> list[Path]:
+    """The photographs of a folder, by name. Raises EvaluationError if there is none."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise EvaluationError(f"{folder} holds no photographs.")
+    return found
+
+
+def make_photographs(sources: Sequence[Path], folder: Path, count: int) -> list[Path]:
+    """Write `count` JPEGs of SIZE, made of the sources in turn, no two alike: each round is cut and lit differently.
+
+    (The pipeline describes the same content only once.)
+    """
+    folder.mkdir(parents=True)
+    made = []
+    for number in range(count):
+        rounds, source = divmod(number, len(sources))
+        with Image.open(sources[source]) as image:
+            # A hundredth of the picture less at the border in each round, up to a fifth.
+            cut = ImageOps.fit(image.convert("RGB"), SIZE, bleed=0.005 * (rounds % 20))
+        lit = ImageEnhance.Brightness(cut).enhance(1 - 0.01 * (rounds // 20 % 40))
+        made.append(folder / f"{number:06}.jpg")
+        lit.save(made[-1], quality=90)
+    return made
+
+
+def time_build(folder: Path, collection: Path, predictor: Predictor) -> float:
+    """Seconds from finding a folder's photographs to the last commit, into a new collection."""
+    model = ModelIdentity(predictor.digest, predictor.embedding_size, predictor.code_size)
+    with Collection.open(collection, write=True, create=True, model=model) as opened:
+        started = time.perf_counter()
+        report = build(opened, [folder], predictor, batch_size=BATCH_SIZE)
+        seconds = time.perf_counter() - started
+    if report.failed:
+        raise EvaluationError(f"{report.failed} photographs could not be indexed: the time means nothing.")
+    return seconds
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@torch.inference_mode()
+def time_backbone(photographs: Sequence[Path], weights: Path | None, device: torch.device, rounds: int) -> float:
+    """Median seconds of the backbone's forward pass over all photographs, in the way that `Predictor` runs it."""
+    model = load_checkpoint(weights).model.to(device)
+    model.backbone.to(memory_format=torch.channels_last)
+    size = fit(*SIZE, model.config.image_size, STRIDE)
+    pixels = np.stack([np.asarray(Image.open(path).resize(size)) for path in photographs])
+    batches = [
+        normalize(torch.from_numpy(pixels[start : start + BATCH_SIZE]).to(device).permute(0, 3, 1, 2)).contiguous(
+            memory_format=torch.channels_last
+        )
+        for start in range(0, len(pixels), BATCH_SIZE)
+    ]
+    seconds = []
+    with autocast(device):
+        model.features(batches[0])
+        for _ in range(rounds):
+            _finish(device)
+            started = time.perf_counter()
+            for batch in batches:
+                model.features(batch)
+            _finish(device)
+            seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def _finish(device: torch.device) -> None:
+    """Wait for a GPU, which runs behind the program."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def table(times: BuildTimes) -> str:
+    """The result for people."""
+
+    def speed(seconds: float) -> str:
+        return f"{1 / seconds:8.1f} photographs/s  {1e3 * seconds:8.1f} ms each"
+
+    return "\n".join(
+        [
+            f"{times.photographs} photographs of {SIZE[0]}x{SIZE[1]} on {times.device}, {times.threads} threads",
+            "",
+            f"decode to commit  {speed(times.build_seconds)}",
+            f"backbone alone    {speed(times.backbone_seconds)}",
+            f"ratio             {times.ratio:8.2f}",
+            f"peak memory       {times.peak_memory_gb:8.2f} GB",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Data sets brought into one format, and word lists."""

@@ -1,0 +1,1 @@
+"""The figures of docs and model card, measured on labelled photographs."""

@@ -1,0 +1,80 @@
+"""What the evaluation programs have in common: options, errors in one sentence, a result as a table or as JSON."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from db.errors import DbError
+from decoding.errors import PhotoError
+from fcln.errors import FclnError
+from indexer.errors import IndexerError
+from scripts.evaluate.labelled_collection import EvaluationError
+from search.errors import SearchError
+from search.wording.parse import SCORINGS
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+_NETWORK_OPTIONS = (
+    click.option(
+        "--photos", type=_FOLDER, required=True, help="Folder of <image_id>.jpg, or of VG_100K and VG_100K_2."
+    ),
+    click.option("--annotations", type=_FOLDER, required=True, help="Folder in Visual Genome's format."),
+    click.option("--weights", type=click.Path(path_type=Path), help="Weights file; default: the embedded one."),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table."),
+)
+_COLLECTION_OPTIONS = (
+    click.option(
+        "--collection",
+        type=click.Path(path_type=Path),
+        help="Keep the collection here and use it again; default: a temporary one.",
+    ),
+    click.option("--max-regions", type=click.IntRange(1), default=50, show_default=True, help="Of a photograph."),
+)
+_SCORING_OPTIONS = (
+    click.option(
+        "--scoring", type=click.Choice(SCORINGS), help="Default: the one that the weights name as their best."
+    ),
+    click.option(
+        "--exact", is_flag=True, help="Let the language model judge every region, not only the closest ones (slow)."
+    ),
+)
+
+
+def network_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Which photographs, which network, which form of result."""
+    return _with(_NETWORK_OPTIONS, command)
+
+
+def collection_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The same, and what collection the photographs are indexed into."""
+    return _with(_NETWORK_OPTIONS + _COLLECTION_OPTIONS, command)
+
+
+def scoring_options(command: Callable[..., None]) -> Callable[..., None]:
+    """How regions are scored."""
+    return _with(_SCORING_OPTIONS, command)
+
+
+def _with(options: tuple[Callable, ...], command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """What the packages refuse, as a usage error without a traceback."""
+    try:
+        yield
+    except (FclnError, DbError, PhotoError, IndexerError, SearchError, EvaluationError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def show(result: dict[str, Any], table: Callable[[], str], *, as_json: bool) -> None:
+    """Print a result to stdout."""
+    click.echo(json.dumps(result, indent=1, ensure_ascii=False) if as_json else table())

@@ -1,0 +1,130 @@
+"""Everyday questions, asked through the product's own search and judged by the photographs' captions.
+
+    python -m scripts.evaluate.questions --photos ../shared/data/photos --annotations ../shared/data/val
+
+Indexes the photographs with the product's own pipeline and ranks all of them for each question of `questions.json`
+([{"question", "all_of": [[word, ...], ...]}]). A photograph answers if its captions (`captions.json`) together contain
+at least one word of each group. Captions leave things out, so a perfect search scores below 1. Questions that no
+photograph answers are not asked.
+"""
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from fcln.predictor import Predictor
+from fcln.training.dataset import load_photographs
+from fcln.vocabulary import words_of
+from scripts.evaluate.command import collection_options, errors_as_sentences, scoring_options, show
+from scripts.evaluate.labelled_collection import EvaluationError, LabelledPhoto, labelled_collection
+from search.likelihood import JUDGED_REGIONS
+from search.metrics import average_precision, precision_at
+from search.searcher import Searcher
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, and what a photograph's captions say if it answers."""
+
+    text: str
+    all_of: tuple[frozenset[str], ...]  # lower-case words, at least one of each group
+
+    def is_answered(self, captions: Sequence[str]) -> bool:
+        """Whether the captions of a photograph together contain a word of each group."""
+        words = {word for caption in captions for word in words_of(caption)}
+        return all(words & group for group in self.all_of)
+
+
+@click.command(help=__doc__)
+@collection_options
+@scoring_options
+@click.option(
+    "--questions",
+    "questions_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Default: questions.json in the folder of --annotations.",
+)
+@click.option("--as-one-phrase", is_flag=True, help="Do not read a question as its noun phrases too, to compare.")
+def main(photos: Path, annotations: Path, weights: Path | None, device: str, collection: Path | None, max_regions: int,
+         as_json: bool, scoring: str | None, exact: bool, questions_file: Path | None,
+         as_one_phrase: bool) -> None:  # fmt: skip
+    with errors_as_sentences():
+        questions = read_questions(questions_file or annotations / "questions.json")
+        photographs = load_photographs(photos, annotations)
+        predictor = Predictor.load(weights, device=device)
+        with labelled_collection(photographs, predictor, max_regions=max_regions, kept_at=collection) as labelled:
+            searcher = Searcher(labelled.collection, predictor)
+            answers = {question: find_answers(question, labelled.photos) for question in questions}
+            results = []
+            for question in tqdm([q for q in questions if answers[q]], unit="question", desc="Asking", mininterval=5):
+                # Several phrases are read as given: a question asked twice over is one phrase, whatever is in it.
+                phrases = [question.text] * 2 if as_one_phrase else [question.text]
+                judged = None if exact else JUDGED_REGIONS
+                ranked = searcher.rank(phrases, scoring=scoring, judged_regions=judged).photo_ids
+                results.append(judge(question, ranked.tolist(), answers[question]))
+    unanswered = len(questions) - len(results)
+    if unanswered:
+        click.echo(f"{unanswered} of {len(questions)} questions are answered by no photograph here.", err=True)
+    summary = summarize(results)
+    show(summary, lambda: table(summary), as_json=as_json)
+
+
+def read_questions(path: Path) -> list[Question]:
+    """The questions of a file. Raises EvaluationError if it is missing or holds something else."""
+    try:
+        return [
+            Question(entry["question"], tuple(frozenset(map(str.lower, group)) for group in entry["all_of"]))
+            for entry in json.loads(path.read_text(encoding="utf-8"))
+        ]
+    except FileNotFoundError as error:
+        raise EvaluationError(f"{path} does not exist: name a file with --questions.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EvaluationError(f"{path} is not a list of questions ({error!r}).") from error
+
+
+def find_answers(question: Question, photos: Sequence[LabelledPhoto]) -> set[int]:
+    """The ids of the photographs that answer."""
+    return {photo.photo_id for photo in photos if question.is_answered(photo.labels.captions)}
+
+
+def judge(question: Question, ranked: Sequence[int], answers: set[int]) -> dict:
+    """How well a whole ranking, photo ids best first, answers a question."""
+    relevant = [photo_id in answers for photo_id in ranked]
+    return {
+        "question": question.text,
+        "average_precision": average_precision(relevant),
+        "precision@5": precision_at(relevant, 5),
+        "answers": len(answers),
+    }
+
+
+def summarize(results: Sequence[dict]) -> dict:
+    """Means over the questions, and the questions. Raises EvaluationError if there is none."""
+    if not results:
+        raise EvaluationError("No photograph answers any of the questions: is there a captions.json?")
+    return {
+        "mean_ap": statistics.fmean(result["average_precision"] for result in results),
+        "precision@5": statistics.fmean(result["precision@5"] for result in results),
+        "questions": list(results),
+    }
+
+
+def table(summary: dict) -> str:
+    """A line a question and one for their means."""
+    lines = [f"{'question':<36} {'answers':>7} {'AP':>6} {'P@5':>6}"]
+    for result in summary["questions"]:
+        lines.append(
+            f"{result['question']:<36} {result['answers']:>7} "
+            f"{result['average_precision']:6.3f} {result['precision@5']:6.2f}"
+        )
+    lines.append(f"{'mean':<36} {'':>7} {summary['mean_ap']:6.3f} {summary['precision@5']:6.2f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

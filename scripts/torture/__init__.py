@@ -1,0 +1,1 @@
+"""Collections while everything is killed again and again."""

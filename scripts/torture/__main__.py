@@ -1,0 +1,5 @@
+"""`python -m scripts.torture`."""
+
+from scripts.torture.commands import main
+
+main()

@@ -1,0 +1,1 @@
+"""Training, and what is fitted afterwards: the default scoring and the confidences."""

@@ -1,0 +1,5 @@
+"""`python -m scripts.train`."""
+
+from scripts.train.train import main
+
+main()

@@ -1,0 +1,1 @@
+"""Small worlds and stand-ins that several tests use."""

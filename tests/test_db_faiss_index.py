@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+
+from db.local.files import published
+from db.local.vectors import faiss_index as vectors
+from db.local.vectors.faiss_index import UnreadableIndex, VectorIndex, lists_for
+
+IDS = np.array([7, 3, 900_000_000_000])
+VECTORS = np.array([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0]], dtype=np.float32)
+
+
+def found(index, query, k):
+    ((ids, scores),) = index.search(np.array([query], dtype=np.float32), k)
+    assert ids.dtype == np.int64 and scores.dtype == np.float32
+    return {region_id: round(score, 3) for region_id, score in zip(ids.tolist(), scores.tolist())}
+
+
+def clusters(count, size=16, seed=0):
+    """Unit vectors around a hundred centres, in half precision as segments hold them."""
+    rng = np.random.default_rng(seed)
+    some = rng.normal(size=(100, size))[rng.integers(0, 100, count)] + 0.5 * rng.normal(size=(count, size))
+    return (some / np.linalg.norm(some, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
+
+
+@pytest.fixture
+def exact():
+    index = VectorIndex.exact(3)
+    index.add(IDS, VECTORS)
+    return index
+
+
+@pytest.fixture
+def listed():
+    index = VectorIndex.with_lists(8, clusters(1000))
+    index.add(np.arange(1000) * 3 + 5, clusters(1000))
+    return index
+
+
+def saved(index, path):
+    with published(path) as stream:
+        index.write(stream)
+    return path
+
+
+def test_inner_products_best_first(exact):
+    assert list(found(exact, [1, 0, 0], 3).items()) == [(7, 1.0), (900_000_000_000, 0.6), (3, 0.0)]
+    assert found(exact, [0, 1, 0], 2) == {3: 1.0, 900_000_000_000: 0.8}
+
+
+def test_asking_for_more_than_there_is_gives_what_there_is(exact):
+    assert len(found(exact, [1, 0, 0], 100)) == 3
+    assert found(VectorIndex.exact(3), [1, 0, 0], 5) == {}
+    assert found(exact, [np.nan, 0, 0], 3) == {}  # here FAISS answers -1, -1, -1
+
+
+def test_inverted_lists_that_find_too_few_do_not_fill_up(listed):
+    # One list of eight is searched: some of the 1,000 that are asked for are not found, and none is -1.
+    ids = found(listed, clusters(1)[0], 1000)
+    assert 0 < len(ids) < 1000 and min(ids) >= 5
+
+
+def test_equal_scores_come_by_id():
+    index = VectorIndex.exact(2)
+    index.add(np.array([5, 2, 9]), np.array([[1, 0]] * 3, dtype=np.float32))
+    assert list(found(index, [1, 0], 3)) == [2, 5, 9]
+
+
+@pytest.mark.parametrize("kind", ["exact", "listed"])
+def test_removed_vectors_are_gone_and_others_keep_their_ids(kind, listed):
+    index, ids, some = listed, np.arange(1000) * 3 + 5, clusters(1000)
+    if kind == "exact":
+        index = VectorIndex.exact(16)
+        index.add(ids, some)
+    index.remove(ids[::2])
+    assert len(index) == 500
+    assert sorted(index.ids().tolist()) == ids[1::2].tolist()
+    nearest = [found_ids[0] for found_ids, _ in index.search(some[1::2], 1)]
+    assert np.mean(np.array(nearest) == ids[1::2]) > 0.99  # SQ8 may confuse neighbours that are nearly the same
+
+
+def test_half_precision_vectors_are_scored_as_exactly_as_numpy_does():
+    some, queries = clusters(2000), clusters(20, seed=1)
+    index = VectorIndex.exact(16)
+    index.add(np.arange(2000), some)
+    for query, (ids, scores) in zip(queries, index.search(queries, 100)):
+        products = some @ query
+        np.testing.assert_allclose(scores, products[ids], atol=1e-6)
+        np.testing.assert_allclose(scores, np.sort(products)[::-1][:100], atol=1e-6)
+
+
+def test_inverted_lists_find_nearly_what_looking_at_all_finds(monkeypatch):
+    monkeypatch.setattr(vectors, "SEARCHED_SHARE", 2)
+    some, queries = clusters(2000), clusters(20, seed=1)
+    index = VectorIndex.with_lists(8, some)
+    index.add(np.arange(2000), some)
+    best = np.argsort(-(queries @ some.T), axis=1)[:, :10]
+    shared = [len(set(ids) & set(expected)) for (ids, _), expected in zip(index.search(queries, 10), best.tolist())]
+    assert np.mean(shared) > 8
+
+
+def test_a_file_holds_everything(exact, listed, tmp_path):
+    read = VectorIndex.read(saved(exact, tmp_path / "exact"))
+    assert (read.lists, read.size, len(read), sorted(read.ids())) == (0, 3, 3, sorted(IDS))
+    assert found(read, [1, 0, 0], 3) == found(exact, [1, 0, 0], 3)
+    for mapped in (False, True):
+        read = VectorIndex.read(saved(listed, tmp_path / "listed"), mapped=mapped)
+        assert (read.lists, read.size, len(read), sorted(read.ids())) == (8, 16, 1000, sorted(listed.ids()))
+        assert found(read, clusters(1)[0], 9) == found(listed, clusters(1)[0], 9)
+
+
+def test_training_is_repeatable(tmp_path):
+    files = [saved(VectorIndex.with_lists(8, clusters(1000)), tmp_path / name) for name in "ab"]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"IxM2", b"not an index at all, but long enough to be one" * 9])
+def test_a_file_that_is_no_index_is_refused(tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(UnreadableIndex):
+        VectorIndex.read(tmp_path / "file")
+
+
+def test_what_the_disk_says_while_writing_comes_through(exact):
+    class FullDisk:
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        exact.write(FullDisk())
+
+
+def test_lists_by_number_of_regions():
+    # 4 * sqrt(n) is 2,000, 2,828 and 4,472.
+    assert [lists_for(count) for count in (250_000, 500_000, 1_250_000)] == [2048, 2048, 4096]

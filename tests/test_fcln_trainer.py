@@ -1,0 +1,302 @@
+"""Training: that it learns, that it can be killed, and that it stops where it should."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fcln.checkpoint import new_model
+from fcln.errors import TrainingError
+from fcln.modeling.fcln import FCLN
+from fcln.training.dataset import BatchLoader, Photograph, load_photographs
+from fcln.training.distillation import TeacherVectors, plain
+from fcln.training.feature_cache import FeatureCache
+from fcln.training.losses import CONTRASTIVE_WEIGHTS, PAPER_WEIGHTS, TEACHER_WEIGHTS
+from fcln.training.trainer import Recipe, Trainer, fill_cache, seed_everything
+from helpers.small_world import tiny_config, vocabulary, word_pieces, write_world
+
+RECIPE = Recipe(epochs=2, batch_size=2, warmup=2, seed=3, bfloat16=False)
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory) -> list[Photograph]:
+    return load_photographs(*write_world(tmp_path_factory.mktemp("world"), 6))
+
+
+def trainer(photographs, folder: Path, recipe: Recipe = RECIPE, *, cache=None, teacher=None, **config) -> Trainer:
+    """As scripts.train makes it: the same seed, the same network."""
+    seed_everything(recipe.seed)
+    model = new_model(tiny_config(**config), vocabulary(), word_pieces())
+    torch.nn.init.normal_(model.phrases.pieces)
+    loader = BatchLoader(
+        photographs, vocabulary(), word_pieces(), model.config,
+        batch_size=recipe.batch_size, seed=recipe.seed, cache=cache, teacher=teacher,
+        flip=recipe.flip, augment=recipe.augment,
+    )  # fmt: skip
+    return Trainer(model, loader, recipe, folder)
+
+
+def log_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def weights_of(model: FCLN) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def test_rate_warms_up_and_falls_to_nothing():
+    recipe = Recipe(warmup=10)
+    assert recipe.rate(0, 110) == pytest.approx(0.1)
+    assert recipe.rate(9, 110) == pytest.approx(1)
+    assert recipe.rate(10, 110) == pytest.approx(1)
+    assert recipe.rate(60, 110) == pytest.approx(0.5)
+    assert recipe.rate(109, 110) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
+
+
+def test_it_learns_two_photographs_by_heart(photographs, tmp_path):
+    recipe = replace(RECIPE, epochs=60, learning_rate=5e-3, warmup=5, flip=False)
+    run = trainer(photographs[:2], tmp_path, recipe, dropout=0.0)
+    run.run(window=10)
+    log = log_of(tmp_path)
+    assert [line["step"] for line in log] == [10, 20, 30, 40, 50, 60]
+    assert log[-1]["caption"] < 0.5 * log[0]["caption"]
+    assert log[-1]["loss"] < 0.7 * log[0]["loss"]
+
+
+def test_the_log(photographs, tmp_path):
+    lines = []
+    trainer(photographs, tmp_path).run(window=4, report=lines.append)
+    assert log_of(tmp_path) == lines
+    assert [(line["step"], line["steps"], line["epoch"]) for line in lines] == [(4, 6, 1.333), (6, 6, 2.0)]
+    names = {*PAPER_WEIGHTS, *CONTRASTIVE_WEIGHTS, "loss", "gradient_norm", "photographs_per_second"}
+    assert set(lines[0]) == names | {"step", "steps", "epoch"}
+    for line in lines:
+        total = sum(w * line[name] for name, w in (PAPER_WEIGHTS | CONTRASTIVE_WEIGHTS).items())
+        assert line["loss"] == pytest.approx(total, abs=1e-3)
+
+
+def test_detection_weight_multiplies_four_losses(photographs, tmp_path):
+    run = trainer(photographs, tmp_path, replace(RECIPE, detection_weight=5))
+    detection = ("proposal_score", "proposal_box", "final_score", "final_box")
+    assert {name: run.weights[name] for name in detection} == dict.fromkeys(detection, 0.5)
+    assert run.weights["caption"] == 1 and run.weights["grounding"] == CONTRASTIVE_WEIGHTS["grounding"]
+    assert PAPER_WEIGHTS["final_box"] == 0.1  # the paper's own are left alone
+
+
+def test_every_layer_is_trained_at_its_rate(photographs, tmp_path):
+    run = trainer(photographs, tmp_path)
+    before = weights_of(run.model)
+    run.run(until=2)
+    after = run.model.state_dict()
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert same == {"phrases.pieces"}  # the teacher's
+    for group in run.optimizer.param_groups:
+        for parameter in group["params"]:
+            (name,) = (n for n, p in run.parameters.items() if p is parameter)
+            expected = RECIPE.backbone_learning_rate if name.startswith("model.backbone") else RECIPE.learning_rate
+            assert group["base"] == expected
+            assert group["weight_decay"] == (RECIPE.weight_decay if parameter.ndim > 1 else 0)
+
+
+def test_a_backbone_of_rate_0_stays_as_it_is(photographs, tmp_path):
+    run = trainer(photographs, tmp_path, replace(RECIPE, backbone_learning_rate=0))
+    before = weights_of(run.model)
+    run.run(until=2)
+    same = {name for name, tensor in run.model.state_dict().items() if torch.equal(before[name], tensor)}
+    assert same == {name for name in before if name.startswith("backbone.")} | {"phrases.pieces"}
+
+
+def test_frozen_stages_stay_as_they_are(photographs, tmp_path):
+    run = trainer(photographs, tmp_path, replace(RECIPE, frozen_stages=2))
+    before = weights_of(run.model)
+    run.run(until=2)
+    same = {name for name, tensor in run.model.state_dict().items() if torch.equal(before[name], tensor)}
+    frozen = {name for name in before if name.startswith(("backbone.0.", "backbone.1."))}
+    assert same == frozen | {"phrases.pieces"}
+
+
+def test_the_average_of_the_weights_by_hand(photographs, tmp_path):
+    run = trainer(photographs, tmp_path, replace(RECIPE, average=0.15))
+    name = "localization.score.weight"
+    seen = [weights_of(run.model)[name]]
+    for step in (1, 2):
+        run.run(until=step)
+        seen.append(weights_of(run.model)[name])
+    run.take_average()
+    # What a step keeps: 1/10 at first, then 0.15 < 2/11.
+    expected = 0.15 * (0.1 * seen[0] + 0.9 * seen[1]) + 0.85 * seen[2]
+    torch.testing.assert_close(weights_of(run.model)[name], expected)
+    assert not torch.equal(expected, seen[2])
+
+
+def test_a_teacher_teaches_the_phrase_encoder(photographs, tmp_path):
+    phrases = sorted({plain(p) for photo in photographs for ps in photo.phrases for p in ps})
+    TeacherVectors.write(tmp_path / "t.h5", phrases, np.eye(len(phrases), dtype=np.float32))
+    run = trainer(photographs, tmp_path, teacher=TeacherVectors(tmp_path / "t.h5"))
+    run.run(until=2, window=2)
+    line = log_of(tmp_path)[0]
+    assert line["meaning"] > 0
+    total = sum(w * line[name] for name, w in (PAPER_WEIGHTS | CONTRASTIVE_WEIGHTS | TEACHER_WEIGHTS).items())
+    assert line["loss"] == pytest.approx(total, abs=1e-3)
+
+
+def test_gradients_are_clipped(photographs, tmp_path):
+    run = trainer(photographs, tmp_path, replace(RECIPE, clip_norm=0.01))
+    run.run(until=1, window=1)
+    total = torch.stack([p.grad.norm() for p in run.parameters.values() if p.grad is not None]).norm()
+    assert total.item() == pytest.approx(0.01, rel=1e-3)
+    assert log_of(tmp_path)[0]["gradient_norm"] > 0.01  # as it was before
+
+
+def test_bfloat16_trains_too(photographs, tmp_path):
+    run = trainer(photographs, tmp_path, replace(RECIPE, bfloat16=True))
+    run.run(until=2, window=1)
+    assert {p.dtype for p in run.model.parameters()} == {torch.float32}
+    assert all(math.isfinite(line["loss"]) for line in log_of(tmp_path))
+
+
+# -- stopping and going on
+
+
+def states_equal(a: Path, b: Path) -> bool:
+    one, other = load_file(a / "state.safetensors"), load_file(b / "state.safetensors")
+    return set(one) == set(other) and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("stop", [2, 3, 5])
+def test_a_run_that_stopped_goes_on_to_the_same_result(photographs, tmp_path, stop):
+    """Within an epoch (2, 5) and between two (3); three steps each."""
+    whole = trainer(photographs, tmp_path / "whole")
+    whole.run()
+    trainer(photographs, tmp_path / "parts").run(until=stop)
+    again = trainer(photographs, tmp_path / "parts")
+    assert again.step == stop
+    again.run()
+    assert states_equal(tmp_path / "whole", tmp_path / "parts")
+    assert load_file(tmp_path / "parts" / "state.safetensors").keys() >= {
+        "model.backbone.0.0.weight", "optimizer.exp_avg_sq.model.backbone.0.0.weight", "contrastive.log_scale",
+    }  # fmt: skip
+
+
+def test_a_finished_run_has_nothing_to_do(photographs, tmp_path):
+    trainer(photographs, tmp_path).run()
+    log, state = (tmp_path / "log.jsonl").read_bytes(), (tmp_path / "state.safetensors").read_bytes()
+    trainer(photographs, tmp_path).run()
+    assert (tmp_path / "log.jsonl").read_bytes() == log
+    assert (tmp_path / "state.safetensors").read_bytes() == state
+
+
+def test_what_was_logged_after_the_last_save_is_logged_again(photographs, tmp_path):
+    trainer(photographs, tmp_path).run(until=4, window=2)
+    with open(tmp_path / "log.jsonl", "a", encoding="utf-8") as log:
+        log.write('{"step": 6, "steps": 6, "loss": 1}\n{"step": 8, "lo')  # the kill came in the middle of a line
+    trainer(photographs, tmp_path).run(window=2)
+    assert [line["step"] for line in log_of(tmp_path)] == [2, 4, 6]
+    assert "caption" in log_of(tmp_path)[-1]
+
+
+def test_a_run_killed_before_its_first_save_starts_anew(photographs, tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"step": 2}\n')
+    trainer(photographs, tmp_path).run(window=3, until=3)
+    assert [line["step"] for line in log_of(tmp_path)] == [3]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "config", "count", "what"),
+    [
+        ({"learning_rate": 0.1}, {}, 6, "another recipe"),
+        ({}, {"positive_iou": 0.6}, 6, "another config"),
+        ({}, {"hidden_size": 40}, 6, "another config"),
+        ({}, {}, 5, "another set of photographs"),
+    ],
+)
+def test_a_run_of_another_kind_is_refused(photographs, tmp_path, recipe, config, count, what):
+    trainer(photographs, tmp_path).run(until=1)
+    with pytest.raises(TrainingError, match=what):
+        trainer(photographs[:count], tmp_path, replace(RECIPE, **recipe), **config)
+
+
+def test_a_damaged_state_is_refused_by_name(photographs, tmp_path):
+    trainer(photographs, tmp_path).run(until=1)
+    content = (tmp_path / "state.safetensors").read_bytes()
+    (tmp_path / "state.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(TrainingError, match=r"state\.safetensors is damaged"):
+        trainer(photographs, tmp_path)
+
+
+# -- not finite
+
+
+@pytest.fixture
+def cache(photographs, tmp_path):
+    cache = FeatureCache(tmp_path / "features.h5", "tiny")
+    seed_everything(RECIPE.seed)
+    fill_cache(new_model(tiny_config(), vocabulary(), word_pieces()), photographs, cache)
+    yield cache
+    cache.close()
+
+
+FROZEN = replace(RECIPE, backbone_learning_rate=0, flip=False)
+
+
+def test_a_loss_that_is_not_finite_names_the_photograph(photographs, tmp_path, cache):
+    broken = FeatureCache(tmp_path / "broken.h5", "tiny")
+    for photo in photographs:
+        features = cache.read(photo.image_id)
+        broken.write(photo.image_id, np.full_like(features, np.nan) if photo.image_id == 4 else features)
+    run = trainer(photographs, tmp_path / "run", FROZEN, cache=broken)
+    with pytest.raises(TrainingError, match=r"^Step \d: loss not finite \(.*caption.*\) on [^ ]*/4\.jpg\.$"):
+        run.run(save_every=1)
+    assert all(torch.isfinite(p).all() for p in run.model.parameters())  # the step was not taken
+    broken.close()
+
+
+def test_weights_that_are_not_finite_name_the_whole_batch(photographs, tmp_path):
+    run = trainer(photographs, tmp_path)
+    torch.nn.init.constant_(run.model.language.output.bias, math.nan)
+    with pytest.raises(TrainingError, match=r"on .*\.jpg, .*\.jpg\.$"):
+        run.run()
+
+
+def test_a_gradient_that_is_not_finite_stops_too(photographs, tmp_path):
+    run = trainer(photographs, tmp_path)
+    run.model.embedding.weight.register_hook(lambda gradient: gradient * math.inf)
+    before = weights_of(run.model)
+    with pytest.raises(TrainingError, match="gradient not finite"):
+        run.run()
+    assert all(torch.equal(before[name], tensor) for name, tensor in run.model.state_dict().items())
+
+
+# -- cached features
+
+
+def test_the_cache_holds_what_the_backbone_gives(photographs, tmp_path, cache):
+    assert cache.missing(photo.image_id for photo in photographs) == []
+    for bfloat16 in (False, True):
+        run = trainer(photographs, tmp_path / f"cached{bfloat16}", replace(FROZEN, bfloat16=bfloat16), cache=cache)
+        run.run(until=1, window=1)
+        plain = trainer(photographs, tmp_path / f"plain{bfloat16}", replace(FROZEN, bfloat16=bfloat16))
+        plain.run(until=1, window=1)
+        cached, computed = (log_of(tmp_path / f"{name}{bfloat16}")[0] for name in ("cached", "plain"))
+        assert cached["caption"] == pytest.approx(computed["caption"], rel=0.02)
+        assert cached["photographs"] == pytest.approx(computed["photographs"], rel=0.02)
+
+
+def test_only_what_is_missing_is_computed(photographs, tmp_path):
+    asked = []
+
+    def progress(photos):
+        asked.append([photo.image_id for photo in photos])
+        return photos
+
+    cache = FeatureCache(tmp_path / "features.h5", "tiny")
+    model = new_model(tiny_config(), vocabulary(), word_pieces())
+    fill_cache(model, photographs[:2], cache, progress=progress)
+    fill_cache(model, photographs[:4], cache, progress=progress)
+    assert asked == [[1, 2], [3, 4]]
+    cache.close()

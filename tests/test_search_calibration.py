@@ -1,0 +1,73 @@
+"""Hand-computed confidences, and which regions answer."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fcln.checkpoint import Confidence
+from search.calibration import best_answers, confidences, logistic, place_features, presence_features
+
+
+def test_place_features():
+    features = place_features(np.array([[0.5, 0.4], [0.0, 0.0]]), np.array([0.5, 0.75]))
+    assert features.shape == (2, 2, 4)
+    # Shares of a softmax of 20 times the similarity: 1 / (1 + e^-2) and e^-2 / (1 + e^-2); then a half each.
+    assert features[0, 0] == pytest.approx([1, 0.5, 0, -math.log(1 + math.exp(-2))])
+    assert features[0, 1] == pytest.approx([1, 0.4, math.log(3), -2 - math.log(1 + math.exp(-2))])
+    assert features[1, 0] == pytest.approx([1, 0, 0, math.log(0.5)])
+
+
+def test_objectness_of_exactly_1_or_0_is_finite():
+    features = place_features(np.zeros((1, 2)), np.array([1.0, 0.0], np.float32))
+    assert features[0, :, 2] == pytest.approx([math.log(9999), -math.log(9999)])
+
+
+def test_a_lone_region_has_its_whole_photograph():
+    assert place_features(np.array([[0.3]]), np.array([0.5]))[0, 0, 3] == 0
+
+
+def test_presence_features():
+    similarities, places = np.array([[0.1, 0.6], [0.2, 0.3]]), np.array([[-1.0, -2.0], [0.5, 3.0]])
+    assert presence_features(similarities, places).tolist() == [[1, 0.6, -1], [1, 0.3, 3]]
+
+
+def test_confidence_is_the_product_of_its_factors():
+    numbers = Confidence(presence=(-1.0, 2.0, 0.5), place=(0.0, 2.0, 1.0, 0.0), prevalence=0.02)
+    sure = confidences(numbers, np.array([[0.5, 0.0]]), np.array([0.5, 0.75]))
+    # Places: 1 and log 3; presence: -1 + 2 * 0.5 + 0.5 * log 3.
+    presence = math.sqrt(3) / (1 + math.sqrt(3))
+    assert sure[0] == pytest.approx([presence / (1 + math.exp(-1)), presence * 0.75])
+
+
+def test_a_prior_moves_the_odds_that_the_photograph_shows_it():
+    certain_place = Confidence(presence=(0.0, 0.0, 0.0), place=(100.0, 0.0, 0.0, 0.0), prevalence=0.02)
+    even, rare, sure = (
+        confidences(certain_place, np.zeros((1, 1)), np.array([0.5]), prior=prior)[0, 0] for prior in (0.5, 0.02, 0.9)
+    )
+    assert (even, rare, sure) == pytest.approx((0.5, 0.02, 0.9))
+    # Evidence of 4 to 1 for it: 4/49 to 1 where it is in one of fifty.
+    evidence = Confidence(presence=(math.log(4), 0.0, 0.0), place=(100.0, 0.0, 0.0, 0.0), prevalence=0.02)
+    assert confidences(evidence, np.zeros((1, 1)), np.array([0.5]), prior=0.02)[0, 0] == pytest.approx(4 / 53)
+
+
+def test_logistic_takes_any_odds():
+    assert logistic(np.array([-1e9, 0.0, 1e9])) == pytest.approx([0, 0.5, 1])
+
+
+def test_of_overlapping_answers_the_surest_stays():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 4], [20, 0, 30, 10]], float)
+    # The second overlaps the first by 0.8; the third overlaps the first by 0.4, exactly the limit, the second by 0.5.
+    assert best_answers(boxes, np.array([0.5, 0.6, 0.4, 0.9])).tolist() == [3, 1]
+    assert best_answers(boxes, np.array([0.6, 0.5, 0.4, 0.9])).tolist() == [3, 0, 2]
+
+
+def test_answers_need_the_least_confidence():
+    boxes = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], float)
+    assert best_answers(boxes, np.array([0.3, 0.5, 0.2]), least=0.3).tolist() == [1, 0]
+    assert best_answers(boxes, np.array([0.3, 0.5, 0.2]), least=0.6).tolist() == []
+
+
+def test_equally_sure_answers_keep_their_order():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [20, 0, 30, 10]], float)
+    assert best_answers(boxes, np.full(3, 0.5)).tolist() == [0, 2]
