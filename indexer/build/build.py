@@ -24,10 +24,10 @@ from db.records import FailedFile, NewPath, NewPhoto, PhotoStat
 from decoding.errors import PhotoError
 from decoding.photos import Photograph
 from fcln.errors import FclnError
-from indexer.scan.plan import Changes, Task, find_changes
 from indexer.build.decoders import Decoders
 from indexer.errors import DescribeError
 from indexer.progress import Progress, printable
+from indexer.scan.plan import Changes, Task, find_changes
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -1,4 +1,4 @@
-"""The process that decodes photographs for `indexer.build.decoders`: `python -m indexer.build.decode_worker SECONDS MEMORY`.
+"""The process that decodes photographs: `python -m indexer.build.decode_worker SECONDS MEMORY` (see decoders.py).
 
 It says `ready` and then answers questions, a line each, until its stdin ends. A photograph takes two, because before it
 is decoded there must be room for it in the memory that all decoders share:

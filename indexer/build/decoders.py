@@ -1,6 +1,6 @@
 """Photographs decoded in processes of their own: a file that crashes or hangs its decoder costs that file, not the run.
 
-The libraries behind Pillow are C, and the files come from strangers. A decoding process (`indexer.build.decode_worker`) knows
+The libraries behind Pillow are C, and the files come from strangers. A decoding process (decode_worker.py) knows
 neither torch nor the collection, takes 0.2 s to start, and sends a photograph of 500x375 pixels back in under 1 ms.
 """
 

@@ -1,0 +1,1 @@
+"""Photographs are decoded, described and committed."""
