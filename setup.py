@@ -15,6 +15,7 @@ setup(
     # Named one by one: the names are generic, and discovery would pick up tests/ and scripts/ too. A test compares this
     # list, and the files beside the modules, with what there is.
     packages=[
+        "commands",
         "decoding",
         "fcln",
         "fcln.modeling",

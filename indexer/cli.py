@@ -1,106 +1,39 @@
 """The command `indexer`: parse, call, print. What it needs is imported when it is needed, so that help is instant."""
 
-import functools
 import json
-import logging
 import os
 import signal
 import sys
 import threading
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from commands.errors import EXIT_INTERRUPTED, Failure, plain_errors
+from commands.options import CONTEXT_SETTINGS, collection_option, device_option, version_option, weights_option
+from commands.text import printable
+
 if TYPE_CHECKING:
     from db.collection import Collection
     from indexer.progress import Progress
 
 EXIT_PROBLEMS = 1
-EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 _ASK_AGAIN_SECONDS = 1.0  # while another process writes
 
 
-class Failure(click.ClickException):
-    """An error in one sentence, for the person at the keyboard."""
-
-    exit_code = EXIT_ERROR
-
-
-def reports_errors(function: Callable[..., None]) -> Callable[..., None]:
-    """Turns the errors of all packages into `Error: one sentence` and exit code 2, Ctrl-C into 130."""
-
-    @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        from db.errors import DbError
-        from fcln.errors import FclnError
-        from indexer.errors import IndexerError
-
-        # Warnings of the packages are for the user too; Pillow's remarks on odd metadata are not.
-        logging.basicConfig(format="Warning: %(message)s", level=logging.WARNING)
-        logging.getLogger("PIL").setLevel(logging.CRITICAL)
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        try:
-            function(*args, **kwargs)
-        except (DbError, FclnError, IndexerError) as error:
-            raise Failure(str(error)) from error
-        except BrokenPipeError:
-            raise  # whoever reads has read enough: click ends the command without a word
-        except OSError as error:
-            from indexer.progress import printable
-
-            named = isinstance(error.filename, str | bytes)
-            where = f": {printable(Path(os.fsdecode(error.filename)))}" if named else ""
-            raise Failure(f"{error.strerror or error}{where}.") from error
-        except KeyboardInterrupt:
-            sys.exit(EXIT_INTERRUPTED)
-
-    return wrapped
-
-
-collection_option = click.option(
-    "--collection",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="PATH",
-    help="The folder that holds the collection. Default: $DENSECAP_SEARCH_COLLECTION, or one in your data folder "
-    "(`indexer status` prints it).",
-)
-
-
-weights_option = click.option(
-    "--weights",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Describe with this checkpoint in place of the one that came along.",
-)
-device_option = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 wait_option = click.option(
     "--wait", is_flag=True, help="If another process is writing the collection, wait for it to end; else refuse."
 )
 
 
-def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted and not context.resilient_parsing:
-        try:
-            version = metadata.version("densecap-search")
-        except metadata.PackageNotFoundError:
-            version = "not installed"  # run from its folder
-        click.echo(f"densecap-search {version}")
-        context.exit()
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show name and version."
-)
+@click.group(context_settings=CONTEXT_SETTINGS)
+@version_option
 def main() -> None:
     """Take photographs apart into regions that `search` finds by words.
 
@@ -168,7 +101,7 @@ def main() -> None:
 )
 @wait_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress: only warnings, failed files and the counts at the end.")
-@reports_errors
+@plain_errors()
 def build(
     folders: tuple[Path, ...],
     collection: Path | None,
@@ -246,7 +179,7 @@ def build(
         sys.exit(EXIT_INTERRUPTED)
     if left:
         raise Failure(
-            f"{len(left):,} photographs, the first is {output.printable(left[0])}, could not be described with the new "
+            f"{len(left):,} photographs, the first is {printable(left[0])}, could not be described with the new "
             "checkpoint yet, so the collection stays with the old one: run the command again when they can be read "
             "(without FOLDERS), or let them go with --prune."
         )
@@ -255,7 +188,7 @@ def build(
 @main.command()
 @collection_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, with every failed file.")
-@reports_errors
+@plain_errors()
 def status(collection: Path | None, as_json: bool) -> None:
     """What the collection holds, where its photographs are, and which files failed."""
     from db.collection import Collection
@@ -286,7 +219,7 @@ def status(collection: Path | None, as_json: bool) -> None:
 @main.command()
 @collection_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON list, with each file's size and digest.")
-@reports_errors
+@plain_errors()
 def errors(collection: Path | None, as_json: bool) -> None:
     """List the files that could not be described, and why.
 
@@ -308,7 +241,7 @@ def errors(collection: Path | None, as_json: bool) -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @collection_option
 @wait_option
-@reports_errors
+@plain_errors()
 def remove(paths: tuple[Path, ...], collection: Path | None, wait: bool) -> None:
     """Forget the photographs at or below PATHS. No file on the disk is touched.
 
@@ -341,7 +274,7 @@ def remove(paths: tuple[Path, ...], collection: Path | None, wait: bool) -> None
 @weights_option
 @device_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@reports_errors
+@plain_errors()
 def verify(
     collection: Path | None,
     deep: bool,
@@ -391,7 +324,7 @@ def verify(
 @collection_option
 @wait_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-@reports_errors
+@plain_errors()
 def compact(collection: Path | None, wait: bool, as_json: bool) -> None:
     """Merge small files of features into large ones, and give back the room of photographs that are gone.
 
@@ -408,7 +341,7 @@ def compact(collection: Path | None, wait: bool, as_json: bool) -> None:
 @collection_option
 @wait_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
-@reports_errors
+@plain_errors()
 def rebuild(collection: Path | None, wait: bool, as_json: bool) -> None:
     """Make the search index anew from the features, of the kind that suits their number, and judge it.
 

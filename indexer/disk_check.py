@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from commands.text import printable
 from db.collection import Collection
 from db.errors import CollectionDamaged, UnknownId
 from db.local.maintenance.inspection import Findings, Problem
@@ -15,7 +16,7 @@ from db.records import PhotoStat
 from decoding.errors import PhotoError
 from indexer.build.build import Describer, content_digest
 from indexer.build.decoders import Decoders
-from indexer.progress import Progress, printable
+from indexer.progress import Progress
 
 SAMPLE = 16  # photographs described again: a few seconds on a CPU, 800 regions
 

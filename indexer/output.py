@@ -1,9 +1,8 @@
 """What the commands print for people, as text."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.progress import printable
+from commands.text import printable
 
 if TYPE_CHECKING:
     from db.collection import Collection
@@ -37,14 +36,14 @@ def contents(collection: "Collection") -> str:
 
 def failure(file: dict[str, Any]) -> str:
     """A failed file and why."""
-    return f"{printable(Path(file['path']))}: {file['reason']}"
+    return f"{printable(file['path'])}: {file['reason']}"
 
 
 def status(document: dict[str, Any]) -> str:
     """The document of `indexer status --json`."""
     last = document["last_build"]
     lines = [
-        f"collection   {printable(Path(document['collection']))}",
+        f"collection   {printable(document['collection'])}",
         f"photographs  {document['photographs']:,}",
         f"regions      {document['regions']:,}",
         f"failed       {document['failed']:,} files",
@@ -53,7 +52,7 @@ def status(document: dict[str, Any]) -> str:
     ]
     for root in document["roots"]:
         missing = "" if root["present"] else " (missing)"
-        lines.append(f"root         {printable(Path(root['path']))}{missing}: {root['photographs']:,} photographs")
+        lines.append(f"root         {printable(root['path'])}{missing}: {root['photographs']:,} photographs")
     failures = document["failures"]
     lines += [f"failed       {failure(file)}" for file in failures[:_SHOWN_FAILURES]]
     if len(failures) > _SHOWN_FAILURES:

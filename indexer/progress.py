@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from commands.text import printable
+
 _LINE_SECONDS = 30.0
 
 
@@ -111,9 +113,3 @@ class BarProgress(Progress):
 
 def _counts(regions: int, errors: int) -> str:
     return (f"{regions:,} regions, " if regions else "") + (f"{errors:,} errors, " if errors else "")
-
-
-def printable(path: Path) -> str:
-    """A path for people: bytes that are no text, and line ends, as escapes."""
-    text = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

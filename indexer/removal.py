@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from commands.text import printable
 from db.collection import Collection
 from indexer.errors import FolderError
-from indexer.progress import printable
 from indexer.scan.plan import Scope
 
 

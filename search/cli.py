@@ -1,28 +1,33 @@
 """The command `search`: parse, ask a Searcher, print. Results to stdout, everything else to stderr."""
 
 import gc
-import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib import metadata
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from commands.errors import plain_errors
+from commands.options import (
+    CONTEXT_SETTINGS,
+    collection_option,
+    device_option,
+    version_option,
+    weights_option,
+    with_options,
+)
+from commands.text import printable
 from search import output
 from search.arguments import find_photos, has_photo_name
-from search.errors import DetectError, DrawError, SearchError
+from search.errors import DetectError, DrawError
 from search.wording.parse import SCORINGS
 
 if TYPE_CHECKING:
     from fcln.predictor import Predictor
     from search.detector import Detections
     from search.searcher import Answer
-
-_Command = TypeVar("_Command", bound=Callable)
 
 _WRITERS = {
     "paths": output.as_paths,
@@ -39,38 +44,6 @@ _FORM_OPTIONS = (
     click.option("--csv", "form", flag_value="csv", help="One line a region, with a header line."),
     click.option("-0", "--print0", "form", flag_value="paths0", help="Paths ended by zero bytes, for `xargs -0`."),
 )
-_COLLECTION_OPTION = click.option(
-    "--collection",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="The collection to search. Default: $DENSECAP_SEARCH_COLLECTION, or the one in your data folder.",
-)
-_NETWORK_OPTIONS = (
-    click.option(
-        "--weights",
-        type=click.Path(path_type=Path),
-        metavar="PATH",
-        help="The weights that described the collection, if not those that come with the program.",
-    ),
-    click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="Where the network runs; auto: on the GPU if there is one.",
-    ),
-)
-
-
-def _with(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    """Several options as one decorator, shown by --help in the order given."""
-
-    def add(command: _Command) -> _Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
 
 
 class _Share(click.FloatRange):
@@ -94,34 +67,8 @@ def main() -> None:
         sys.exit(130)
 
 
-@contextmanager
-def _told_plainly() -> Iterator[None]:
-    """What the packages refuse becomes one sentence on stderr, and so does what they warn of."""
-    from db.errors import DbError
-    from fcln.errors import FclnError
-
-    logging.basicConfig(format="Warning: %(message)s", level=logging.WARNING)
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # its remarks on odd metadata are not for the user
-    try:
-        yield
-    except (SearchError, DbError, FclnError) as error:
-        raise click.ClickException(str(error)) from error
-
-
-def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted and not context.resilient_parsing:
-        try:
-            version = metadata.version("densecap-search")
-        except metadata.PackageNotFoundError:
-            version = "not installed"  # run from its folder
-        click.echo(f"densecap-search {version}")
-        context.exit()
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show name and version."
-)
+@click.group(context_settings=CONTEXT_SETTINGS)
+@version_option
 def commands() -> None:
     """Find things inside photographs with words, offline.
 
@@ -148,15 +95,16 @@ _AS_TYPED_OPTION = click.option(
 )
 @click.option("--exact", is_flag=True, help="Score every region of every photograph, not only a shortlist (slow).")
 @_AS_TYPED_OPTION
-@_with(*_FORM_OPTIONS)
+@with_options(*_FORM_OPTIONS)
 @click.option(
     "--draw",
     type=click.Path(path_type=Path),
     metavar="FILE.png",
     help="Also draw the best photographs with the boxes and phrases that answer.",
 )
-@_COLLECTION_OPTION
-@_with(*_NETWORK_OPTIONS)
+@collection_option
+@weights_option
+@device_option
 def query(
     phrases: tuple[str, ...],
     top: int,
@@ -187,7 +135,7 @@ def query(
 
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, 130 interrupted.
     """
-    with _told_plainly():
+    with plain_errors():
         # Imported here, and torch last: neither `--help` nor a missing collection has to wait for it.
         from db.collection import Collection
         from db.location import default_collection
@@ -208,13 +156,13 @@ def query(
             )
         _show(answer, form, _WRITERS)
         if not answer.hits:
-            where = output.printable(str(opened.path))
+            where = printable(opened.path)
             click.echo(f"Nothing found: {where} holds no photographs; `indexer build FOLDER` adds them.", err=True)
             return 1
         if draw is not None:
             drawing.write_png(drawing.draw_hits(answer), draw)
             drawn = min(len(answer.hits), drawing.MAX_DRAWN)
-            click.echo(f"Drew the best {drawn} of {len(answer.hits)}: {output.printable(str(draw))}", err=True)
+            click.echo(f"Drew the best {drawn} of {len(answer.hits)}: {printable(draw)}", err=True)
         return 0
 
 
@@ -241,15 +189,16 @@ def query(
     help="Photographs to show at most, the surest first. Default: all; over a collection 10.",
 )
 @_AS_TYPED_OPTION
-@_with(*_FORM_OPTIONS)
+@with_options(*_FORM_OPTIONS)
 @click.option(
     "--draw",
     type=click.Path(path_type=Path),
     metavar="FILE.png|FOLDER",
     help="Also draw the boxes: the best photographs on one sheet, or each of them into a folder.",
 )
-@_COLLECTION_OPTION
-@_with(*_NETWORK_OPTIONS)
+@collection_option
+@weights_option
+@device_option
 def detect(
     phrase: str,
     arguments: tuple[str, ...],
@@ -285,7 +234,7 @@ def detect(
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, or no photograph could be read (single ones
     that cannot are named and skipped), 130 interrupted.
     """
-    with _told_plainly():
+    with plain_errors():
 
         def is_photo(argument: str) -> bool:
             return os.path.exists(argument) or "/" in argument or has_photo_name(argument)
@@ -296,18 +245,16 @@ def detect(
         is_folder = phrase.endswith("/") or (arguments and not paths and os.path.isdir(phrase))
         if has_photo_name(phrase) or is_folder:
             raise DetectError(
-                f"{output.printable(phrase)} is the name of a {'folder' if is_folder else 'photograph'}: what to look "
-                f'for comes first, such as search detect "head of a dog" {output.printable(phrase)}.'
+                f"{printable(phrase)} is the name of a {'folder' if is_folder else 'photograph'}: what to look "
+                f'for comes first, such as search detect "head of a dog" {printable(phrase)}.'
             )
         if paths and collection is not None:
-            raise DetectError(
-                f"Name photographs or a collection, not both: {output.printable(str(paths[0]))} is a photograph."
-            )
+            raise DetectError(f"Name photographs or a collection, not both: {printable(paths[0])} is a photograph.")
         wanted: dict[str, Any] = {"threshold": threshold, "prior": prior, "k": top}
         options = {"as_typed": as_typed, **{name: value for name, value in wanted.items() if value is not None}}
         photos = find_photos(paths)
         if paths and not photos:
-            raise DetectError(f"There is no photograph in {', '.join(output.printable(str(p)) for p in paths)}.")
+            raise DetectError(f"There is no photograph in {', '.join(printable(p) for p in paths)}.")
         _check_drawing(draw, photos)
         if photos:
             answer = _detect_in_photos(phrases, photos, _load_network(weights, device, describes=True), options)
@@ -321,7 +268,7 @@ def detect(
 
                 detector = Detector(_load_network(weights, device, describes=False))
                 answer = detector.detect_in_collection(phrases, opened, **options)
-            looked_at = output.printable(str(opened.path))
+            looked_at = printable(opened.path)
         _show(answer, form, {**_WRITERS, "json": output.detections_as_json})
         if not answer.hits:
             click.echo(f"Nothing found in {looked_at} with a {answer.scored}; --threshold lowers it.", err=True)
@@ -359,7 +306,7 @@ def _detect_in_photos(
     hidden = len(photos) == 1 or not sys.stderr.isatty()
     with click.progressbar(photos, label="Looking", file=sys.stderr, hidden=hidden) as watched:
         answer = detector.detect(phrases, watched, **options)
-    told = [f"{output.shown(file.path)}: {output.printable(file.reason)}" for file in answer.unreadable]
+    told = [f"{output.shown(file.path)}: {printable(file.reason)}" for file in answer.unreadable]
     if len(photos) == 1 and told:
         raise DetectError(f"The photograph could not be read: {told[0]}.")
     for line in told:
@@ -377,11 +324,11 @@ def _check_drawing(draw: Path | None, photos: Sequence[Path]) -> None:
         return
     if draw.suffix.lower() != ".png" or draw.is_dir():
         if has_photo_name(draw) and not draw.is_dir():
-            raise DrawError(f"A drawing is a PNG, or each in a folder: {output.printable(str(draw))} names neither.")
+            raise DrawError(f"A drawing is a PNG, or each in a folder: {printable(draw)} names neither.")
         drawing.check_folder(draw)
         return
     if draw.exists() and any(photo.exists() and draw.samefile(photo) for photo in photos):
-        raise DrawError(f"The picture would overwrite the photograph {output.printable(str(draw))}.")
+        raise DrawError(f"The picture would overwrite the photograph {printable(draw)}.")
     drawing.check_target(draw)
 
 
@@ -395,13 +342,13 @@ def _draw(answer: "Detections", target: Path, photos: Sequence[Path]) -> None:
     else:
         drawing.write_png(drawing.draw_hits(answer), target)
         drawn = min(count, drawing.MAX_DRAWN)
-    click.echo(f"Drew the best {drawn} of {count}: {output.printable(str(target))}", err=True)
+    click.echo(f"Drew the best {drawn} of {count}: {printable(target)}", err=True)
 
 
 def _show(answer: "Answer", form: str | None, writers: "dict[str, Callable[..., bytes]]") -> None:
     """Print an answer in the form asked for, and what there is to note of the words of the question."""
     for word, meant in answer.readings.items():
-        click.echo(f"Note: {output.printable(word)} is read as {meant}.", err=True)
+        click.echo(f"Note: {printable(word)} is read as {meant}.", err=True)
     gone = sum(not os.path.exists(hit.path) for hit in answer.hits)
     if gone:
         click.echo(
@@ -409,7 +356,7 @@ def _show(answer: "Answer", form: str | None, writers: "dict[str, Callable[..., 
             err=True,
         )
     if answer.unknown_words:
-        words = ", ".join(map(output.printable, answer.unknown_words))
+        words = ", ".join(map(printable, answer.unknown_words))
         click.echo(f"Note: the model has never met these words: {words}.", err=True)
     terminal = sys.stdout.isatty()
     text: str | bytes

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from commands.text import printable
 from decoding.errors import PhotoError
 from decoding.photos import OpenedPhoto, Photograph
 from search.errors import DrawError
-from search.output import printable
 
 if TYPE_CHECKING:
     from search.searcher import Answer, Hit
@@ -53,15 +53,15 @@ class _Tile:
 def check_target(target: Path) -> None:
     """Raise DrawError if a picture cannot be written to target, before the work of finding what to draw."""
     if target.suffix.lower() != ".png":
-        raise DrawError(f"The picture is a PNG: give it a name that ends in .png, not {_quoted(target)}.")
+        raise DrawError(f"The picture is a PNG: give it a name that ends in .png, not {printable(target)}.")
     if target.is_dir():
-        raise DrawError(f"The picture cannot be written: {_quoted(target)} is a folder.")
+        raise DrawError(f"The picture cannot be written: {printable(target)} is a folder.")
     if not target.parent.is_dir():
-        raise DrawError(f"The picture cannot be written: there is no folder {_quoted(target.parent)}.")
+        raise DrawError(f"The picture cannot be written: there is no folder {printable(target.parent)}.")
     if not os.access(target if target.exists() else target.parent, os.W_OK):
-        raise DrawError(f"The picture cannot be written: {_quoted(target)} is write-protected.")
+        raise DrawError(f"The picture cannot be written: {printable(target)} is write-protected.")
     if _is_foreign(target):
-        raise DrawError(f"{_quoted(target)} is there, and was not drawn here: give the new picture another name.")
+        raise DrawError(f"{printable(target)} is there, and was not drawn here: give the new picture another name.")
 
 
 def check_folder(target: Path) -> None:
@@ -69,9 +69,9 @@ def check_folder(target: Path) -> None:
     try:
         target.mkdir(exist_ok=True)
     except OSError as error:
-        raise DrawError(f"The folder {_quoted(target)} cannot be made: {error.strerror}.") from error
+        raise DrawError(f"The folder {printable(target)} cannot be made: {error.strerror}.") from error
     if not os.access(target, os.W_OK | os.X_OK):
-        raise DrawError(f"The pictures cannot be written: {_quoted(target)} is write-protected.")
+        raise DrawError(f"The pictures cannot be written: {printable(target)} is write-protected.")
 
 
 def write_png(picture: Image.Image, target: Path) -> None:
@@ -81,7 +81,7 @@ def write_png(picture: Image.Image, target: Path) -> None:
     try:
         picture.save(target, format="PNG", pnginfo=mark)
     except OSError as error:
-        raise DrawError(f"The picture cannot be written to {_quoted(target)}: {error.strerror or error}.") from error
+        raise DrawError(f"The picture cannot be written to {printable(target)}: {error.strerror or error}.") from error
 
 
 def _is_foreign(target: Path) -> bool:
@@ -188,7 +188,7 @@ def _draw_caption(sheet: Image.Image, tile: _Tile) -> None:
     y = tile.y + tile.height + 6
     draw.text((tile.x, y), f"{tile.hit.rank}", _INK, _font(20))
     draw.text((tile.x + _length(f"{tile.hit.rank}", 20) + 10, y + 3), f"{tile.hit.score:.3f}", _FAINT, _font(16))
-    path = _shortened(printable(str(tile.hit.path)), 15, tile.width, keep_end=True)
+    path = _shortened(printable(tile.hit.path), 15, tile.width, keep_end=True)
     draw.text((tile.x, y + 26), path, _FAINT, _font(15))
 
 
@@ -250,7 +250,7 @@ def _draw_missing(tile: _Tile, reason: str) -> Image.Image:
     picture = Image.new("RGB", (tile.width, tile.height), _EMPTY)
     draw = ImageDraw.Draw(picture)
     draw.text((tile.width / 2, tile.height / 2 - 14), reason, _FAINT, _font(18), anchor="mm")
-    path = _shortened(printable(str(tile.hit.path)), 15, tile.width - 24, keep_end=True)
+    path = _shortened(printable(tile.hit.path), 15, tile.width - 24, keep_end=True)
     draw.text((tile.width / 2, tile.height / 2 + 14), path, _FAINT, _font(15), anchor="mm")
     return picture
 
@@ -296,7 +296,3 @@ def _shortened(text: str, size: int, width: float, *, keep_end: bool = False) ->
     while text and _length(f"{text}…", size) > width:
         text = text[1:] if keep_end else text[:-1]
     return f"…{text}" if keep_end else f"{text}…"
-
-
-def _quoted(path: Path) -> str:
-    return printable(str(path))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from commands.text import printable
+
 if TYPE_CHECKING:
     from search.detector import Detections
     from search.searcher import Answer, Hit
@@ -92,21 +94,10 @@ def as_paths0(answer: "Answer") -> bytes:
     return b"".join(os.fsencode(hit.path) + b"\0" for hit in answer.hits)
 
 
-def printable(text: str) -> str:
-    r"""Text that is safe in a terminal: line breaks, control characters and undecodable bytes as \n, \x1b, \xff."""
-    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
-
-
-def _escaped(letter: str) -> str:
-    if "\udc80" <= letter <= "\udcff":  # a byte that did not decode (os.fsdecode)
-        return f"\\x{ord(letter) - 0xDC00:02x}"
-    return letter.encode("unicode_escape").decode()
-
-
 def shown(path: Path) -> str:
     """A path as a person would type it from here."""
     here = Path.cwd()
-    return printable(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    return printable(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _asked(answer: "Answer") -> dict[str, Any]:

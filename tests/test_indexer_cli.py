@@ -23,7 +23,7 @@ from fcln.checkpoint import Scoring, load_checkpoint, save_checkpoint
 from fcln.weights_file import checkpoint_digest
 from indexer.cli import main
 from indexer.lazy_predictor import LazyPredictor
-from indexer.progress import BarProgress, LineProgress, printable
+from indexer.progress import BarProgress, LineProgress
 
 PROJECT = Path(__file__).parent.parent
 
@@ -604,9 +604,3 @@ def test_the_bar_of_terminals(capsys):
     assert "17/20" in last
     assert "photographs/s" in last
     assert "800 regions, 1 errors" in last
-
-
-def test_paths_for_people():
-    assert printable(Path("Üß 图/a.jpg")) == "Üß 图/a.jpg"
-    assert printable(Path(os.fsdecode(b"\xff.jpg"))) == "\\udcff.jpg"
-    assert printable(Path("a\x1b[2J.jpg")) == "a\\x1b[2J.jpg"  # a file name must not drive the terminal

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("decoding", "fcln", "db", "indexer", "search")
+PACKAGES = ("commands", "decoding", "fcln", "db", "indexer", "search")
 ALLOWED = {
+    "commands": set(PACKAGES),
     "decoding": {"decoding"},
     "fcln": {"fcln"},
     "db": {"db"},
-    "indexer": {"indexer", "decoding", "fcln", "db"},
-    "search": {"search", "decoding", "fcln", "db"},
+    "indexer": {"indexer", "commands", "decoding", "fcln", "db"},
+    "search": {"search", "commands", "decoding", "fcln", "db"},
     "scripts": {*PACKAGES, "scripts"},
 }
 # What a folder may import of its own package, where that is less than all: "." is the files beside it.
@@ -83,6 +84,14 @@ def test_only_one_file_imports_faiss_and_db_knows_no_torch():
     assert importers == {"db/local/vectors/faiss_index.py"}
     for path in (ROOT / "db").rglob("*.py"):
         assert not any(name.split(".")[0] in ("torch", "torchvision") for name in imported_modules(path)), path
+
+
+def test_commands_know_click_and_the_errors_only():
+    for path in (ROOT / "commands").rglob("*.py"):
+        ours = {name for name in imported_modules(path) & MODULES if not name.startswith("commands")}
+        assert all(name.endswith(".errors") for name in ours), path
+        others = {name.split(".")[0] for name in imported_modules(path)} - sys.stdlib_module_names
+        assert others <= {*PACKAGES, "click"}, path
 
 
 def test_decoding_knows_pillow_and_numpy_only():

@@ -4,9 +4,7 @@ import json
 import os
 from pathlib import Path
 
-import pytest
-
-from search.output import as_csv, as_json, as_json_lines, as_paths, as_paths0, as_table, printable
+from search.output import as_csv, as_json, as_json_lines, as_paths, as_paths0, as_table
 from search.searcher import Answer, Hit, HitRegion
 
 DOG = HitRegion(11, (1.5, 2.0, 30.25, 40.0), 0.81, "brown dog", "a dog")
@@ -118,11 +116,3 @@ def test_paths_below_the_current_folder_are_shown_from_there(monkeypatch, tmp_pa
     answer = Answer(["dog"], "fused", [hit(1, tmp_path / "holiday" / "a.jpg", DOG)])
     assert b"  holiday/a.jpg\n" in as_table(answer, color=False)
     assert as_paths(answer) == os.fsencode(tmp_path) + b"/holiday/a.jpg\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [("a b é 狗", "a b é 狗"), ("\t\r\n", "\\t\\r\\n"), ("\udcfe", "\\xfe"), ("\u202e", "\\u202e"), ("", "")],
-)
-def test_printable(text, shown):
-    assert printable(text) == shown

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
+from commands.text import printable
 from db.collection import Collection
 from db.records import FailedFile, NewPath, NewPhoto, PhotoStat
 from decoding.errors import PhotoError
@@ -26,7 +27,7 @@ from decoding.photos import Photograph
 from fcln.errors import FclnError
 from indexer.build.decoders import Decoders
 from indexer.errors import DescribeError
-from indexer.progress import Progress, printable
+from indexer.progress import Progress
 from indexer.scan.plan import Changes, Task, find_changes
 
 if TYPE_CHECKING:

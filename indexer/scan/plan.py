@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from commands.text import printable
 from db.collection import Collection
 from db.records import PhotoStat
 from decoding.formats import FORMAT_NAMES
 from indexer.errors import FolderError
-from indexer.progress import Progress, printable
+from indexer.progress import Progress
 from indexer.scan.walk import PhotoFile, Walk
 
 _LOOKING_STEP = 1000

@@ -8,12 +8,9 @@ from typing import Any
 
 import click
 
-from db.errors import DbError
-from decoding.errors import PhotoError
-from fcln.errors import FclnError
-from indexer.errors import IndexerError
+from commands.errors import plain_errors
+from commands.options import with_options
 from scripts.evaluate.labelled_collection import EvaluationError
-from search.errors import SearchError
 from search.wording.parse import SCORINGS
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -47,32 +44,24 @@ _SCORING_OPTIONS = (
 
 def network_options(command: Callable[..., None]) -> Callable[..., None]:
     """Which photographs, which network, which form of result."""
-    return _with(_NETWORK_OPTIONS, command)
+    return with_options(*_NETWORK_OPTIONS)(command)
 
 
 def collection_options(command: Callable[..., None]) -> Callable[..., None]:
     """The same, and what collection the photographs are indexed into."""
-    return _with(_NETWORK_OPTIONS + _COLLECTION_OPTIONS, command)
+    return with_options(*_NETWORK_OPTIONS + _COLLECTION_OPTIONS)(command)
 
 
 def scoring_options(command: Callable[..., None]) -> Callable[..., None]:
     """How regions are scored."""
-    return _with(_SCORING_OPTIONS, command)
-
-
-def _with(options: tuple[Callable, ...], command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return with_options(*_SCORING_OPTIONS)(command)
 
 
 @contextmanager
 def errors_as_sentences() -> Iterator[None]:
     """What the packages refuse, as a usage error without a traceback."""
-    try:
+    with plain_errors(EvaluationError, exit_code=1):
         yield
-    except (FclnError, DbError, PhotoError, IndexerError, SearchError, EvaluationError) as error:
-        raise click.ClickException(str(error)) from error
 
 
 def show(result: dict[str, Any], table: Callable[[], str], *, as_json: bool) -> None:

@@ -1,0 +1,56 @@
+"""The one place where what the packages raise becomes a sentence for the person at the keyboard."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from commands.text import printable
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class Failure(click.ClickException):
+    """An error in one sentence; `Error: ` stands before it on stderr."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_ERROR):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@contextmanager
+def plain_errors(*others: type[Exception], exit_code: int = EXIT_ERROR) -> Iterator[None]:
+    """Turns the errors of all packages into a Failure, Ctrl-C into exit code 130, and logged warnings into a line.
+
+    Args:
+        others: errors of the program itself that are sentences too.
+        exit_code: of the Failure.
+    """
+    # Imported here: `--help` must not wait for what the packages import.
+    from db.errors import DbError
+    from decoding.errors import PhotoError
+    from fcln.errors import FclnError
+    from indexer.errors import IndexerError
+    from search.errors import SearchError
+
+    # Warnings of the packages are for the user too; Pillow's remarks on odd metadata are not.
+    logging.basicConfig(format="Warning: %(message)s", level=logging.WARNING)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        yield
+    except (DbError, PhotoError, FclnError, IndexerError, SearchError, *others) as error:
+        raise Failure(str(error), exit_code) from error
+    except BrokenPipeError:
+        raise  # the reader has read enough: click ends the command without a word
+    except OSError as error:
+        named = isinstance(error.filename, str | bytes)
+        where = f": {printable(os.fsdecode(error.filename))}" if named else ""
+        raise Failure(f"{error.strerror or error}{where}.", exit_code) from error
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,47 @@
+"""Options that both programs have."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable)
+
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+version_option = click.version_option(
+    package_name="densecap-search", message="%(package)s %(version)s", help="Show name and version."
+)
+collection_option = click.option(
+    "--collection",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The folder that holds the collection. Default: $DENSECAP_SEARCH_COLLECTION, or one in your data folder "
+    "(`indexer status` prints it).",
+)
+weights_option = click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The network's weights, if not those that come with the program. A collection is searched with the weights "
+    "that described it.",
+)
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the network runs; auto: on the GPU if there is one.",
+)
+
+
+def with_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Several options as one decorator, shown by --help in the order given."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
