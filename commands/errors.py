@@ -18,18 +18,16 @@ EXIT_INTERRUPTED = 130
 class Failure(click.ClickException):
     """An error in one sentence; `Error: ` stands before it on stderr."""
 
-    def __init__(self, message: str, exit_code: int = EXIT_ERROR):
-        super().__init__(message)
-        self.exit_code = exit_code
+    exit_code = EXIT_ERROR
 
 
 @contextmanager
-def plain_errors(*others: type[Exception], exit_code: int = EXIT_ERROR) -> Iterator[None]:
-    """Turns the errors of all packages into a Failure, Ctrl-C into exit code 130, and logged warnings into a line.
+def plain_errors(*others: type[Exception], failure: type[click.ClickException] = Failure) -> Iterator[None]:
+    """Turns the errors of all packages into a `failure`, Ctrl-C into exit code 130, and logged warnings into a line.
 
     Args:
         others: errors of the program itself that are sentences too.
-        exit_code: of the Failure.
+        failure: what ends the program; its class has the exit code.
     """
     # Imported here: `--help` must not wait for what the packages import.
     from db.errors import DbError
@@ -42,15 +40,16 @@ def plain_errors(*others: type[Exception], exit_code: int = EXIT_ERROR) -> Itera
     logging.basicConfig(format="Warning: %(message)s", level=logging.WARNING)
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    errors: tuple[type[Exception], ...] = (DbError, PhotoError, FclnError, IndexerError, SearchError, *others)
     try:
         yield
-    except (DbError, PhotoError, FclnError, IndexerError, SearchError, *others) as error:
-        raise Failure(str(error), exit_code) from error
+    except errors as error:
+        raise failure(str(error)) from error
     except BrokenPipeError:
         raise  # the reader has read enough: click ends the command without a word
     except OSError as error:
         named = isinstance(error.filename, str | bytes)
         where = f": {printable(os.fsdecode(error.filename))}" if named else ""
-        raise Failure(f"{error.strerror or error}{where}.", exit_code) from error
+        raise failure(f"{error.strerror or error}{where}.") from error
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)

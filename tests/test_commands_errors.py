@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from commands.errors import plain_errors
+from commands.errors import Failure, plain_errors
 from db.errors import CollectionDamaged
 from decoding.errors import PhotoError
 from fcln.errors import CheckpointError
@@ -15,9 +15,9 @@ from indexer.errors import FolderError
 from search.errors import QueryError
 
 
-def run(error: BaseException, *others: type[Exception], **options: int) -> Result:
+def run(error: BaseException, *others: type[Exception], failure: type[click.ClickException] = Failure) -> Result:
     @click.command()
-    @plain_errors(*others, **options)
+    @plain_errors(*others, failure=failure)
     def command() -> None:
         raise error
 
@@ -52,6 +52,6 @@ def test_other_errors_and_codes_of_a_program():
     class OurError(Exception):
         pass
 
-    result = run(OurError("no labels"), OurError, exit_code=1)
+    result = run(OurError("no labels"), OurError, failure=click.ClickException)
     assert (result.exit_code, result.stderr) == (1, "Error: no labels\n")
     assert isinstance(run(OurError("no labels")).exception, OurError)  # a fault of the program keeps its traceback

@@ -60,7 +60,7 @@ def scoring_options(command: Callable[..., None]) -> Callable[..., None]:
 @contextmanager
 def errors_as_sentences() -> Iterator[None]:
     """What the packages refuse, as a usage error without a traceback."""
-    with plain_errors(EvaluationError, exit_code=1):
+    with plain_errors(EvaluationError, failure=click.ClickException):
         yield
 
 
