@@ -134,6 +134,7 @@ def build(
     """
     from indexer import output, redescription
     from indexer.build import build as building
+    from indexer.build.options import BuildOptions
     from indexer.lazy_predictor import LazyPredictor
     from indexer.scan.plan import require_photographs
 
@@ -151,22 +152,23 @@ def build(
         model = None if redescribe else predictor.model
         with _open_to_write(path, wait=wait, stop=stop, create=not redescribe, model=model) as opened:
             progress = _progress(quiet)
-            options: dict[str, Any] = {
-                "max_regions": max_regions,
-                "batch_size": batch_size,
-                "threads": threads,
-                "exclude": exclude,
-                "retry": retry,
-                "prune": prune,
-                "commit_seconds": commit_seconds,
-                "progress": progress,
-                "stop": stop.is_set,
-            }
+            options = BuildOptions(
+                max_regions=max_regions,
+                batch_size=batch_size,
+                threads=threads,
+                exclude=exclude,
+                retry=retry,
+                prune=prune,
+                commit_seconds=commit_seconds,
+            )
+            watched: dict[str, Any] = {"progress": progress, "stop": stop.is_set}
             try:
                 if opened.model == predictor.model:
-                    report = building.build(opened, folders or list(opened.roots().values()), predictor, **options)
+                    report = building.build(
+                        opened, folders or list(opened.roots().values()), predictor, options, **watched
+                    )
                 else:
-                    outcome = redescription.redescribe(opened, folders, predictor, predictor.model, **options)
+                    outcome = redescription.redescribe(opened, folders, predictor, predictor.model, options, **watched)
                     report, left = outcome.report, outcome.left
                     if outcome.adopted:
                         click.echo(f"The collection is of the checkpoint {opened.model.digest} now.")

@@ -14,7 +14,8 @@ from db.errors import CollectionDamaged, UnknownId
 from db.local.maintenance.inspection import Findings, Problem
 from db.records import PhotoStat
 from decoding.errors import PhotoError
-from indexer.build.build import Describer, content_digest
+from indexer.build.build import Describer
+from indexer.build.content import content_digest
 from indexer.build.decoders import Decoders
 from indexer.progress import Progress
 

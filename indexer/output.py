@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from db.collection import Collection
     from db.local.maintenance.verification import VerificationReport
     from db.records import CompactionReport, IndexReport
-    from indexer.build.build import BuildReport
+    from indexer.build.report import BuildReport
     from indexer.disk_check import DiskReport
 
 _SHOWN_FAILURES = 20

@@ -7,11 +7,12 @@ killed, the next one goes on. It takes the old one's place in one commit, once i
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from db.collection import Collection
 from db.records import ModelIdentity
-from indexer.build.build import BuildReport, Describer, build
+from indexer.build.build import Describer, build
+from indexer.build.options import BuildOptions
+from indexer.build.report import BuildReport
 from indexer.progress import Progress, Silence
 from indexer.scan.plan import find_changes
 
@@ -30,12 +31,10 @@ def redescribe(
     folders: Sequence[Path],
     predictor: Describer,
     model: ModelIdentity,
+    options: BuildOptions | None = None,
     *,
-    exclude: Sequence[str] = (),
-    prune: bool = False,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
-    **options: Any,
 ) -> Redescription:
     """Describe photographs with another checkpoint, and once none is left let the collection be of that one.
 
@@ -43,27 +42,26 @@ def redescribe(
         collection: open for writing, of another checkpoint than `model`.
         folders: see `build`; none: all roots of the collection.
         predictor: of the checkpoint `model`.
-        exclude, prune, progress, stop, options: see `build`. What a build would take for gone is not waited for.
+        options, progress, stop: see `build`. What a build would take for gone is not waited for.
 
     Raises:
         As `build`. What was described before stays beside the collection, for the next call.
     """
+    options = options or BuildOptions()
     with collection.successor(model) as successor:
         report = build(
             successor,
             folders or list(collection.roots().values()),
             predictor,
-            exclude=exclude,
-            prune=prune,
+            options,
             progress=progress,
             stop=stop,
-            **options,
         )
         pending = collection.pending(successor)
         if pending and not report.interrupted:
             roots = list(collection.roots().values())
             # The build has said everything that there is to say about these folders.
-            changes = find_changes(collection, roots, exclude=exclude, prune=prune, progress=Silence())
+            changes = find_changes(collection, roots, exclude=options.exclude, prune=options.prune, progress=Silence())
             gone = {stat.photo_id for stat in changes.missing}
         else:
             gone = set()

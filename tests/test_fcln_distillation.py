@@ -40,9 +40,9 @@ def test_half_of_the_texts_drawn_are_neighbours_of_the_others(teacher):
 
 def test_a_file_of_something_else_is_refused(tmp_path):
     (tmp_path / "t.h5").write_bytes(b"no HDF5")
-    with pytest.raises(DatasetError, match="make_teacher_vectors"):
+    with pytest.raises(DatasetError, match="teacher_vectors"):
         TeacherVectors(tmp_path / "t.h5")
     with h5py.File(tmp_path / "u.h5", "w") as file:
         file["texts"] = [b"a"]
-    with pytest.raises(DatasetError, match="make_teacher_vectors"):
+    with pytest.raises(DatasetError, match="teacher_vectors"):
         TeacherVectors(tmp_path / "u.h5")

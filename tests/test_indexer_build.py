@@ -17,8 +17,8 @@ from db.local.maintenance.verification import verify
 from fcln.errors import DeviceError
 from helpers.workshop import POISON, Workshop, counts
 from indexer.build import build as building
-from indexer.build import decoders
-from indexer.build.build import content_digest
+from indexer.build import content, decoders, pending
+from indexer.build.content import content_digest
 from indexer.build.decoders import Decoders
 from indexer.errors import DescribeError, FolderError
 
@@ -321,14 +321,14 @@ def test_a_file_that_may_not_be_read_is_tried_again_and_stays_known(shop, monkey
     shop.build()
     os.utime(path, ns=(0, 0))
     with monkeypatch.context() as patched:
-        real = building.content_digest
+        real = content.content_digest
 
         def digest(path):
             if path.name == "a.png":
                 raise PermissionError(13, "Permission denied", str(path))
             return real(path)
 
-        patched.setattr(building, "content_digest", digest)
+        patched.setattr(content, "content_digest", digest)
         assert counts(shop.build()) == {"failed": 1, "unchanged": 1}
         assert shop.progress.failures == {"a.png": "cannot be read (Permission denied)"}
         assert counts(shop.build()) == {"failed": 1, "unchanged": 1}
@@ -340,14 +340,14 @@ def test_a_file_that_could_never_be_read_is_remembered_and_tried_again(shop, mon
     shop.photo("a.png")
     shop.photo("b.png", "blue")
     with monkeypatch.context() as patched:
-        real = building.content_digest
+        real = content.content_digest
 
         def digest(path):
             if path.name == "a.png":
                 raise PermissionError(13, "Permission denied", str(path))
             return real(path)
 
-        patched.setattr(building, "content_digest", digest)
+        patched.setattr(content, "content_digest", digest)
         for _ in range(2):
             assert counts(shop.build())["failed"] == 1
             stat = shop.stats()["a.png"]
@@ -393,13 +393,13 @@ def test_what_was_damaged_in_the_collection_is_described_again_wherever_it_is_no
 def test_a_file_that_is_deleted_during_the_build(shop, monkeypatch):
     shop.photo("a.png")
     shop.photo("b.png", "blue")
-    real = building.content_digest
+    real = content.content_digest
 
     def digest(path):
         (shop.root / "a.png").unlink(missing_ok=True)
         return real(path)
 
-    monkeypatch.setattr(building, "content_digest", digest)
+    monkeypatch.setattr(content, "content_digest", digest)
     assert counts(shop.build()) == {"new": 1}
     assert shop.progress.failures == {}
 
@@ -426,7 +426,7 @@ def test_of_two_copies_one_becomes_unreadable_before_it_is_decoded(shop, monkeyp
 def test_a_file_that_is_being_written_waits_for_the_next_build(shop, monkeypatch):
     path = shop.photo("a.png")
     shop.photo("b.png", "blue")
-    real = building.content_digest
+    real = content.content_digest
 
     def digest(read):
         if read == path:
@@ -435,7 +435,7 @@ def test_a_file_that_is_being_written_waits_for_the_next_build(shop, monkeypatch
         return real(read)
 
     with monkeypatch.context() as patched:
-        patched.setattr(building, "content_digest", digest)
+        patched.setattr(content, "content_digest", digest)
         assert counts(shop.build()) == {"new": 1, "failed": 1}
     assert shop.progress.failures == {"a.png": "cannot be read (it is being changed)"}
     assert counts(shop.build()) == {"new": 1, "unchanged": 1}
@@ -597,7 +597,7 @@ def test_a_predictor_that_cannot_load_itself_says_so(shop):
 def test_commits_are_made_during_the_build(shop, monkeypatch):
     for number in range(12):
         shop.photo(f"{number:02}.png", (number, 0, 0))
-    monkeypatch.setattr(building, "COMMIT_PHOTOS", 4)
+    monkeypatch.setattr(pending, "COMMIT_PHOTOS", 4)
     visible = []
 
     def look():

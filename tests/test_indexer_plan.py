@@ -168,6 +168,20 @@ def test_new_changed_unchanged_and_missing(collection, root):
     assert (changes.unchanged, changes.failed_before) == (1, 0)
 
 
+def test_finding_changes_writes_nothing(collection, root, tmp_path):
+    touch(root, "a.jpg")
+    touch(tmp_path / "others", "b.jpg")
+    remember(collection, root, "a.jpg")
+    database = collection.path / "photos.db"
+    before = database.read_bytes(), sorted(os.listdir(collection.path)), collection.roots()
+    plan = find_changes(collection, [root, tmp_path / "others"])
+    assert [scope.root for scope in plan.new_scopes] == [tmp_path / "others"]
+    assert [task.full_path for task in plan.tasks] == [tmp_path / "others" / "b.jpg"]
+    with pytest.raises(AssertionError):
+        _ = plan.tasks[0].root_id  # nobody has added the root yet
+    assert (database.read_bytes(), sorted(os.listdir(collection.path)), collection.roots()) == before
+
+
 def test_failed_files_wait_for_a_change_or_for_retry(collection, root):
     touch(root, "bad.jpg", "worse.jpg")
     remember(collection, root, "bad.jpg", "worse.jpg", failed=True)
@@ -193,7 +207,10 @@ def test_a_new_root_around_a_known_one_leaves_its_photographs_to_it(collection, 
     touch(root, "a.jpg", "inner/b.jpg", "inner/c.jpg")
     inner_id = remember(collection, root / "inner", "b.jpg")
     changes = find_changes(collection, [root])
-    assert [(task.root_id == inner_id, task.file.path) for task in changes.tasks] == [(False, "a.jpg"), (True, "c.jpg")]
+    assert [(task.scope.root_id == inner_id, task.file.path) for task in changes.tasks] == [
+        (False, "a.jpg"),
+        (True, "c.jpg"),
+    ]
     assert changes.unchanged == 1
 
 
@@ -230,8 +247,8 @@ def test_an_empty_folder_is_not_added_as_a_root(collection, root, tmp_path):
     touch(root, "a.jpg")
     (tmp_path / "empty").mkdir()
     progress = Warnings()
-    find_changes(collection, [root, tmp_path / "empty"], progress=progress)
-    assert list(collection.roots().values()) == [root]
+    plan = find_changes(collection, [root, tmp_path / "empty"], progress=progress)
+    assert [scope.root for scope in plan.new_scopes] == [root]
     assert progress.said[0].startswith(f"Warning: {tmp_path / 'empty'} holds no photographs")
 
 

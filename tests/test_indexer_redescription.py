@@ -7,6 +7,7 @@ import pytest
 from db.collection import Collection
 from db.records import ModelIdentity
 from helpers.workshop import ColourPredictor, Listener, Workshop, counts
+from indexer.build.options import BuildOptions
 from indexer.errors import FolderError
 from indexer.redescription import Redescription, redescribe
 
@@ -20,11 +21,12 @@ class Mover(Workshop):
         super().__init__(folder)
         self.new_predictor = ColourPredictor("all of it")
 
-    def redescribe(self, *folders, **options) -> Redescription:
+    def redescribe(self, *folders, stop=lambda: False, **options) -> Redescription:
         self.progress = Listener()
+        how = BuildOptions(threads=2, **options)
         with Collection.open(self.path, write=True) as collection:
             return redescribe(
-                collection, folders, self.new_predictor, NEW_MODEL, progress=self.progress, threads=2, **options
+                collection, folders, self.new_predictor, NEW_MODEL, how, progress=self.progress, stop=stop
             )
 
     def model(self) -> ModelIdentity:

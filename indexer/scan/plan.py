@@ -1,9 +1,7 @@
 """What differs between folders on the disk and what a collection remembers of them. Opens no file."""
 
-import gc
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -19,13 +17,13 @@ from indexer.scan.walk import PhotoFile, Walk
 _LOOKING_STEP = 1000
 
 
-@dataclass(frozen=True)
+@dataclass
 class Scope:
     """The part of a root that a build looks at."""
 
     root: Path
     below: str = ""  # relative to the root with "/"; "" is the whole root
-    root_id: int | None = None  # None: not in the collection yet
+    root_id: int | None = None  # None until the collection has the root
 
     @property
     def folder(self) -> Path:
@@ -39,35 +37,45 @@ class Scope:
 class Task(NamedTuple):
     """A file that must be looked at more closely."""
 
-    root_id: int
-    root: Path
+    scope: Scope
     file: PhotoFile
     known: PhotoStat | None  # what is remembered under its path
 
     @property
     def full_path(self) -> Path:
-        return self.root / self.file.path
+        return self.scope.root / self.file.path
+
+    @property
+    def root_id(self) -> int:
+        """Once the collection has the root: whoever carries out a plan adds its `new_scopes`."""
+        assert self.scope.root_id is not None
+        return self.scope.root_id
 
 
 @dataclass
-class Changes:
-    """The outcome of comparing the disk with a collection."""
+class Plan:
+    """What a build has to do: the outcome of comparing the disk with a collection."""
 
     tasks: list[Task] = field(default_factory=list)  # new files, changed ones, failed ones to try again
     missing: list[PhotoStat] = field(default_factory=list)  # remembered, but not there any more
     unchanged: int = 0
     failed_before: int = 0  # remembered as failed, and not changed since
 
-    def add(self, root: Path, root_id: int, file: PhotoFile, known: PhotoStat | None, retry: bool) -> None:
+    @property
+    def new_scopes(self) -> list[Scope]:
+        """Those with files to look at whose roots are not in the collection yet."""
+        return list({task.scope.root: task.scope for task in self.tasks if task.scope.root_id is None}.values())
+
+    def add(self, scope: Scope, file: PhotoFile, known: PhotoStat | None, retry: bool) -> None:
         """Note a file that was found, and what is remembered under its path."""
         # For most files of most builds this is all that happens: attributes once, no calls.
         _, size, mtime_ns = file
         if known is None or known.size != size or known.mtime_ns != mtime_ns:
-            self.tasks.append(Task(root_id, root, file, known))
+            self.tasks.append(Task(scope, file, known))
         elif known.reason is None:
             self.unchanged += 1
         elif retry:
-            self.tasks.append(Task(root_id, root, file, known))
+            self.tasks.append(Task(scope, file, known))
         else:
             self.failed_before += 1
 
@@ -124,8 +132,8 @@ def find_changes(
     prune: bool = False,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> Changes:
-    """Walk some folders and compare sizes and times with what the collection remembers; new roots are added to it.
+) -> Plan:
+    """Walk some folders and compare sizes and times with what the collection remembers. Writes nothing.
 
     What cannot be seen is not taken for gone: a root that is missing, unreadable or suddenly empty, directories that
     cannot be read, HEIC files without their decoder. The progress is warned of each.
@@ -137,69 +145,42 @@ def find_changes(
         stop: asked now and then; once true, the walk ends and the outcome is incomplete.
 
     Raises:
-        FolderError: a folder cannot be used, or there is no photograph in any of them. The collection is as before.
+        FolderError: a folder cannot be used, or there is no photograph in any of them.
     """
-    with _without_cycles():
-        return _find_changes(collection, folders, exclude, retry, prune, progress or Progress(), stop)
-
-
-@contextmanager
-def _without_cycles() -> Iterator[None]:
-    """Python does not look for cycles of objects meanwhile: there are none, and it would take a tenth of the time."""
-    looked = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if looked:
-            gc.enable()
-
-
-def _find_changes(
-    collection: Collection,
-    folders: Sequence[Path],
-    exclude: Sequence[str],
-    retry: bool,
-    prune: bool,
-    progress: Progress,
-    stop: Callable[[], bool],
-) -> Changes:
+    progress = progress or Progress()
     roots = collection.roots()
     scopes = find_scopes(folders, roots)
     all_roots = {*roots.values(), *(scope.root for scope in scopes)}
-    changes = Changes()
+    plan = Plan()
     problems = []
     found = 0
     for scope in scopes:
         walk = Walk(scope.root, scope.below, other_roots=all_roots - {scope.root}, exclude=exclude)
-        root_id = scope.root_id
-        known = collection.known(root_id) if root_id is not None else {}
+        known = collection.known(scope.root_id) if scope.root_id is not None else {}
         if scope.below:
             known = {path: stat for path, stat in known.items() if scope.contains(path)}
         found_before = found
         for file in walk:
             if stop():
-                return changes
-            if root_id is None:
-                root_id = collection.add_root(scope.root)
-            changes.add(scope.root, root_id, file, known.pop(file.path, None), retry)
+                return plan
+            plan.add(scope, file, known.pop(file.path, None), retry)
             found += 1
             if found % _LOOKING_STEP == 0:
                 progress.looking(found)
         if found == found_before:
             if prune:
-                changes.missing.extend(known.values())
+                plan.missing.extend(known.values())
             if not (known and prune):
                 problems.append(_nothing_found(scope, walk, len(known)))
             continue
         _warn_of_unseen(scope, walk, progress)
         unseen = set() if prune else _unseen(walk, known)
-        changes.missing.extend(stat for path, stat in known.items() if path not in unseen)
-    if not found and not changes.missing:
+        plan.missing.extend(stat for path, stat in known.items() if path not in unseen)
+    if not found and not plan.missing:
         raise FolderError("; ".join(problems))
     for problem in problems:
         progress.warn(problem)
-    return changes
+    return plan
 
 
 def require_photographs(folders: Sequence[Path], *, exclude: Sequence[str] = ()) -> None:

@@ -32,6 +32,7 @@ from fcln.modeling.boxes import fit
 from fcln.precision import autocast
 from fcln.predictor import Predictor
 from indexer.build.build import build
+from indexer.build.options import BuildOptions
 from scripts.demo import copy_photographs
 from scripts.evaluate.command import errors_as_sentences, show
 from scripts.evaluate.labelled_collection import EvaluationError
@@ -118,7 +119,7 @@ def time_build(folder: Path, collection: Path, predictor: Predictor) -> float:
     model = ModelIdentity(predictor.digest, predictor.embedding_size, predictor.code_size)
     with Collection.open(collection, write=True, create=True, model=model) as opened:
         started = time.perf_counter()
-        report = build(opened, [folder], predictor, batch_size=BATCH_SIZE)
+        report = build(opened, [folder], predictor, BuildOptions(batch_size=BATCH_SIZE))
         seconds = time.perf_counter() - started
     if report.failed:
         raise EvaluationError(f"{report.failed} photographs could not be indexed: the time means nothing.")

@@ -238,9 +238,9 @@ def build_nothing(path: Path, photos: Path) -> dict[str, Any]:
     started = time.perf_counter()
     with Collection.open(path, write=True) as collection:
         opened = time.perf_counter() - started
-        changes = find_changes(collection, [photos])
-        collection.record_build({"unchanged": changes.unchanged}, seconds=time.perf_counter() - started)
-    return {"opening_seconds": opened, "unchanged": changes.unchanged, "tasks": len(changes.tasks)}
+        plan = find_changes(collection, [photos])
+        collection.record_build({"unchanged": plan.unchanged}, seconds=time.perf_counter() - started)
+    return {"opening_seconds": opened, "unchanged": plan.unchanged, "tasks": len(plan.tasks)}
 
 
 def ask(path: Path) -> dict[str, Any]:

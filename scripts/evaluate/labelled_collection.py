@@ -15,6 +15,7 @@ from fcln.predictor import Predictor
 from fcln.training.dataset import Photograph
 from fcln.vocabulary import words_of
 from indexer.build.build import build
+from indexer.build.options import BuildOptions
 from indexer.progress import BarProgress, LineProgress
 
 _MAX_REGIONS_FILE = "max_regions.txt"
@@ -67,7 +68,7 @@ def labelled_collection(
         progress = BarProgress() if sys.stderr.isatty() else LineProgress()
         stack.callback(progress.close)
         with Collection.open(path, write=True, create=True, model=identity) as collection:
-            build(collection, [links], predictor, max_regions=max_regions, progress=progress)
+            build(collection, [links], predictor, BuildOptions(max_regions=max_regions), progress=progress)
         collection = stack.enter_context(Collection.open(path, model=identity))
         yield LabelledCollection(collection, _match(collection, photographs, links.resolve()))
 

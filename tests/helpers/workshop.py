@@ -1,14 +1,18 @@
 """A folder of photographs, a collection, and a small predictor that describes photographs by their colours."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from db.collection import Collection
 from db.records import ModelIdentity
-from indexer.build.build import BuildReport, build
+from indexer.build.build import build
+from indexer.build.options import BuildOptions
+from indexer.build.report import BuildReport
 from indexer.progress import Progress
 
 MODEL = ModelIdentity("0" * 64, embedding_size=4, code_size=3)
@@ -100,12 +104,11 @@ class Workshop:
         Image.new("RGB", size, colour).save(path, **options)
         return path
 
-    def build(self, *folders: Path, **options) -> BuildReport:
+    def build(self, *folders: Path, stop: Callable[[], bool] = lambda: False, **options: Any) -> BuildReport:
         self.progress = Listener()
+        how = BuildOptions(threads=2, **options)
         with Collection.open(self.path, write=True, create=True, model=MODEL) as collection:
-            return build(
-                collection, folders or [self.root], self.predictor, progress=self.progress, threads=2, **options
-            )
+            return build(collection, folders or [self.root], self.predictor, how, progress=self.progress, stop=stop)
 
     def contents(self) -> dict[str, tuple]:
         """Everything that the collection holds, by absolute path, without ids."""

@@ -1,0 +1,43 @@
+"""What is in a file, known by its digest."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexer.scan.plan import Task
+
+# Of a file that someone is writing: what is remembered of its content must not belong to two states of it.
+CHANGING = OSError("it is being changed")
+
+
+@dataclass(frozen=True)
+class Content:
+    """A file that was read once, and what it was like then."""
+
+    task: Task
+    digest: str  # SHA-256, hex
+    size: int  # bytes
+    mtime_ns: int
+
+    @property
+    def path(self) -> Path:
+        return self.task.full_path
+
+
+def content_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file's content. Raises OSError where it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(task: Task) -> Content | OSError:
+    """The content of a file, or why it cannot be read now."""
+    try:
+        before = task.full_path.stat()
+        digest = content_digest(task.full_path)
+        after = task.full_path.stat()
+    except OSError as error:
+        return error
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        return CHANGING
+    return Content(task, digest, after.st_size, after.st_mtime_ns)

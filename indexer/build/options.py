@@ -1,0 +1,18 @@
+"""What a build may be told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How a build works and what it looks at."""
+
+    max_regions: int = 50  # kept of a photograph
+    batch_size: int = 16  # photographs described in one call
+    threads: int | None = None  # photographs read or decoded at one time; None: one a processor, at most 8
+    exclude: Sequence[str] = ()  # files and folders to take for absent, see `indexer.scan.walk.Exclusion`
+    retry: bool = False  # try again the files that failed before
+    prune: bool = False  # remove what is not there even if its whole root is missing, unreadable or empty
+    # A commit costs an fsync or three, and whatever is not committed is lost with the power.
+    commit_seconds: float = 5.0

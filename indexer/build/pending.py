@@ -1,0 +1,118 @@
+"""What waits for the next commit, and the commit."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from db.collection import Collection
+from db.records import FailedFile, NewPath, NewPhoto
+from indexer.build.content import Content
+from indexer.build.report import BuildReport
+from indexer.progress import Progress
+from indexer.scan.plan import Task
+
+# Bounds what waits for a commit where a GPU describes hundreds of photographs a second.
+COMMIT_PHOTOS = 512
+
+# Remembered of a file that could not be read: no file has it, so the next build tries again.
+UNREAD_SIZE = -1
+
+
+class Pending:
+    """Where every file ends up: counted, told to the progress, and kept for the next commit."""
+
+    def __init__(self, collection: Collection, report: BuildReport, progress: Progress, *, commit_seconds: float):
+        """
+        Args:
+            collection: open for writing.
+            report: where files are counted.
+            commit_seconds: the time between two commits.
+        """
+        self._collection = collection
+        self._report = report
+        self._progress = progress
+        self._commit_seconds = commit_seconds
+        self._committed = time.monotonic()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._new: dict[str, list[NewPhoto]] = {}  # by digest
+        self._new_count = 0
+        self._moved: dict[int, NewPath] = {}
+        self._touched: dict[int, tuple[int, int]] = {}
+        self._failed: list[FailedFile] = []
+
+    def find(self, digest: str) -> NewPhoto | None:
+        """A photograph of this content that waits for the commit."""
+        return self._new[digest][0] if digest in self._new else None
+
+    def add(self, content: Content, photo: NewPhoto) -> None:
+        """What was described in the file of `content`, which is new or changed."""
+        task = content.task
+        if task.known is None or task.known.failed:
+            self._report.new += 1
+        else:
+            self._report.changed += 1
+        self._report.regions += len(photo.phrases)
+        self._new.setdefault(photo.digest, []).append(photo)
+        self._new_count += 1
+        self._progress.advance(regions=len(photo.phrases))
+
+    def add_copy(self, content: Content, photo: NewPhoto) -> None:
+        """The file of `content` is new or changed and holds what `photo` has in another file."""
+        task = content.task
+        path, size, mtime_ns = task.file.path, content.size, content.mtime_ns
+        self.add(content, replace(photo, root_id=task.root_id, path=path, size=size, mtime_ns=mtime_ns))
+
+    def move(self, photo_id: int, content: Content) -> None:
+        """What is remembered of a missing file is true of this one."""
+        task = content.task
+        self._moved[photo_id] = NewPath(task.root_id, task.file.path, content.size, content.mtime_ns)
+        self._progress.advance()
+
+    def touch(self, photo_id: int, content: Content) -> None:
+        """A file has another size or time, but what is remembered of it still holds."""
+        self._touched[photo_id] = (content.size, content.mtime_ns)
+        self._progress.advance()
+
+    def fail(self, content: Content, reason: str) -> None:
+        """The content of a file is of no use: remembered until it changes."""
+        task = content.task
+        self._failed.append(
+            FailedFile(task.root_id, task.file.path, content.size, content.mtime_ns, content.digest, reason)
+        )
+        self._report.failed += 1
+        self._progress.failed(task.full_path, reason)
+        self._progress.advance()
+
+    def skip(self, task: Task, error: OSError) -> None:
+        """A file could not be read, this time.
+
+        The next build tries again: that someone permits reading it, or that the disk answers again, changes neither
+        its size nor its time. If it was described, that stays.
+        """
+        if not isinstance(error, FileNotFoundError):  # deleted since the walk: the next build sees that
+            reason = f"cannot be read ({error.strerror or error})"
+            if task.known is None or task.known.failed:
+                file = task.file
+                self._failed.append(FailedFile(task.root_id, file.path, UNREAD_SIZE, file.mtime_ns, None, reason))
+            self._report.failed += 1
+            self._progress.failed(task.full_path, reason)
+        self._progress.advance()
+
+    def commit_if_due(self) -> None:
+        """Commit if the last commit is a while ago, or much has come together."""
+        due = time.monotonic() - self._committed >= self._commit_seconds
+        if due or self._new_count >= COMMIT_PHOTOS:
+            self.commit()
+
+    def commit(self, gone: Sequence[int] = ()) -> None:
+        """Everything that waits becomes part of the collection; the photographs `gone` (ids) are no part any more.
+
+        Raises:
+            CollectionError: the collection cannot be written.
+        """
+        new = [photo for photos in self._new.values() for photo in photos]
+        self._collection.commit(new=new, moved=self._moved, touched=self._touched, gone=gone, failed=self._failed)
+        self._clear()
+        self._committed = time.monotonic()

@@ -1,0 +1,111 @@
+"""Files by their content: what need not be described, because it is known, was moved, is a duplicate or failed."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from db.collection import Collection
+from db.records import NewPhoto, PhotoStat
+from indexer.build.content import Content
+from indexer.build.pending import Pending
+from indexer.build.report import BuildReport
+from indexer.scan.plan import Plan, Task
+
+
+class Triage:
+    """Settles the files whose content is known already, and lets through one file of each content that is not."""
+
+    def __init__(self, collection: Collection, plan: Plan, pending: Pending, report: BuildReport, *, retry: bool):
+        """retry: content that failed before is to be tried again."""
+        self._collection = collection
+        self._pending = pending
+        self._report = report
+        self._retry = retry
+        self._missing = {stat.photo_id: stat for stat in plan.missing}
+        self._missing_photos: dict[str, list[int]] = {}  # digest -> photo ids
+        self._missing_failures: dict[str, list[int]] = {}  # the same of files that failed
+        for stat in plan.missing:
+            if stat.digest is not None and not stat.failed:
+                self._missing_photos.setdefault(stat.digest, []).append(stat.photo_id)
+            elif stat.digest is not None and stat.size >= 0 and not retry:
+                self._missing_failures.setdefault(stat.digest, []).append(stat.photo_id)
+        # Digest of a content that was let through -> other files with it, which get what comes of the first.
+        self._duplicates: dict[str, list[Content]] = {}
+
+    @property
+    def missing(self) -> list[PhotoStat]:
+        """What is remembered of files that are gone. Until the last file is read, any may turn out to have moved."""
+        return list(self._missing.values())
+
+    def unknown(self, outcomes: Iterable[tuple[Task, Content | OSError]]) -> Iterator[Content]:
+        """The files whose content nothing is known of, each content once. `take_duplicates` follows for each."""
+        for task, content in outcomes:
+            if isinstance(content, OSError):
+                self._pending.skip(task, content)
+            elif not self._settle(content):
+                self._duplicates[content.digest] = []
+                yield content
+            self._pending.commit_if_due()
+
+    def next_duplicate(self, content: Content) -> Content | None:
+        """Another file of the same content, in the place of one that cannot be read any more."""
+        others = self._duplicates[content.digest]
+        return others.pop() if others else None
+
+    def take_duplicates(self, content: Content) -> list[Content]:
+        """The other files of a content whose fate is known now."""
+        return self._duplicates.pop(content.digest)
+
+    def _settle(self, content: Content) -> bool:
+        """Whether what is to be done with a file follows from its content alone; if so, it is done."""
+        known, digest = content.task.known, content.digest
+        if known and not known.failed and known.digest == digest:
+            self._report.unchanged += 1
+            self._pending.touch(known.photo_id, content)
+        elif self._missing_photos.get(digest):
+            self._report.moved += 1
+            self._move(self._missing_photos[digest].pop(), content)
+        elif digest in self._duplicates:
+            self._duplicates[digest].append(content)
+        elif photo := self._pending.find(digest):
+            self._pending.add_copy(content, photo)
+        elif (photo_id := self._collection.find_digest(digest)) is not None:
+            self._pending.add(content, self._load(photo_id, content))
+        elif known and self._failed_before(known, content):
+            self._report.failed_before += 1
+            self._pending.touch(known.photo_id, content)
+        elif self._missing_failures.get(digest):
+            self._report.failed_before += 1
+            self._move(self._missing_failures[digest].pop(), content)
+        else:
+            return False
+        return True
+
+    def _failed_before(self, known: PhotoStat, content: Content) -> bool:
+        """Whether a file is touched, but holds what failed: to try again takes another content, or `retry`."""
+        same = known.failed and known.digest == content.digest and known.size == content.size
+        return same and not self._retry
+
+    def _move(self, photo_id: int, content: Content) -> None:
+        del self._missing[photo_id]
+        self._pending.move(photo_id, content)
+
+    def _load(self, photo_id: int, content: Content) -> NewPhoto:
+        """What the collection knows of a photograph, as the photograph in a file of the same content."""
+        (photo,) = self._collection.photos([photo_id])
+        features = self._collection.features([photo_id])
+        regions = self._collection.regions(features.region_ids.tolist())
+        return NewPhoto(
+            root_id=content.task.root_id,
+            path=content.task.file.path,
+            size=content.size,
+            mtime_ns=content.mtime_ns,
+            digest=content.digest,
+            width=photo.width,
+            height=photo.height,
+            boxes=np.array([region.box for region in regions], np.float32),
+            scores=np.array([region.score for region in regions], np.float32),
+            phrases=[region.phrase for region in regions],
+            codes=features.codes,
+            embeddings=features.embeddings,
+        )
