@@ -11,6 +11,7 @@ from fcln.predictor import Predictor, Regions
 from fcln.training.dataset import Photograph, load_photographs
 from helpers.labelled_photos import write_labels, write_photo
 from indexer.build.build import build
+from indexer.build.options import BuildOptions
 from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection, link_photographs
 
 
@@ -97,7 +98,7 @@ def test_a_collection_of_other_photographs_is_refused(
     with labelled_collection(photographs, tiny_predictor, max_regions=5, kept_at=kept):
         pass
     with Collection.open(kept, write=True) as collection:
-        build(collection, [tmp_path / "photos"], tiny_predictor, max_regions=5)
+        build(collection, [tmp_path / "photos"], tiny_predictor, BuildOptions(max_regions=5))
     with (
         pytest.raises(EvaluationError, match=r"holds other photographs too, such as .*photos/"),
         labelled_collection(photographs, tiny_predictor, max_regions=5, kept_at=kept),
