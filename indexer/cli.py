@@ -44,7 +44,7 @@ def main() -> None:
     indexer remove photos/old/     forget photographs; their files stay where they are
     indexer verify                 whether the collection holds together; --repair where not
     indexer compact                give back the room of photographs that are gone
-    indexer rebuild                make the search index anew
+    indexer rebuild                rebuild the search index from the features
 
     Exit codes: 0 done (files that failed are named and counted), 1 verify found problems, 2 an error, 130 interrupted
     (what is done is kept).
@@ -270,7 +270,10 @@ def remove(paths: tuple[Path, ...], collection: Path | None, wait: bool) -> None
     "network still gives the same.",
 )
 @click.option(
-    "--repair", is_flag=True, help="Make right what can be; photographs that cannot wait for `indexer build`."
+    "--repair",
+    is_flag=True,
+    help="Repair what can be repaired; photographs whose data is damaged are described again by the next "
+    "`indexer build`.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @weights_option
@@ -345,7 +348,7 @@ def compact(collection: Path | None, wait: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @plain_errors()
 def rebuild(collection: Path | None, wait: bool, as_json: bool) -> None:
-    """Make the search index anew from the features, of the kind that suits their number, and judge it.
+    """Rebuild the search index from the features, of the kind that suits their number, and measure its recall.
 
     The network is not needed. Recall: of the best regions for a vector, those that exact search finds, the share that
     the index finds, on vectors drawn from the collection.
@@ -374,7 +377,7 @@ def _collection_path(collection: Path | None) -> Path:
 
 
 def _open_to_write(path: Path, *, wait: bool, stop: threading.Event | None = None, **options: Any) -> "Collection":
-    """`Collection.open` as its writer; with `wait`, once nobody else is. KeyboardInterrupt if stopped meanwhile."""
+    """`Collection.open` as its writer; with `wait`, once no other process is. KeyboardInterrupt if stopped."""
     from db.collection import Collection
     from db.errors import CollectionLocked
 
@@ -406,19 +409,19 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C or SIGTERM sets. The second one ends the process, as elsewhere."""
     stop = threading.Event()
     handled = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in handled}
+    before = {signum: signal.getsignal(signum) for signum in handled}
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(_signum: int, frame: FrameType | None) -> None:
         stop.set()
         for each in handled:
             signal.signal(each, before[each])
         # Not print: the signal may have come in the middle of one.
         os.write(sys.stderr.fileno(), b"\nStopping after the photographs in work; once more to stop at once.\n")
 
-    for number in handled:
-        signal.signal(number, handle)
+    for signum in handled:
+        signal.signal(signum, handle)
     try:
         yield stop
     finally:
-        for number in handled:
-            signal.signal(number, before[number])
+        for signum in handled:
+            signal.signal(signum, before[signum])

@@ -14,6 +14,7 @@ from db.errors import CollectionDamaged, UnknownId
 from db.local.maintenance.inspection import Findings, Problem
 from db.records import PhotoStat
 from decoding.errors import PhotoError
+from fcln.boxes import iou
 from indexer.build.build import Describer
 from indexer.build.content import content_digest
 from indexer.build.decoders import Decoders
@@ -42,7 +43,7 @@ class DiskReport:
     described_again: int = 0  # photographs
     found_again: float | None = None  # share of their regions
     problems: list[Problem] = field(default_factory=list)
-    findings: Findings = field(default_factory=Findings)  # what `Collection.repair` can make right
+    findings: Findings = field(default_factory=Findings)  # what `Collection.repair` can repair
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -111,7 +112,7 @@ def _describe_again(
     chosen = np.random.default_rng(0).permutation(len(sound))[:SAMPLE]
     found = []
     with Decoders() as decoders:
-        for stat, path in (sound[number] for number in chosen.tolist()):
+        for stat, path in (sound[index] for index in chosen.tolist()):
             try:
                 features = collection.features([stat.photo_id])
                 boxes = np.array([region.box for region in collection.regions(features.region_ids)])
@@ -123,20 +124,12 @@ def _describe_again(
                 found.append(np.zeros(len(boxes), bool))
                 continue
             (regions,) = describer.describe([photograph.image], max_regions=len(boxes))
-            same_place = _overlaps(boxes, photograph.full_boxes(regions.boxes)) >= SAME_PLACE
+            same_place = iou(boxes, photograph.full_boxes(regions.boxes)) >= SAME_PLACE
             same_meaning = features.embeddings @ regions.embeddings.T >= SAME_MEANING
             found.append((same_place & same_meaning).any(axis=1))
     report.described_again = len(found)
     if found:
         report.found_again = float(np.concatenate(found).mean())
-
-
-def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of (N, 4) and (M, 4) boxes, x1 y1 x2 y2 in one frame: (N, M)."""
-    sides = np.minimum(boxes[:, None, 2:], others[None, :, 2:]) - np.maximum(boxes[:, None, :2], others[None, :, :2])
-    shared = np.prod(np.maximum(sides, 0), axis=2)
-    areas, other_areas = (np.prod(some[:, 2:] - some[:, :2], axis=1) for some in (boxes, others))
-    return shared / (areas[:, None] + other_areas[None] - shared)
 
 
 def _name_problems(collection: Collection, report: DiskReport) -> None:
@@ -156,6 +149,6 @@ def _name_problems(collection: Collection, report: DiskReport) -> None:
     if report.found_again is not None and report.found_again < FOUND_AGAIN:
         problem = (
             f"Of {report.described_again} photographs described again only {report.found_again:.0%} of the regions are "
-            "the same: the libraries or the device changed too much, describe everything anew in another collection."
+            "the same: the libraries or the device changed too much, describe everything again in another collection."
         )
         report.problems.append(Problem("drift", problem, repairable=False))

@@ -70,7 +70,9 @@ def verification(report: "VerificationReport", disk: "DiskReport", holds: bool) 
         f"index        {report.index_files:,} FAISS files",
     ]
     if report.rows_of_gone:
-        lines.append(f"gone         {report.rows_of_gone:,} regions that take room in vain (`indexer compact`)")
+        lines.append(
+            f"gone         {report.rows_of_gone:,} regions of removed photographs (`indexer compact` frees them)"
+        )
     if report.without_checksums:
         lines.append(f"unchecked    {report.without_checksums:,} photographs that an older version described")
     if disk.found_again is not None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fcln.boxes import iou
 from search.grounding import log_odds
-from search.metrics import iou
 
 if TYPE_CHECKING:
     from fcln.checkpoint import Confidence

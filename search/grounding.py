@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.metrics import iou
+from fcln.boxes import iou
 
 # How many regions show where a photograph answers a single phrase: the right one, and others nearly as likely.
 MAX_REGIONS = 3

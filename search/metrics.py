@@ -16,16 +16,6 @@ def median_rank(ranks: ArrayLike) -> float:
     return float(np.median(np.asarray(ranks)))
 
 
-def iou(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    """Intersection over union of every pair: boxes (N, 4) and (M, 4), any one frame -> (N, M) float64 in [0, 1]."""
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    intersection = np.clip(high - low, 0, None).prod(axis=2)
-    areas_a, areas_b = ((x[:, 2:] - x[:, :2]).prod(axis=1) for x in (a, b))
-    return intersection / (areas_a[:, None] + areas_b[None, :] - intersection)
-
-
 def localization_recall(ious: ArrayLike, threshold: float) -> float:
     """Share of phrases whose grounding overlaps the labelled box by at least threshold. ious: (N,) in [0, 1]."""
     return float(np.mean(np.asarray(ious) >= threshold))

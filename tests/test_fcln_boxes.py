@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
+from fcln.boxes import iou
 from fcln.modeling import boxes
 
 
@@ -112,3 +114,24 @@ def test_geometry_written_out():
 )
 def test_fit(width, height, expected):
     assert boxes.fit(width, height, 320, 16) == expected
+
+
+def test_iou_of_arrays():
+    # Two 2 x 2 boxes that share a 1 x 1 corner: 1 / (4 + 4 - 1); a box inside another: 4 / 16.
+    a = [[0, 0, 2, 2], [0, 0, 4, 4]]
+    b = [[1, 1, 3, 3], [0, 0, 2, 2], [2, 0, 4, 2]]
+    assert iou(a, b) == pytest.approx(np.array([[1 / 7, 1, 0], [4 / 16, 4 / 16, 4 / 16]]))
+
+
+def test_arrays_and_tensors_overlap_alike():
+    corners = np.random.default_rng(0).uniform(0, 100, (30, 2, 2)).astype(np.float32)
+    some = np.concatenate([corners.min(axis=1), corners.max(axis=1) + 1], axis=1)
+    expected = boxes.iou(torch.from_numpy(some), torch.from_numpy(some[:10]))
+    assert iou(some, some[:10]) == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+def test_iou_of_arrays_that_do_not_touch():
+    some = np.array([[0, 0, 10, 10], [20, 20, 30, 40]], float)
+    others = np.array([[0, 0, 10, 5], [5, 5, 15, 15], [20, 20, 30, 40]], float)
+    # 50 of 100; 25 of 175; nothing / nothing; nothing; all
+    np.testing.assert_allclose(iou(some, others), [[0.5, 1 / 7, 0], [0, 0, 1]])

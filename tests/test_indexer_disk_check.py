@@ -2,7 +2,6 @@
 
 import os
 
-import numpy as np
 import pytest
 
 from db.collection import Collection
@@ -131,10 +130,3 @@ def test_photographs_whose_features_are_damaged_are_no_sample(shop):
     second.unlink()
     report = check(shop, ColourPredictor())
     assert (report.problems, report.described_again, report.found_again) == ([], 0, None)
-
-
-def test_overlaps_worked_out_by_hand():
-    boxes = np.array([[0, 0, 10, 10], [20, 20, 30, 40]], float)
-    others = np.array([[0, 0, 10, 5], [5, 5, 15, 15], [20, 20, 30, 40]], float)
-    # 50 of 100; 25 of 175; nothing / nothing; nothing; all
-    np.testing.assert_allclose(disk_check._overlaps(boxes, others), [[0.5, 1 / 7, 0], [0, 0, 1]])

@@ -1,11 +1,9 @@
 import math
 
-import numpy as np
 import pytest
 
 from search.metrics import (
     average_precision,
-    iou,
     localization_recall,
     median_iou,
     median_rank,
@@ -19,13 +17,6 @@ def test_recall_and_median_rank():
     ranks = [1, 5, 6, 40]
     assert [recall_at(ranks, k) for k in (1, 5, 10)] == [0.25, 0.5, 0.75]
     assert median_rank(ranks) == 5.5
-
-
-def test_iou():
-    # Two 2 x 2 boxes that share a 1 x 1 corner: 1 / (4 + 4 - 1); a box inside another: 4 / 16.
-    a = [[0, 0, 2, 2], [0, 0, 4, 4]]
-    b = [[1, 1, 3, 3], [0, 0, 2, 2], [2, 0, 4, 2]]
-    assert iou(a, b) == pytest.approx(np.array([[1 / 7, 1, 0], [4 / 16, 4 / 16, 4 / 16]]))
 
 
 def test_localization():

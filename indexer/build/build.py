@@ -100,7 +100,7 @@ def build(
         try:
             run.run(pool)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # after an interrupt nobody wants what is in flight
+            pool.shutdown(wait=False, cancel_futures=True)  # after an interrupt: what is in flight is not needed
     run.report.seconds = time.monotonic() - started
     if not run.report.interrupted:
         collection.record_build(run.report.counts, seconds=run.report.seconds)

@@ -8,6 +8,9 @@ is decoded there must be room for it in the memory that all decoders share:
 
 Either may be answered by {"refused": REASON} or, where the file cannot be read, by {"errno": NUMBER, "error": REASON}.
 An answer that takes longer than SECONDS ends the process.
+
+Not a pool of `multiprocessing` or `concurrent.futures`: those unpickle what the other process says, and this one has
+just parsed a file from a stranger. JSON and bytes of a stated length can be read from a process that was taken over.
 """
 
 import faulthandler
@@ -41,8 +44,8 @@ def main() -> None:
     for line in sys.stdin.buffer:
         if (path := json.loads(line)) is not None:
             answers = answers_about(path, memory_limit)
-        # A thread in C: it ends the process also while the decoder holds Python up, and also when nobody is left who
-        # would wait for the answer.
+        # A thread in C: it ends the process also while the decoder holds Python up, and also when the
+        # process that waits for the answer is gone.
         faulthandler.dump_traceback_later(seconds, exit=True)
         answer, pixels = next(answers)
         faulthandler.cancel_dump_traceback_later()

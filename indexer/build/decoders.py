@@ -59,7 +59,7 @@ class Decoders:
         self.close()
 
     def close(self) -> None:
-        """End all processes, also those at work: whoever waits for them gets a PhotoError."""
+        """End all processes, also those at work: a thread that waits for one gets a PhotoError."""
         with self._lock:
             self._closed = True
             workers = [*self._idle, *self._busy]

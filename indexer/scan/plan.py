@@ -47,7 +47,7 @@ class Task(NamedTuple):
 
     @property
     def root_id(self) -> int:
-        """Once the collection has the root: whoever carries out a plan adds its `new_scopes`."""
+        """Only once the roots of `new_scopes` are added to the collection: finding changes adds none."""
         assert self.scope.root_id is not None
         return self.scope.root_id
 

@@ -91,9 +91,9 @@ class Walk:
 
     def __iter__(self) -> Iterator[PhotoFile]:
         seen = set()
-        for folder_of_others in (*self.root.parents, *self.other_roots):
+        for outside in (*self.root.parents, *self.other_roots):
             with suppress(OSError):
-                seen.add(_identity(folder_of_others))
+                seen.add(_identity(outside))
         pending = [self.below]
         excluded = self._exclusion.covers if self._exclusion else None
         while pending:

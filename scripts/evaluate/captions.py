@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from decoding.errors import PhotoError
 from decoding.photos import OpenedPhoto
+from fcln.boxes import iou
 from fcln.predictor import Predictor, Regions
 from fcln.training.dataset import Photograph, load_photographs
 from fcln.vocabulary import words_of
@@ -42,7 +43,7 @@ from scripts.evaluate.dense_captioning_metric import (
 )
 from scripts.evaluate.labelled_collection import EvaluationError
 from scripts.evaluate.meteor import Meteor
-from search.metrics import iou, localization_recall
+from search.metrics import localization_recall
 
 PROPOSALS = (10, 50, 100, 300)
 RECALL_IOUS = (0.3, 0.5, 0.7)

@@ -14,7 +14,7 @@ from itertools import chain
 
 import numpy as np
 
-from search.metrics import iou
+from fcln.boxes import iou
 
 IOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 METEORS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25)

@@ -13,11 +13,12 @@ from pathlib import Path
 import click
 import numpy as np
 
+from fcln.boxes import iou
 from fcln.predictor import Predictor
 from fcln.training.dataset import load_photographs
 from scripts.evaluate.command import collection_options, errors_as_sentences, show
 from scripts.evaluate.labelled_collection import LabelledCollection, labelled_collection
-from search.metrics import iou, localization_recall
+from search.metrics import localization_recall
 
 THRESHOLDS = (0.3, 0.5)
 

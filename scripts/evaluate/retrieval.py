@@ -21,6 +21,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from fcln.boxes import iou
 from fcln.predictor import Predictor
 from fcln.training.dataset import load_photographs
 from fcln.vocabulary import words_of
@@ -28,7 +29,7 @@ from scripts.evaluate.command import collection_options, errors_as_sentences, sc
 from scripts.evaluate.labelled_collection import EvaluationError, LabelledPhoto, labelled_collection
 from search.errors import QueryError
 from search.likelihood import JUDGED_REGIONS
-from search.metrics import iou, localization_recall, median_iou, median_rank, recall_at, standard_error
+from search.metrics import localization_recall, median_iou, median_rank, recall_at, standard_error
 from search.ranking import Ranking
 from search.searcher import Searcher
 from search.wording.parse import read_query

@@ -39,6 +39,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from fcln.boxes import iou
 from fcln.checkpoint import Confidence, load_checkpoint, save_checkpoint
 from fcln.predictor import Predictor
 from fcln.training.dataset import load_photographs
@@ -47,7 +48,6 @@ from scripts.evaluate.command import errors_as_sentences, show
 from scripts.evaluate.labelled_collection import EvaluationError, LabelledCollection, labelled_collection
 from search.calibration import best_answers, confidences, logistic, place_features, presence_features
 from search.detector import MAX_REGIONS
-from search.metrics import iou
 
 RIGHT_IOU = 0.5
 TOUCHING_IOU = 0.1
