@@ -31,7 +31,7 @@ setup(
         "search",
         "search.wording",
     ],
-    package_data={"fcln": ["weights/*", "synonyms.txt.gz"]},
+    package_data={"fcln": ["weights/*"], "search.wording": ["synonyms.txt.gz"]},
     python_requires=">=3.11",
     install_requires=[
         "torch>=2.6",
@@ -46,6 +46,7 @@ setup(
         "pillow>=10.3",
         "safetensors>=0.4.5",  # weights without pickle: a weights file from a stranger runs no code
         "tokenizers>=0.20",  # word pieces: any English word has a vector
+        "rapidfuzz>=3.0",  # distances between words: which one was meant by a misspelt one
         "pyspellchecker>=0.8",  # an English dictionary: which words are slips; MIT, pure Python, no dependencies
         "platformdirs>=4.0",  # the user's data folder on each system, for the default collection
         "tqdm>=4.66",  # progress bars of training and of `indexer build`

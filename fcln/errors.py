@@ -6,7 +6,6 @@ The tree::
     ├── CheckpointError    a weights file is missing, damaged or not ours
     ├── DatasetError       annotations or photographs to train on are missing or malformed
     ├── TrainingError      a training run cannot go on (a loss that is not finite, a run folder of another recipe)
-    ├── QueryError         a phrase that cannot be scored
     └── DeviceError        no such accelerator here
 """
 
@@ -25,10 +24,6 @@ class DatasetError(FclnError):
 
 class TrainingError(FclnError):
     """A training run cannot go on."""
-
-
-class QueryError(FclnError):
-    """A phrase that cannot be scored."""
 
 
 class DeviceError(FclnError):

@@ -11,14 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 from fcln.checkpoint import Checkpoint, load_checkpoint
-from fcln.errors import DeviceError, QueryError
+from fcln.errors import DeviceError
 from fcln.modeling.backbone import STRIDE, normalize
 from fcln.modeling.boxes import fit
 from fcln.modeling.fcln import whole_boxes
 from fcln.precision import autocast, has_bfloat16
-from fcln.spelling import Spelling
-from fcln.synonyms import Synonyms
-from fcln.vocabulary import words_of
+from fcln.vocabulary import MAX_PHRASE_WORDS
 from fcln.weights_file import checkpoint_digest
 
 # Log-likelihoods are computed for this many regions at a time: on a CPU as many as leave their 3,000 words' scores in
@@ -44,9 +42,6 @@ class Regions:
 class Predictor:
     """A trained network, ready to describe photographs and to score phrases. Safe to share between threads."""
 
-    # Longer phrases are refused: the longest that the network was trained on are captions of about 30 words.
-    max_phrase_words = 50
-
     def __init__(self, checkpoint: Checkpoint, digest: str, *, device: str = "auto"):
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -57,14 +52,10 @@ class Predictor:
         self.config = checkpoint.model.config
         self.embedding_size = self.config.embedding_size
         self.code_size = self.config.code_size
-        self.default_scoring = checkpoint.scoring.default
-        self.fused_weight = checkpoint.scoring.fused_weight
-        self.confidence = checkpoint.scoring.confidence  # None: not fitted
-        self._vocabulary = checkpoint.vocabulary
-        self._pieces = checkpoint.pieces
-        self._noun_phrases = checkpoint.noun_phrases
-        self._synonyms = Synonyms(checkpoint.vocabulary.words)
-        self._spelling = Spelling([*checkpoint.vocabulary.words, *checkpoint.noun_phrases.words])
+        self.vocabulary = checkpoint.vocabulary
+        self.pieces = checkpoint.pieces
+        self.word_uses = checkpoint.word_uses
+        self.scoring = checkpoint.scoring
         self._model = checkpoint.model.eval().to(self.device)
         self._model.backbone.to(memory_format=torch.channels_last)
 
@@ -186,7 +177,7 @@ class Predictor:
         """Embeddings (N, embedding_size) float32 and phrases of region codes (N, code_size) float32."""
         with autocast(self.device):
             tokens = self._model.language.generate(codes, length=self.config.max_words).cpu()
-        phrases = [self._vocabulary.decode(row) for row in tokens.tolist()]
+        phrases = [self.vocabulary.decode(row) for row in tokens.tolist()]
         return self._model.embed(codes).cpu().numpy(), phrases
 
     @torch.inference_mode()
@@ -194,7 +185,7 @@ class Predictor:
         """Phrases in the space of region embeddings: (Q, embedding_size) float32, unit length."""
         if not phrases:
             return np.zeros((0, self.embedding_size), np.float32)
-        return self._model.phrases(self._pieces.encode(phrases).to(self.device)).cpu().numpy()
+        return self._model.phrases(torch.from_numpy(self.pieces.encode(phrases)).to(self.device)).cpu().numpy()
 
     @torch.inference_mode()
     def log_likelihood(
@@ -210,6 +201,8 @@ class Predictor:
         codes: (N, code_size) float16 or float32. bfloat16: a third of the time on a CPU that has it, for differences
         of some hundredths. floors: (Q, N) float32, what a likelihood must reach to be of interest; one that does not
         may be -inf, which saves its time. Returns (Q, N) float32, natural logarithms.
+
+        Raises ValueError for a phrase without a word, or of more than MAX_PHRASE_WORDS.
         """
         tokens = [self._tokens(phrase) for phrase in phrases]
         dtype = torch.bfloat16 if bfloat16 and has_bfloat16(self.device.type) else torch.float32
@@ -224,45 +217,12 @@ class Predictor:
         return scores
 
     def _tokens(self, phrase: str) -> list[int]:
-        tokens = self._vocabulary.encode(phrase)
+        tokens = self.vocabulary.encode(phrase)
         if not tokens:
-            raise QueryError(f"{phrase!r} holds no word.")
-        if len(tokens) > self.max_phrase_words:
-            raise QueryError(
-                f"A phrase of {len(tokens)} words is too long; at most {self.max_phrase_words} are scored."
-            )
+            raise ValueError(f"{phrase!r} holds no word")
+        if len(tokens) > MAX_PHRASE_WORDS:
+            raise ValueError(f"a phrase of {len(tokens)} words: at most {MAX_PHRASE_WORDS} are scored")
         return tokens
-
-    def token_count(self, phrase: str) -> int:
-        """Factors of a phrase's likelihood: its words and END."""
-        return len(words_of(phrase)) + 1
-
-    def unknown_words(self, phrase: str) -> list[str]:
-        """The words that neither the network has met (in phrases, captions or as a whole word piece) nor English has.
-
-        Other words that it has not met are read in pieces, which carry their meaning; those of these say nothing.
-        """
-        words = [w for w in words_of(phrase) if not (w in self._spelling or w in self._pieces)]
-        return [word for word in words if not self._spelling.is_english(word)]
-
-    def readings(self, phrase: str) -> dict[str, str]:
-        """The words that are read as others: {"bycicle": "bicycle", "automobile": "car"}.
-
-        Of the unknown words those that are slips, read as the words that were meant; of the words that the network has
-        learnt from no photograph those that mean nearly the same as one that it has.
-        """
-        unknown = set(self.unknown_words(phrase))
-        found = {}
-        for word in dict.fromkeys(words_of(phrase)):
-            meant = (self._spelling.nearest(word) if word in unknown else None) or word
-            read = self._synonyms.nearest(meant, is_piece=meant in self._pieces) or meant
-            if read != word:
-                found[word] = read
-        return found
-
-    def noun_phrases(self, question: str) -> list[str]:
-        """The things a question names: "dog on couch" -> ["a dog", "a couch"]."""
-        return self._noun_phrases(question)
 
 
 def _scale(image: Image.Image, size: tuple[int, int]) -> np.ndarray:

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 PAD, START, END, UNK = 0, 1, 2, 3
 SPECIAL = ("<PAD>", "<START>", "<END>", "<UNK>")
 
+# Longer phrases are not scored: the longest that the network was trained on are captions of about 30 words.
+MAX_PHRASE_WORDS = 50
+
 # The released preprocess.py's replacements, in its order.
 _REPLACE = {
     "½": "half",
@@ -28,6 +31,11 @@ def words_of(text: str) -> list[str]:
     for old, new in _REPLACE.items():
         text = text.replace(old, new)
     return _PUNCTUATION.sub("", text.lower()).split()
+
+
+def token_count(phrase: str) -> int:
+    """Factors of a phrase's likelihood: its words and END."""
+    return len(words_of(phrase)) + 1
 
 
 class Vocabulary:

@@ -2,28 +2,22 @@
 
 import os
 import sys
-from contextlib import suppress
 
 from search.cli import main
 
 
 def run() -> None:
-    """Run the command and end the process at once.
-
-    To take torch apart, as Python does at its end, costs half a second, and some of its parts remark on it on stderr.
-    Nothing is left to be done then: `search` writes no collection.
-    """
+    """Run the command."""
     # Closed by whoever started the program (`>&-`): what is said there is lost, and no error.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # open to the end
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
         main()
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 0
-    with suppress(OSError):  # only what could not be written before is left, and that has been told
-        sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:  # told before, and Python would tell it again at its end
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
 
 if __name__ == "__main__":

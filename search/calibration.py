@@ -17,7 +17,7 @@ from fcln.boxes import iou
 from search.grounding import log_odds
 
 if TYPE_CHECKING:
-    from fcln.checkpoint import Confidence
+    from fcln.scoring import Calibration
 
 # Answers to one phrase that overlap a surer one by more are the same answer (intersection over union).
 SAME_ANSWER = 0.4
@@ -50,15 +50,15 @@ def presence_features(similarities: np.ndarray, places: np.ndarray) -> np.ndarra
 
 
 def confidences(
-    numbers: "Confidence", similarities: np.ndarray, scores: np.ndarray, *, prior: float = 0.5
+    calibration: "Calibration", similarities: np.ndarray, scores: np.ndarray, *, prior: float = 0.5
 ) -> np.ndarray:
     """The probability that each region of a photograph overlaps (IoU >= 0.5) a thing that the phrase names.
 
     similarities: (Q, N) cosines of phrases and regions. scores: (N,) objectness in [0, 1]. prior: the share, in (0, 1),
     of photographs like this one that show the thing. Returns (Q, N) float64 in [0, 1].
     """
-    places = place_features(similarities, scores) @ numbers.place
-    presence = presence_features(similarities, places) @ numbers.presence + math.log(prior / (1 - prior))
+    places = place_features(similarities, scores) @ calibration.place
+    presence = presence_features(similarities, places) @ calibration.presence + math.log(prior / (1 - prior))
     return logistic(presence)[:, None] * logistic(places)
 
 

@@ -1,6 +1,5 @@
 """The command `search`: parse, ask a Searcher, print. Results to stdout, everything else to stderr."""
 
-import gc
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -19,13 +18,12 @@ from commands.options import (
     with_options,
 )
 from commands.text import printable
+from fcln.scoring import SCORINGS
 from search import output
 from search.arguments import find_photos, has_photo_name
 from search.errors import DetectError, DrawError
-from search.wording.parse import SCORINGS
 
 if TYPE_CHECKING:
-    from fcln.predictor import Predictor
     from search.detector import Detections
     from search.searcher import Answer
 
@@ -136,18 +134,18 @@ def query(
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, 130 interrupted.
     """
     with plain_errors():
-        # Imported here, and torch last: neither `--help` nor a missing collection has to wait for it.
+        # Imported here: `--help` is not to wait for what a search needs.
         from db.collection import Collection
         from db.location import default_collection
-        from search import drawing
+        from fcln.phrase_model import PhraseModel
+        from search.searcher import Searcher
 
         if draw is not None:
+            from search import drawing
+
             drawing.check_target(draw)
         with Collection.open(collection or default_collection()) as opened:
-            predictor = _load_network(weights, device, describes=False)
-            from search.searcher import Searcher
-
-            searcher = Searcher(opened, predictor)
+            searcher = Searcher(opened, PhraseModel.load(weights, device=device))
             answer = searcher.search(phrases, k=top, scoring=scoring, exact=exact, as_typed=as_typed)
         if len(phrases) > 2 and not any(" " in phrase for phrase in answer.query):
             click.echo(
@@ -257,16 +255,16 @@ def detect(
             raise DetectError(f"There is no photograph in {', '.join(printable(p) for p in paths)}.")
         _check_drawing(draw, photos)
         if photos:
-            answer = _detect_in_photos(phrases, photos, _load_network(weights, device, describes=True), options)
+            answer = _detect_in_photos(phrases, photos, weights, device, options)
             looked_at = f"{answer.photographs} photograph{'s' if answer.photographs > 1 else ''}"
         else:
             from db.collection import Collection
             from db.location import default_collection
+            from fcln.phrase_model import PhraseModel
+            from search.detector import Detector
 
             with Collection.open(collection or default_collection()) as opened:
-                from search.detector import Detector
-
-                detector = Detector(_load_network(weights, device, describes=False))
+                detector = Detector(PhraseModel.load(weights, device=device))
                 answer = detector.detect_in_collection(phrases, opened, **options)
             looked_at = printable(opened.path)
         _show(answer, form, {**_WRITERS, "json": output.detections_as_json})
@@ -278,31 +276,18 @@ def detect(
         return 0
 
 
-def _load_network(weights: Path | None, device: str, *, describes: bool) -> "Predictor":
-    """Predictor.load, torch imported only now."""
-    # What importing torch makes stays to the end: looking it through for garbage costs 0.4 of 3 seconds.
-    looked = gc.isenabled()
-    gc.disable()
-    try:
-        from fcln.predictor import Predictor
-
-        return Predictor.load(weights, device=device, describes=describes)
-    finally:
-        gc.freeze()
-        if looked:
-            gc.enable()
-
-
 def _detect_in_photos(
-    phrases: Sequence[str], photos: Sequence[Path], predictor: "Predictor", options: Mapping[str, Any]
+    phrases: Sequence[str], photos: Sequence[Path], weights: Path | None, device: str, options: Mapping[str, Any]
 ) -> "Detections":
     """Detector.detect, its progress and the photographs that cannot be read shown.
 
     Raises DetectError if none can.
     """
+    from fcln.predictor import Predictor
     from search.detector import Detector
 
-    detector = Detector(predictor)
+    predictor = Predictor.load(weights, device=device)
+    detector = Detector(predictor, describer=predictor)
     hidden = len(photos) == 1 or not sys.stderr.isatty()
     with click.progressbar(photos, label="Looking", file=sys.stderr, hidden=hidden) as watched:
         answer = detector.detect(phrases, watched, **options)
@@ -345,9 +330,9 @@ def _draw(answer: "Detections", target: Path, photos: Sequence[Path]) -> None:
     click.echo(f"Drew the best {drawn} of {count}: {printable(target)}", err=True)
 
 
-def _show(answer: "Answer", form: str | None, writers: "dict[str, Callable[..., bytes]]") -> None:
+def _show(answer: "Answer | Detections", form: str | None, writers: "dict[str, Callable[..., bytes]]") -> None:
     """Print an answer in the form asked for, and what there is to note of the words of the question."""
-    for word, meant in answer.readings.items():
+    for word, meant in answer.substitutions.items():
         click.echo(f"Note: {printable(word)} is read as {meant}.", err=True)
     gone = sum(not os.path.exists(hit.path) for hit in answer.hits)
     if gone:

@@ -5,10 +5,10 @@ In photographs given as files, which are described on the spot, or in a collecti
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -16,13 +16,18 @@ from decoding.errors import PhotoError
 from decoding.photos import OpenedPhoto, Photograph
 from search.calibration import best_answers, confidences
 from search.errors import DetectError
-from search.searcher import Answer, Hit, HitRegion, require_same_checkpoint
+from search.grounding import PhotoRegions
+from search.hits import DescribedPhoto, Hit, HitRegion
+from search.model import Model, require_same_checkpoint
 from search.shortlist import SHORTLIST_PHOTOS, shortlist
-from search.wording.parse import Query, read_query
+from search.wording.lexicon import Lexicon
+from search.wording.parse import Query, parse_query
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from db.collection import Collection
-    from fcln.predictor import Predictor
+    from fcln.predictor import Regions
 
 # Somebody who names photographs has a reason: as many show the thing as do not. (Over a collection: what labelled
 # photographs say, which is stored with the weights.)
@@ -49,54 +54,58 @@ class Unreadable:
 
 
 @dataclass(frozen=True)
-class Detections(Answer):
+class Detections:
     """What was detected: hits are the photographs with a box, the one with the surest box first.
 
     The scores of regions are confidences, in the order of phrases and, for each, the surest first; a photograph's score
     is the best of them.
     """
 
-    threshold: float = 0.0  # the least confidence of a region
-    prior: float = NAMED_PRIOR  # share of the photographs that is taken to show the thing
-    photographs: int = 0  # how many were looked at: those described, or those of the collection
-    unreadable: list[Unreadable] = field(default_factory=list)
+    query: list[str]  # the phrases as asked
+    hits: list[Hit]
+    unknown_words: list[str]  # words that the model has never met
+    substitutions: dict[str, str]  # words read as others: slips, words of like meaning
+    threshold: float  # the least confidence of a region
+    prior: float  # share of the photographs that is taken to show the thing
+    photographs: int  # how many were looked at: those described, or those of the collection
+    unreadable: list[Unreadable]
+    scoring: Literal["confidence"] = "confidence"
 
     @property
     def scored(self) -> str:
+        """What the scores are, for people."""
         return f"confidence of at least {self.threshold:g}"
 
     def label(self, region: HitRegion) -> str:
+        """What stands at a region's box in a drawing."""
         # Of a single phrase, the heading tells.
         return f"{region.for_phrase} {region.score:.2f}" if len(self.query) > 1 else f"{region.score:.2f}"
 
 
-@dataclass(frozen=True)
-class _Described:
-    """A photograph and its N regions."""
+class Describer(Protocol):
+    """What `Detector.detect` needs of `fcln.predictor.Predictor`."""
 
-    photo_id: int | None
-    path: Path
-    width: int
-    height: int
-    boxes: np.ndarray  # (N, 4) x1 y1 x2 y2, upright pixels
-    scores: np.ndarray  # (N,)
-    embeddings: np.ndarray  # (N, E)
-    phrases: list[str]
-    region_ids: Sequence[int | None]
+    def describe(self, images: "Sequence[Image.Image]", *, max_regions: int) -> "list[Regions]":
+        """The regions of upright RGB images, at most max_regions each."""
 
 
 class Detector:
     """Detects what phrases name. Not for concurrent use from several threads."""
 
-    def __init__(self, predictor: "Predictor"):
-        """Raises DetectError if no confidence was fitted for the weights."""
-        if predictor.confidence is None:
+    def __init__(self, model: Model, *, describer: Describer | None = None, lexicon: Lexicon | None = None):
+        """describer: looks at photographs given as files. lexicon: how words are read; None for what the model knows.
+
+        Raises DetectError if no calibration was fitted for the weights.
+        """
+        if model.scoring.calibration is None:
             raise DetectError(
                 "These weights hold no confidence, so nothing can be said of boxes: "
                 "`python -m scripts.train.choose_confidence WEIGHTS` fits one."
             )
-        self._predictor = predictor
-        self._numbers = predictor.confidence
+        self._model = model
+        self._calibration = model.scoring.calibration
+        self._describer = describer
+        self._lexicon = lexicon or Lexicon.of(model)
 
     def detect(
         self,
@@ -115,13 +124,16 @@ class Detector:
         Files that cannot be used are in the result's `unreadable`. Raises QueryError for phrases that cannot be asked,
         before any photograph is read.
         """
+        if self._describer is None:
+            raise ValueError("detecting in files needs a describer")
         query, read, vectors = self._read(phrases, as_typed)
         unreadable: list[Unreadable] = []
-        looked_at, hits = 0, []
-        for photo in self._describe(paths, unreadable):
+        looked_at, found = 0, []
+        for photo, similarities in _describe(self._describer, paths, vectors, unreadable):
             looked_at += 1
-            hits += self._hits(photo, read, vectors, threshold, prior)
-        return self._answer(query, hits, k, threshold, prior, looked_at, unreadable)
+            if regions := self._answering(photo, similarities, read, threshold, prior):
+                found.append((photo, regions))
+        return _detections(query, found, k, threshold, prior, looked_at, unreadable)
 
     def detect_in_collection(
         self,
@@ -139,113 +151,98 @@ class Detector:
         Raises QueryError for phrases that cannot be asked, CheckpointMismatch if other weights described the
         collection.
         """
-        require_same_checkpoint(collection, self._predictor)
-        prior = self._numbers.prevalence if prior is None else prior
+        require_same_checkpoint(collection, self._model)
+        prior = self._calibration.prevalence if prior is None else prior
         query, read, vectors = self._read(phrases, as_typed)
-        hits = []
-        for photo in self._closest(collection, vectors, max(SHORTLIST_PHOTOS, k)):
-            hits += self._hits(photo, read, vectors, threshold, prior)
-        return self._answer(query, hits, k, threshold, prior, collection.photo_count(), [])
+        found = []
+        for photo, similarities in _closest(collection, vectors, max(SHORTLIST_PHOTOS, k)):
+            if regions := self._answering(photo, similarities, read, threshold, prior):
+                found.append((photo, regions))
+        return _detections(query, found, k, threshold, prior, collection.photo_count(), [])
 
     def _read(self, phrases: Sequence[str], as_typed: bool) -> tuple[Query, list[str], np.ndarray]:
         """The query; its phrases as they are scored, each once and none taken apart; their vectors."""
-        query = read_query(phrases, self._predictor, as_typed=as_typed)
+        query = parse_query(phrases, self._lexicon, as_typed=as_typed)
         read = list(dict.fromkeys(query.phrases[: len(query.given)]))
-        return query, read, self._predictor.encode_phrases(read)
+        return query, read, self._model.encode_phrases(read)
 
-    def _describe(self, paths: Iterable[Path], unreadable: list[Unreadable]) -> Iterator[_Described]:
-        decoded = self._decode(paths, unreadable)
-        while batch := list(islice(decoded, _BATCH)):
-            found = self._predictor.describe([photo.image for _, photo in batch], max_regions=MAX_REGIONS)
-            for (path, photo), regions in zip(batch, found):
-                yield _Described(
+    def _answering(
+        self, photo: DescribedPhoto, similarities: np.ndarray, phrases: Sequence[str], threshold: float, prior: float
+    ) -> list[HitRegion]:
+        """The boxes of a photograph with N regions that show what a phrase names. similarities: (Q, N)."""
+        sure = confidences(self._calibration, similarities, photo.regions.objectness, prior=prior)
+        return [
+            photo.hit_region(row, confidence[row], phrase)
+            for phrase, confidence in zip(phrases, sure)
+            for row in best_answers(photo.regions.boxes, confidence, least=threshold)
+        ]
+
+
+def _describe(
+    describer: Describer, paths: Iterable[Path], vectors: np.ndarray, unreadable: list[Unreadable]
+) -> Iterator[tuple[DescribedPhoto, np.ndarray]]:
+    """The photographs that can be read and the similarities (Q, N) of their N regions; the others to `unreadable`."""
+    decoded = _decode(paths, unreadable)
+    while batch := list(islice(decoded, _BATCH)):
+        found = describer.describe([photo.image for _, photo in batch], max_regions=MAX_REGIONS)
+        for (path, photo), regions in zip(batch, found):
+            yield (
+                DescribedPhoto(
                     None,
                     path.absolute(),
                     photo.width,
                     photo.height,
-                    photo.full_boxes(regions.boxes),
-                    regions.scores,
-                    regions.embeddings,
-                    regions.phrases,
+                    PhotoRegions(photo.full_boxes(regions.boxes), regions.scores),
                     [None] * len(regions.boxes),
-                )
-
-    @staticmethod
-    def _decode(paths: Iterable[Path], unreadable: list[Unreadable]) -> Iterator[tuple[Path, Photograph]]:
-        """The photographs as a build decodes them, and so describes them alike."""
-        for path in paths:
-            try:
-                with open(path, "rb") as file:
-                    photo = OpenedPhoto(file).decode()
-            except FileNotFoundError:
-                reason = "there is no such file"
-            except OSError as error:
-                reason = f"cannot be read ({error.strerror or error})"
-            except PhotoError as error:
-                reason = str(error)
-            else:
-                yield path, photo
-                continue
-            unreadable.append(Unreadable(path.absolute(), reason))
-
-    @staticmethod
-    def _closest(collection: "Collection", vectors: np.ndarray, count: int) -> Iterator[_Described]:
-        if not collection.region_count():
-            return
-        photo_ids = sorted({int(i) for vector in vectors for i in shortlist(collection, vector[None], count)})
-        features = collection.features(photo_ids)
-        rows = collection.regions(features.region_ids.tolist())
-        photos = collection.photos(features.photo_ids[features.starts()].tolist())
-        for photo, its_rows in zip(photos, features.slices(), strict=True):
-            regions = rows[its_rows]
-            yield _Described(
-                photo.photo_id,
-                photo.path,
-                photo.width,
-                photo.height,
-                np.array([region.box for region in regions]),
-                np.array([region.score for region in regions]),
-                features.embeddings[its_rows],
-                [region.phrase for region in regions],
-                [region.region_id for region in regions],
+                    regions.phrases,
+                ),
+                vectors @ regions.embeddings.T,
             )
 
-    def _hits(
-        self, photo: _Described, phrases: Sequence[str], vectors: np.ndarray, threshold: float, prior: float
-    ) -> list[Hit]:
-        """The photograph as a hit, if it has a box for a phrase; ranked later."""
-        sure = confidences(self._numbers, vectors @ photo.embeddings.T, photo.scores, prior=prior)
-        regions = []
-        for phrase, confidence in zip(phrases, sure):
-            for row in best_answers(photo.boxes, confidence, least=threshold):
-                x1, y1, x2, y2 = (round(float(side), 2) for side in photo.boxes[row])
-                box = (x1, y1, round(x2 - x1, 2), round(y2 - y1, 2))
-                score = round(float(confidence[row]), 6)
-                regions.append(HitRegion(photo.region_ids[row], box, score, photo.phrases[row], phrase))
-        if not regions:
-            return []
-        best = max(region.score for region in regions)
-        return [Hit(0, photo.photo_id, photo.path, best, photo.width, photo.height, regions)]
 
-    @staticmethod
-    def _answer(
-        query: Query,
-        hits: Sequence[Hit],
-        k: int | None,
-        threshold: float,
-        prior: float,
-        looked_at: int,
-        unreadable: list[Unreadable],
-    ) -> Detections:
-        best_first = sorted(hits, key=lambda hit: -hit.score)[:k]  # equally good ones in the order given
-        return Detections(
-            query.given,
-            "confidence",
-            [replace(hit, rank=rank) for rank, hit in enumerate(best_first, 1)],
-            query.unknown_words,
-            query.readings,
-            threshold,
-            prior,
-            looked_at,
-            unreadable,
-        )
+def _decode(paths: Iterable[Path], unreadable: list[Unreadable]) -> Iterator[tuple[Path, Photograph]]:
+    """The photographs as a build decodes them, and so describes them alike."""
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                photo = OpenedPhoto(file).decode()
+        except FileNotFoundError:
+            reason = "there is no such file"
+        except OSError as error:
+            reason = f"cannot be read ({error.strerror or error})"
+        except PhotoError as error:
+            reason = str(error)
+        else:
+            yield path, photo
+            continue
+        unreadable.append(Unreadable(path.absolute(), reason))
+
+
+def _closest(collection: "Collection", vectors: np.ndarray, count: int) -> Iterator[tuple[DescribedPhoto, np.ndarray]]:
+    """The photographs closest to each of Q vectors, and the similarities (Q, N) of their N regions."""
+    if not collection.region_count():
+        return
+    photo_ids = sorted({int(i) for vector in vectors for i in shortlist(collection, vector[None], count)})
+    features = collection.features(photo_ids)
+    rows = collection.regions(features.region_ids.tolist())
+    photos = collection.photos(features.photo_ids[features.starts()].tolist())
+    for photo, its_rows in zip(photos, features.slices(), strict=True):
+        yield DescribedPhoto.from_rows(photo, rows[its_rows]), vectors @ features.embeddings[its_rows].T
+
+
+def _detections(
+    query: Query,
+    found: Iterable[tuple[DescribedPhoto, list[HitRegion]]],
+    k: int | None,
+    threshold: float,
+    prior: float,
+    looked_at: int,
+    unreadable: list[Unreadable],
+) -> Detections:
+    """The k best of the photographs found, ranked by their surest box; equally sure ones in the order given."""
+    scored = [(max(region.score for region in regions), photo, regions) for photo, regions in found]
+    best_first = sorted(scored, key=lambda entry: -entry[0])[:k]
+    hits = [photo.hit(rank, score, regions) for rank, (score, photo, regions) in enumerate(best_first, 1)]
+    return Detections(
+        query.given, hits, query.unknown_words, query.substitutions, threshold, prior, looked_at, unreadable
+    )

@@ -16,7 +16,9 @@ from decoding.photos import OpenedPhoto, Photograph
 from search.errors import DrawError
 
 if TYPE_CHECKING:
-    from search.searcher import Answer, Hit
+    from search.detector import Detections
+    from search.hits import Hit
+    from search.searcher import Answer
 
 # Photographs on a sheet: more would be too small to see, or too many to look at.
 MAX_DRAWN = 24
@@ -95,7 +97,7 @@ def _is_foreign(target: Path) -> bool:
         return True
 
 
-def draw_each(answer: "Answer", folder: Path, keep: Iterable[Path]) -> None:
+def draw_each(answer: "Answer | Detections", folder: Path, keep: Iterable[Path]) -> None:
     """Write a sheet for each hit into a folder, as `<name of the photograph>.png`.
 
     Names that two photographs share, or that would overwrite one of the files `keep` or any that this program did not
@@ -111,7 +113,7 @@ def draw_each(answer: "Answer", folder: Path, keep: Iterable[Path]) -> None:
         write_png(draw_hits(replace(answer, hits=[hit])), target)
 
 
-def draw_hits(answer: "Answer") -> Image.Image:
+def draw_hits(answer: "Answer | Detections") -> Image.Image:
     """The first MAX_DRAWN hits of an answer on one sheet, RGB, 800 to 1600 pixels wide.
 
     Each photograph bears the boxes that answer, in the colour of the phrase that they answer, with what the model wrote
@@ -165,7 +167,7 @@ def _aspect(hit: "Hit") -> float:
     return min(max(hit.width / hit.height, 0.5), 3.0)
 
 
-def _draw_header(sheet: Image.Image, answer: "Answer", colors: dict[str, str]) -> None:
+def _draw_header(sheet: Image.Image, answer: "Answer | Detections", colors: dict[str, str]) -> None:
     """The query, and which colour stands for which phrase."""
     draw = ImageDraw.Draw(sheet)
     asked = ", ".join(printable(phrase) for phrase in answer.query)
@@ -192,7 +194,7 @@ def _draw_caption(sheet: Image.Image, tile: _Tile) -> None:
     draw.text((tile.x, y + 26), path, _FAINT, _font(15))
 
 
-def _draw_tile(tile: _Tile, answer: "Answer", colors: dict[str, str]) -> Image.Image:
+def _draw_tile(tile: _Tile, answer: "Answer | Detections", colors: dict[str, str]) -> Image.Image:
     """A photograph with its boxes, (tile.width, tile.height) RGB; grey with the reason if it cannot be shown."""
     hit = tile.hit
     try:
@@ -213,9 +215,9 @@ def _draw_tile(tile: _Tile, answer: "Answer", colors: dict[str, str]) -> Image.I
     for number, region in enumerate(hit.regions):
         # The frames of a region that answers several phrases lie one inside the other.
         inset = 4 * sum(region.box == other.box for other in hit.regions[:number])
-        x, y, width, height = (side * scale for side in region.box)
-        x1, y1 = left + x + inset, top + y + inset
-        boxes.append((x1, y1, max(left + x + width - 1 - inset, x1 + 1), max(top + y + height - 1 - inset, y1 + 1)))
+        x1, y1, x2, y2 = (side * scale for side in region.box)
+        x1, y1 = left + x1 + inset, top + y1 + inset
+        boxes.append((x1, y1, max(left + x2 - 1 - inset, x1 + 1), max(top + y2 - 1 - inset, y1 + 1)))
     for region, (x1, y1, x2, y2) in reversed(list(zip(hit.regions, boxes))):  # the best one on top
         draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=_PAPER, width=5)  # so that it shows on any background
         draw.rectangle((x1, y1, x2, y2), outline=colors[region.for_phrase], width=3)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from db.records import RegionRow
 from fcln.boxes import iou
 
 # How many regions show where a photograph answers a single phrase: the right one, and others nearly as likely.
@@ -41,8 +42,12 @@ _NEARLY = {"embedding": 0.5, "likelihood": float(np.log(2)), "fused": 0.5}
 class PhotoRegions:
     """The N >= 1 regions of one photograph."""
 
-    boxes: np.ndarray  # (N, 4) x1 y1 x2 y2
+    boxes: np.ndarray  # (N, 4) x1 y1 x2 y2, pixels of the upright photograph
     objectness: np.ndarray  # (N,) in [0, 1]
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[RegionRow]) -> "PhotoRegions":
+        return cls(np.array([row.box for row in rows]), np.array([row.score for row in rows]))
 
 
 def log_odds(objectness: np.ndarray) -> np.ndarray:

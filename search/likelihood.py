@@ -13,7 +13,7 @@ import numpy as np
 from search.ranking import RegionScores
 
 if TYPE_CHECKING:
-    from fcln.predictor import Predictor
+    from search.model import Model
 
 # Pairs of region and phrase that the language model may judge: 240 of 0.3 ms are half of the 150 ms that a query may
 # take. A question and its two noun phrases: 40 photographs.
@@ -42,17 +42,17 @@ def closest_regions(cosines: RegionScores, count: int) -> np.ndarray:
 
 
 def log_likelihoods(
-    predictor: "Predictor", phrases: Sequence[str], codes: np.ndarray, judged: np.ndarray | None = None
+    model: "Model", phrases: Sequence[str], codes: np.ndarray, judged: np.ndarray | None = None
 ) -> np.ndarray:
     """log P(phrase | region) with END (paper, image retrieval), natural logarithm; -inf where a region is not judged.
 
     codes: (N, code_size) float16. judged: (Q, N) bool, None for all. Returns (Q, N) float32.
     """
     if judged is None:
-        return predictor.log_likelihood(phrases, codes)
+        return model.log_likelihood(phrases, codes)
     scores = np.full(judged.shape, -np.inf, dtype=np.float32)
     for phrase, row, wanted in zip(phrases, scores, judged):
-        row[wanted] = predictor.log_likelihood([phrase], codes[wanted])[0]
+        row[wanted] = model.log_likelihood([phrase], codes[wanted])[0]
     return scores
 
 

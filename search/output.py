@@ -13,12 +13,13 @@ from commands.text import printable
 
 if TYPE_CHECKING:
     from search.detector import Detections
-    from search.searcher import Answer, Hit
+    from search.hits import Hit, HitRegion
+    from search.searcher import Answer
 
 _CSV_COLUMNS = "rank path score width height scoring region_id x y region_width region_height region_score phrase for"
 
 
-def as_table(answer: "Answer", *, color: bool, encoding: str = "utf-8") -> bytes:
+def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf-8") -> bytes:
     """Rank, score and path of each hit, and below it the regions that answer."""
     asked = ", ".join(f'"{phrase}"' for phrase in answer.query)
     count = f"{len(answer.hits)} photograph{'s' if len(answer.hits) != 1 else ''}"
@@ -30,7 +31,7 @@ def as_table(answer: "Answer", *, color: bool, encoding: str = "utf-8") -> bytes
         score = click.style(f"{hit.score:8.3f}", fg="green")
         lines.append(f"{hit.rank:4} {score}  {click.style(shown(hit.path), bold=True)}")
         for region in hit.regions:
-            x, y, width, height = (round(side) for side in region.box)
+            x, y, width, height = (round(side) for side in _box(region))
             ask = click.style(f"{region.for_phrase:{asks}}", fg="cyan")
             where = f"{f'{width}x{height}':>9} at {x},{y}"
             lines.append(f"     {region.score:8.3f}  {ask}  {region.phrase:{phrases}}  {where}")
@@ -38,7 +39,7 @@ def as_table(answer: "Answer", *, color: bool, encoding: str = "utf-8") -> bytes
     return (text if color else click.unstyle(text)).encode(encoding, "backslashreplace")
 
 
-def as_json(answer: "Answer") -> bytes:
+def as_json(answer: "Answer | Detections") -> bytes:
     """One document: {"query", "readings", "unknown_words", "scoring", "hits": [...]}.
 
     Boxes are [x, y, width, height] in upright pixels. readings: {word of the query: the word that it was read as}.
@@ -64,12 +65,12 @@ def detections_as_json(answer: "Detections") -> bytes:
     )
 
 
-def as_json_lines(answer: "Answer") -> bytes:
+def as_json_lines(answer: "Answer | Detections") -> bytes:
     """One hit a line, each as in `as_json` and with the scoring."""
     return b"".join(_json({**_hit(hit), "scoring": answer.scoring}) for hit in answer.hits)
 
 
-def as_csv(answer: "Answer") -> bytes:
+def as_csv(answer: "Answer | Detections") -> bytes:
     """One region a line, with its photograph's columns, below a line of column names."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -77,11 +78,11 @@ def as_csv(answer: "Answer") -> bytes:
     for hit in answer.hits:
         photo = [hit.rank, hit.path, hit.score, hit.width, hit.height, answer.scoring]
         for region in hit.regions:
-            writer.writerow([*photo, region.region_id, *region.box, region.score, region.phrase, region.for_phrase])
+            writer.writerow([*photo, region.region_id, *_box(region), region.score, region.phrase, region.for_phrase])
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def as_paths(answer: "Answer") -> bytes:
+def as_paths(answer: "Answer | Detections") -> bytes:
     """One path a line, in the file system's bytes.
 
     A line is always one hit: line breaks inside a path are escaped, or `| xargs rm` would meet a file that is no hit.
@@ -89,7 +90,7 @@ def as_paths(answer: "Answer") -> bytes:
     return b"".join(os.fsencode(hit.path).replace(b"\n", b"\\n").replace(b"\r", b"\\r") + b"\n" for hit in answer.hits)
 
 
-def as_paths0(answer: "Answer") -> bytes:
+def as_paths0(answer: "Answer | Detections") -> bytes:
     """The paths, each ended by a zero byte: any file name comes through, for `xargs -0`."""
     return b"".join(os.fsencode(hit.path) + b"\0" for hit in answer.hits)
 
@@ -100,10 +101,16 @@ def shown(path: Path) -> str:
     return printable(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def _asked(answer: "Answer") -> dict[str, Any]:
+def _box(region: "HitRegion") -> list[float]:
+    """x, y, width, height: the one place where corners become what people and other programs read."""
+    x1, y1, x2, y2 = region.box
+    return [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
+
+
+def _asked(answer: "Answer | Detections") -> dict[str, Any]:
     return {
         "query": answer.query,
-        "readings": answer.readings,
+        "readings": answer.substitutions,
         "unknown_words": answer.unknown_words,
         "scoring": answer.scoring,
     }
@@ -113,7 +120,7 @@ def _hit(hit: "Hit") -> dict[str, Any]:
     regions = [
         {
             "region_id": region.region_id,
-            "box": list(region.box),
+            "box": _box(region),
             "score": region.score,
             "phrase": region.phrase,
             "for": region.for_phrase,

@@ -1,17 +1,18 @@
-"""`Searcher`: a collection and a predictor in, ranked photographs with the regions that answer out."""
+"""`Searcher`: a collection and a network in, ranked photographs with the regions that answer out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from db.errors import CheckpointMismatch
-from db.records import Features, PhotoRow, RegionRow
+from db.records import Features, RegionRow
+from fcln.scoring import SCORINGS
+from fcln.vocabulary import token_count
 from search.errors import QueryError
 from search.grounding import PhotoRegions, answering_regions, ground
+from search.hits import DescribedPhoto, Hit, HitRegion
 from search.likelihood import (
     JUDGED_PAIRS,
     JUDGED_REGIONS,
@@ -20,37 +21,14 @@ from search.likelihood import (
     judged_photos,
     log_likelihoods,
 )
+from search.model import Model, require_same_checkpoint
 from search.ranking import Ranking, RegionScores, rank_photographs
 from search.shortlist import SHORTLIST_PHOTOS, shortlist
-from search.wording.parse import SCORINGS, Query, read_query
+from search.wording.lexicon import Lexicon
+from search.wording.parse import Query, parse_query
 
 if TYPE_CHECKING:
     from db.collection import Collection
-    from fcln.predictor import Predictor
-
-
-@dataclass(frozen=True)
-class HitRegion:
-    """A region that answers a phrase of the query."""
-
-    region_id: int | None  # None: of a photograph that is in no collection
-    box: tuple[float, float, float, float]  # x y width height, pixels of the upright photograph
-    score: float  # in the answer's scoring
-    phrase: str  # what the model wrote about the region; may be ""
-    for_phrase: str  # the phrase of the query that it answers
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A photograph that answers."""
-
-    rank: int  # from 1
-    photo_id: int | None  # None: in no collection
-    path: Path  # absolute; the file may have moved away since it was indexed
-    score: float  # never rises with the rank
-    width: int  # upright pixels, when it was indexed
-    height: int
-    regions: list[HitRegion]
 
 
 @dataclass(frozen=True)
@@ -61,7 +39,7 @@ class Answer:
     scoring: str  # which of SCORINGS made the scores
     hits: list[Hit]  # best first
     unknown_words: list[str] = field(default_factory=list)  # words that the model has never met
-    readings: dict[str, str] = field(default_factory=dict)  # words read as others: slips, words of the same meaning
+    substitutions: dict[str, str] = field(default_factory=dict)  # words read as others: slips, words of like meaning
 
     @property
     def scored(self) -> str:
@@ -79,18 +57,21 @@ class Searcher:
     def __init__(
         self,
         collection: "Collection",
-        predictor: "Predictor",
+        model: Model,
         *,
+        lexicon: Lexicon | None = None,
         shortlist_photos: int = SHORTLIST_PHOTOS,
         judged_pairs: int = JUDGED_PAIRS,
     ):
-        """shortlist_photos, judged_pairs: what a search that is not exact looks at (scripts.evaluate.shortlist).
+        """lexicon: how words are read; None for what the model knows of them. shortlist_photos, judged_pairs: what a
+        search that is not exact looks at (scripts.evaluate.shortlist).
 
         Raises CheckpointMismatch if another checkpoint described the collection.
         """
-        require_same_checkpoint(collection, predictor)
+        require_same_checkpoint(collection, model)
         self._collection = collection
-        self._predictor = predictor
+        self._model = model
+        self._lexicon = lexicon or Lexicon.of(model)
         self._shortlist_photos = shortlist_photos
         self._judged_pairs = judged_pairs
         self._features: tuple[int, Features] | None = None  # of everything, as of a commit
@@ -117,17 +98,17 @@ class Searcher:
         if k < 1:
             raise QueryError(f"The number of hits must be at least 1, not {k}.")
         scoring = self._checked(scoring)
-        query = read_query(phrases, self._predictor, as_typed=as_typed)
+        query = parse_query(phrases, self._lexicon, as_typed=as_typed)
         if not self._collection.region_count():
-            return Answer(query.given, scoring, [], query.unknown_words, query.readings)
-        vectors = self._predictor.encode_phrases(query.phrases)
+            return Answer(query.given, scoring, [], query.unknown_words, query.substitutions)
+        vectors = self._model.encode_phrases(query.phrases)
         if exact:
             regions = self._score(query, vectors, self._everything(), scoring)
         else:
             regions = self._score(query, vectors, self._candidates(query, vectors, scoring, k), scoring, JUDGED_REGIONS)
         ranking = rank_photographs(regions, query.phrases)
         hits = self._hits(query, scoring, regions, ranking, k)
-        return Answer(query.given, scoring, hits, query.unknown_words, query.readings)
+        return Answer(query.given, scoring, hits, query.unknown_words, query.substitutions)
 
     def rank(self, phrases: Sequence[str], *, scoring: str | None = None, judged_regions: int | None = None) -> Ranking:
         """Every photograph of the collection, best first, every region of it scored.
@@ -137,29 +118,29 @@ class Searcher:
         region). Raises QueryError for a question that cannot be asked.
         """
         scoring = self._checked(scoring)
-        query = read_query(phrases, self._predictor)
-        vectors = self._predictor.encode_phrases(query.phrases)
+        query = parse_query(phrases, self._lexicon)
+        vectors = self._model.encode_phrases(query.phrases)
         regions = self._score(query, vectors, self._everything(), scoring, judged_regions)
         return rank_photographs(regions, query.phrases)
 
     def ground(
         self, phrases: Sequence[str], photo_id: int, *, scoring: str | None = None, judged_regions: int | None = None
     ) -> list[RegionRow]:
-        """The region of a photograph that answers each phrase of a query, those that `read_query` adds included.
+        """The region of a photograph that answers each phrase of a query, those that `parse_query` adds included.
 
         Arguments as of `rank`. Raises QueryError for a question that cannot be asked, UnknownId for a photograph that
         is not in the collection.
         """
         scoring = self._checked(scoring)
-        query = read_query(phrases, self._predictor)
-        vectors = self._predictor.encode_phrases(query.phrases)
+        query = parse_query(phrases, self._lexicon)
+        vectors = self._model.encode_phrases(query.phrases)
         scored = self._score(query, vectors, self._collection.features([photo_id]), scoring, judged_regions)
         rows = self._collection.regions(scored.region_ids)
-        return [rows[row] for row in ground(scored.scores, _regions(rows), scoring)]
+        return [rows[row] for row in ground(scored.scores, PhotoRegions.from_rows(rows), scoring)]
 
     def _checked(self, scoring: str | None) -> str:
         if scoring is None:
-            return self._predictor.default_scoring
+            return self._model.scoring.default
         if scoring not in SCORINGS:
             raise QueryError(f'There is no scoring "{scoring}": choose one of {", ".join(SCORINGS)}.')
         return scoring
@@ -189,54 +170,34 @@ class Searcher:
         if scoring == "embedding":
             return cosines
         judged = None if judged_regions is None else closest_regions(cosines, judged_regions)
-        scores = log_likelihoods(self._predictor, query.phrases, features.codes, judged)
+        scores = log_likelihoods(self._model, query.phrases, features.codes, judged)
         if scoring == "fused":
-            tokens = [self._predictor.token_count(phrase) for phrase in query.phrases]
-            scores = fuse(cosines.scores, scores, tokens, self._predictor.fused_weight)
+            tokens = [token_count(phrase) for phrase in query.phrases]
+            scores = fuse(cosines.scores, scores, tokens, self._model.scoring.fused_weight)
         return replace(cosines, scores=scores)
 
     def _hits(self, query: Query, scoring: str, regions: RegionScores, ranking: Ranking, k: int) -> list[Hit]:
-        photos = self._collection.photos(ranking.photo_ids[:k].tolist())
-        scored = [regions.of(photo.photo_id) for photo in photos]
-        rows = iter(self._collection.regions(np.concatenate([of_photo.region_ids for of_photo in scored])))
+        rows = self._collection.photos(ranking.photo_ids[:k].tolist())
+        scored = [regions.of(row.photo_id) for row in rows]
+        region_rows = iter(self._collection.regions(np.concatenate([each.region_ids for each in scored])))
+        photos = [
+            DescribedPhoto.from_rows(row, list(islice(region_rows, len(each.region_ids))))
+            for row, each in zip(rows, scored)
+        ]
         return [
-            _hit(rank, photo, score, query, scoring, of_photo.scores, list(islice(rows, len(of_photo.region_ids))))
-            for rank, (photo, score, of_photo) in enumerate(zip(photos, ranking.scores.tolist(), scored), 1)
+            photo.hit(rank, score, _answering(query, scoring, each.scores, photo))
+            for rank, (photo, score, each) in enumerate(zip(photos, ranking.scores.tolist(), scored), 1)
         ]
 
 
-def _hit(
-    rank: int, photo: PhotoRow, score: float, query: Query, scoring: str, scores: np.ndarray, rows: Sequence[RegionRow]
-) -> Hit:
-    """scores: (Q, N) of the photograph's N regions."""
-
-    def hit_region(row: int, column: int) -> HitRegion:
-        x1, y1, x2, y2 = (round(float(side), 2) for side in rows[row].box)
-        box = (x1, y1, round(x2 - x1, 2), round(y2 - y1, 2))
-        region_score = round(float(scores[column, row]), 6)
-        return HitRegion(rows[row].region_id, box, region_score, rows[row].phrase, query.phrases[column])
-
-    answers = answering_regions(scores, _regions(rows), query.shown, scoring)
+def _answering(query: Query, scoring: str, scores: np.ndarray, photo: DescribedPhoto) -> list[HitRegion]:
+    """The regions that show where a photograph answers. scores: (Q, N) of its N regions."""
     # A phrase given twice is answered once; its scores may differ in the last digit.
     once: dict[tuple[int, str], HitRegion] = {}
-    for row, column in answers:
-        once.setdefault((row, query.phrases[column]), hit_region(row, column))
-    shown = list(once.values())
-    return Hit(rank, photo.photo_id, photo.path, score, photo.width, photo.height, shown)
-
-
-def _regions(rows: Sequence[RegionRow]) -> PhotoRegions:
-    return PhotoRegions(np.array([row.box for row in rows]), np.array([row.score for row in rows]))
-
-
-def require_same_checkpoint(collection: "Collection", predictor: "Predictor") -> None:
-    """Raises CheckpointMismatch if another checkpoint described the collection."""
-    if collection.model.digest != predictor.digest:
-        raise CheckpointMismatch(
-            f"The collection {collection.path} was described by the checkpoint {collection.model.digest[:12]}, "
-            f"this one is {predictor.digest[:12]}: search it with the weights that it was built with, or build "
-            "another collection with these."
-        )
+    for row, column in answering_regions(scores, photo.regions, query.grounded_phrases, scoring):
+        phrase = query.phrases[column]
+        once.setdefault((row, phrase), photo.hit_region(row, scores[column, row], phrase))
+    return list(once.values())
 
 
 def _cosines(vectors: np.ndarray, features: Features) -> RegionScores:

@@ -1,14 +1,8 @@
 """Fixtures that several test files use."""
 
-import gc
 from pathlib import Path
 
 import pytest
-
-
-def pytest_unconfigure() -> None:
-    """What `search.cli` froze in this process is looked through at its end, else torch's parts remark on it."""
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -6,15 +6,17 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 
-from fcln.checkpoint import Checkpoint, Confidence, Scoring, _checksum, load_checkpoint, new_model, save_checkpoint
+from fcln.checkpoint import Checkpoint, load_checkpoint, new_model, save_checkpoint
 from fcln.errors import CheckpointError
-from fcln.noun_phrases import NounPhrases, WordUse
-from fcln.weights_file import pack_texts, read_texts
+from fcln.scoring import Calibration, Scoring
+from fcln.weights_file import Checksum, pack_texts, read_texts
+from fcln.word_uses import WordUse
 from helpers.small_world import tiny_config, vocabulary, word_pieces
 
 
@@ -23,8 +25,8 @@ def checkpoint() -> Checkpoint:
     torch.manual_seed(0)
     model = new_model(tiny_config(caffe_strides=False), vocabulary(), word_pieces())
     torch.nn.init.normal_(model.phrases.pieces)
-    nouns = NounPhrases({"dog": WordUse(0.9, 0.1, "a"), "café": WordUse(0.5, 0.0, "")})
-    return Checkpoint(model, vocabulary(), word_pieces(), nouns, Scoring("fused", 0.25))
+    uses = {"dog": WordUse(0.9, 0.1, "a"), "café": WordUse(0.5, 0.0, "")}
+    return Checkpoint(model, vocabulary(), word_pieces(), uses, Scoring("fused", 0.25))
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +45,13 @@ def copy(saved, tmp_path) -> Path:
 def rewrite(path: Path, **changes: str | None) -> None:
     """Change texts of a file, None removes one; its checksum follows."""
     texts = read_texts(path)
-    with safe_open(path, framework="pt") as file:
+    with safe_open(path, framework="np") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     texts = {k: v for k, v in (texts | changes).items() if v is not None and k != "checksum"}
-    texts["checksum"] = _checksum(texts, weights)
+    checksum = Checksum(texts)
+    for name in sorted(weights):
+        checksum.add(name, weights[name])
+    texts["checksum"] = checksum.hexdigest()
     save_file(weights, path, metadata=pack_texts(texts))
 
 
@@ -55,7 +60,7 @@ def test_round_trip(checkpoint, saved):
     assert again.model.config == checkpoint.model.config
     assert again.vocabulary.words == checkpoint.vocabulary.words
     assert again.pieces.pieces == checkpoint.pieces.pieces
-    assert again.noun_phrases.words == checkpoint.noun_phrases.words
+    assert again.word_uses == checkpoint.word_uses
     assert again.scoring == Scoring("fused", 0.25)
     old, new = checkpoint.model.state_dict(), again.model.state_dict()
     assert set(old) == set(new)
@@ -66,10 +71,10 @@ def test_round_trip(checkpoint, saved):
 
 
 def test_a_confidence_is_stored(checkpoint, tmp_path):
-    numbers = Confidence((-4.6, 11.25, 0.4), (-1.0, 1.2, 0.7, 0.55), 0.018)
+    calibration = Calibration((-4.6, 11.25, 0.4), (-1.0, 1.2, 0.7, 0.55), 0.018)
     path = tmp_path / "w.safetensors"
-    save_checkpoint(path, replace(checkpoint, scoring=Scoring("fused", 0.25, numbers)))
-    assert load_checkpoint(path).scoring == Scoring("fused", 0.25, numbers)
+    save_checkpoint(path, replace(checkpoint, scoring=Scoring("fused", 0.25, calibration)))
+    assert load_checkpoint(path).scoring == Scoring("fused", 0.25, calibration)
 
 
 def test_files_from_before_there_was_a_confidence_have_none(copy):
@@ -149,7 +154,7 @@ def test_a_flipped_weight_is_called_damage(copy):
 
 
 def test_a_file_of_another_program_is_refused(tmp_path):
-    save_file({"x": torch.zeros(3)}, tmp_path / "other.safetensors")
+    save_file({"x": np.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="is not a weights file of densecap-search"):
         load_checkpoint(tmp_path / "other.safetensors")
 

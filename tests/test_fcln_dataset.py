@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from fcln.errors import DatasetError
-from fcln.modeling.phrase_encoder import WordPieces
 from fcln.training.dataset import BatchLoader, cut, load_photographs, mirror, pad_stack, read_photo
 from fcln.training.distillation import TeacherVectors
 from fcln.training.feature_cache import FeatureCache
 from fcln.vocabulary import UNK
+from fcln.word_pieces import WordPieces
 from helpers.small_world import region, tiny_config, vocabulary, word_pieces, write_json, write_photo, write_world
 
 

@@ -9,10 +9,10 @@ from PIL import Image
 
 import fcln.predictor
 from fcln.checkpoint import load_checkpoint
-from fcln.errors import QueryError
 from fcln.modeling.language_model import LanguageModel
 from fcln.precision import has_bfloat16
 from fcln.predictor import Predictor, Regions
+from fcln.vocabulary import MAX_PHRASE_WORDS
 from fcln.weights_file import checkpoint_digest
 
 
@@ -242,29 +242,16 @@ def test_log_likelihood_of_nothing(tiny_predictor):
 )
 def test_phrases_that_cannot_be_scored(tiny_predictor, phrase, message):
     codes = np.zeros((2, tiny_predictor.code_size), np.float16)
-    with pytest.raises(QueryError, match=message):
+    with pytest.raises(ValueError, match=message):
         tiny_predictor.log_likelihood([phrase], codes)
 
 
 def test_the_longest_phrase_is_scored(tiny_predictor):
     codes = np.zeros((2, tiny_predictor.code_size), np.float16)
-    longest = "a " * tiny_predictor.max_phrase_words
+    longest = "a " * MAX_PHRASE_WORDS
     assert np.isfinite(tiny_predictor.log_likelihood([longest], codes)).all()
-    with pytest.raises(QueryError):
+    with pytest.raises(ValueError):
         tiny_predictor.log_likelihood([longest + "dog"], codes)
-
-
-def test_words(tiny_predictor):
-    assert tiny_predictor.token_count("A red dog!") == 4  # and END
-    # Neither the network nor English has the first; English has "zebra" and "couches".
-    assert tiny_predictor.unknown_words("a zorblax and a zebra on two couches") == ["zorblax"]
-    assert tiny_predictor.noun_phrases("dog on couch") == ["a dog", "the couch"]
-
-
-def test_slips_and_words_that_no_photograph_taught_are_read_as_others(tiny_predictor):
-    assert tiny_predictor.readings("A cuoch, and a zorblax on the poach") == {"cuoch": "couch"}
-    assert tiny_predictor.readings("A Sofa! A dog, a sofa") == {"sofa": "couch"}
-    assert tiny_predictor.readings("a dog on the couch") == {}
 
 
 def test_what_a_checkpoint_says_is_what_the_predictor_has(tiny_predictor, tiny_checkpoint):
@@ -272,8 +259,8 @@ def test_what_a_checkpoint_says_is_what_the_predictor_has(tiny_predictor, tiny_c
     assert tiny_predictor.digest == checkpoint_digest(tiny_checkpoint)
     assert tiny_predictor.code_size == checkpoint.model.config.code_size
     assert tiny_predictor.embedding_size == checkpoint.model.config.embedding_size
-    assert tiny_predictor.default_scoring == checkpoint.scoring.default
-    assert tiny_predictor.fused_weight == checkpoint.scoring.fused_weight
+    assert tiny_predictor.scoring == checkpoint.scoring
+    assert tiny_predictor.word_uses == checkpoint.word_uses
 
 
 def test_one_that_only_answers_needs_no_backbone(tiny_checkpoint, tiny_predictor):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fcln.vocabulary import END, PAD, START, UNK, Vocabulary, words_of
+from fcln.vocabulary import END, PAD, START, UNK, Vocabulary, token_count, words_of
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,8 @@ def test_nobody_can_type_a_special_word():
 def test_decode_drops_padding():
     assert Vocabulary(["a", "dog"]).decode([4, UNK, 5, PAD, PAD]) == "a <UNK> dog"
     assert Vocabulary(["a"]).decode([PAD, PAD]) == ""
+
+
+def test_a_phrase_has_a_factor_for_each_word_and_one_for_the_end():
+    assert token_count("A red dog!") == 4
+    assert token_count("") == 1

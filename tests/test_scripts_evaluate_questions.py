@@ -15,6 +15,7 @@ from helpers.labelled_photos import write_labelled_photos
 from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
 from scripts.evaluate.questions import Question, judge, main, read_questions, summarize, table
 from search.searcher import Searcher
+from search.wording.lexicon import Lexicon
 
 DOG_ON_COUCH = Question("dog on couch", (frozenset({"dog", "dogs"}), frozenset({"couch", "sofa"})))
 
@@ -61,7 +62,7 @@ def test_a_question_asked_twice_over_is_read_as_one_phrase(tmp_path: Path, tiny_
     """What --as-one-phrase relies on."""
     photos, annotations = write_labelled_photos(tmp_path, 4)
     question = "dog on couch"
-    assert tiny_predictor.noun_phrases(question) not in ([], [question])
+    assert Lexicon.of(tiny_predictor).noun_phrases(question) not in ([], [question])
     with labelled_collection(load_photographs(photos, annotations), tiny_predictor, max_regions=20) as labelled:
         ranking = Searcher(labelled.collection, tiny_predictor).rank([question, question], scoring="embedding")
         features = labelled.collection.features()

@@ -44,6 +44,7 @@ from scripts.evaluate.retrieval_table import (
     FCLN as ROWS,
 )
 from search.ranking import Ranking
+from search.wording.lexicon import Lexicon
 
 FCLN = tuple(ROWS.values())
 POOL = ("a red lamp", "the brown dog", "two red dog", "the man on a couch", "a man in red", "the dog on the couch")
@@ -211,7 +212,7 @@ def by_hand(labelled: tuple[Path, Path], fcln: Predictor, rnn: Predictor, collec
     codes = rnn.image_codes([crop for _, its_crops in cuts for crop in its_crops])
     owners = np.array([photo_id for photo_id, its_crops in cuts for _ in its_crops])
     measured = []
-    for draw in draw_all(photos, fcln, draws=2, queries=5, min_words=3, seed=1):
+    for draw in draw_all(photos, Lexicon.of(fcln), draws=2, queries=5, min_words=3, seed=1):
         ranks = []
         for query in draw:
             scores = {photo_id: 0.0 for photo_id, _ in cuts}
@@ -231,9 +232,9 @@ def test_the_row_of_the_cropped_regions_by_hand(measured, command, labelled, tin
         seen = {photo_id: collection.features([photo_id]).embeddings[:3] for photo_id in ids.values()}
     photos = [LabelledPhoto(ids[photo.image_id], photo, photo.boxes) for photo in photographs]
     recalls = []
-    for draw in draw_all(photos, tiny_predictor, draws=2, queries=5, min_words=3, seed=1):
+    for draw in draw_all(photos, Lexicon.of(tiny_predictor), draws=2, queries=5, min_words=3, seed=1):
         for query in draw:
-            texts = as_read(query, tiny_predictor).phrases
+            texts = as_read(query, Lexicon.of(tiny_predictor)).phrases
             vectors = tiny_predictor.encode_phrases([phrase.text for phrase in texts])
             scores = {p: round(float((vectors @ rows.T).max(axis=1).mean()), 6) for p, rows in seen.items()}
             best = min(scores, key=lambda photo_id: (-scores[photo_id], photo_id))
@@ -292,7 +293,7 @@ def test_other_networks_are_refused(command: list[str], tiny_checkpoint: Path, i
 
 def test_slips_are_corrected_for_all(tiny_predictor: Predictor) -> None:
     phrases = tuple(LabelledPhrase(text, np.zeros((1, 4), np.float32)) for text in ("a red lampp", "the man"))
-    read = as_read(RetrievalQuery(3, phrases), tiny_predictor)
+    read = as_read(RetrievalQuery(3, phrases), Lexicon.of(tiny_predictor))
     assert read.photo_id == 3 and read.phrases[0].boxes is phrases[0].boxes
-    expected = [tiny_predictor.readings("lampp").get("lampp", "lampp"), "the man"]
+    expected = [Lexicon.of(tiny_predictor).substitutions("lampp").get("lampp", "lampp"), "the man"]
     assert [read.phrases[0].text, read.phrases[1].text] == [f"a red {expected[0]}", "the man"]

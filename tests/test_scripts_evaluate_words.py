@@ -169,7 +169,7 @@ def test_a_search_may_take_words_as_they_are_typed(tmp_path: Path, tiny_predicto
         assert len(right) == 10
         assert top_photographs(searcher, "cuoch") == right
         assert top_photographs(searcher, "zorblax") == []  # refused
-        typed = Searcher(labelled.collection, AsTyped(tiny_predictor))  # type: ignore[arg-type]
+        typed = Searcher(labelled.collection, tiny_predictor, lexicon=AsTyped.of(tiny_predictor))
         ranking = typed.rank(["cuoch"]).photo_ids[:10].tolist()
         assert top_photographs(typed, "cuoch") == ranking != right
         assert len(top_photographs(typed, "zorblax")) == 10

@@ -22,6 +22,7 @@ from fcln.checkpoint import load_checkpoint
 from fcln.training.distillation import TeacherVectors
 from helpers.small_world import tiny_config, write_backbone, write_json, write_photo, write_pieces, write_world
 from scripts.train.train import main
+from search.wording.noun_phrases import NounPhrases
 
 ROOT = Path(__file__).parents[1]
 
@@ -250,9 +251,9 @@ def test_noun_phrases_are_learnt_from_the_photographs_captions(world, tmp_path):
     )
     result = train(world, tmp_path / "run", "--weak-labels", photos=photos, annotations=annotations)
     assert result.exit_code == 0, result.output
-    found = load_checkpoint(tmp_path / "run" / "weights.safetensors").noun_phrases
-    assert found("dog on couch") == ["a dog", "a couch"]
-    assert found.words["dog"].inside == 1 and found.words["dog"].opens == 0 and found.words["on"].inside == 0
+    found = load_checkpoint(tmp_path / "run" / "weights.safetensors").word_uses
+    assert NounPhrases(found)("dog on couch") == ["a dog", "a couch"]
+    assert found["dog"].inside == 1 and found["dog"].opens == 0 and found["on"].inside == 0
 
 
 def test_noun_phrases_are_learnt_from_a_folder_of_text(world, tmp_path):
@@ -263,8 +264,8 @@ def test_noun_phrases_are_learnt_from_a_folder_of_text(world, tmp_path):
     with gzip.open(folder / "phrases.tsv.gz", "wt", encoding="utf-8") as file:
         file.write("5\ta zebra\n5\tthe lake\n")
     assert train(world, tmp_path / "run", text=folder).exit_code == 0
-    found = load_checkpoint(tmp_path / "run" / "weights.safetensors").noun_phrases
-    assert found("zebra near lake") == ["a zebra", "the lake"]
+    found = load_checkpoint(tmp_path / "run" / "weights.safetensors").word_uses
+    assert NounPhrases(found)("zebra near lake") == ["a zebra", "the lake"]
 
 
 def test_help_tells_the_command():

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from fcln.checkpoint import Confidence, load_checkpoint
+from fcln.checkpoint import load_checkpoint
+from fcln.scoring import Calibration
 from helpers.labelled_photos import write_labelled_photos, write_labels, write_photo
 from scripts.train.choose_confidence import (
     RIGHT,
@@ -155,7 +156,7 @@ def make_world(count, seed):
     """Photographs whose regions are right with the probability that known numbers say."""
     rng = np.random.default_rng(seed)
     boxes = np.array([[20 * i, 0, 20 * i + 10, 10] for i in range(8)], float)
-    truth = Confidence(presence=(-3.0, 8.0, 0.3), place=(-2.0, 3.0, 1.0, 0.4), prevalence=0.02)
+    truth = Calibration(presence=(-3.0, 8.0, 0.3), place=(-2.0, 3.0, 1.0, 0.4), prevalence=0.02)
     cases = []
     while len(cases) < count:
         present = len(cases) % 2 == 0
@@ -178,7 +179,7 @@ def test_the_fit_finds_numbers_that_tell_the_truth():
     assert numbers.place == pytest.approx(truth.place, abs=0.6)
     report = judge(make_world(3000, seed=1)[0], numbers)
     assert report["calibration_error"] < 0.02
-    wrong = Confidence(presence=(3.0, 8.0, 0.3), place=truth.place, prevalence=0.02)
+    wrong = Calibration(presence=(3.0, 8.0, 0.3), place=truth.place, prevalence=0.02)
     assert judge(cases, wrong)["calibration_error"] > 0.05
 
 
@@ -189,12 +190,12 @@ def test_every_photograph_is_asked_as_in_a_collection():
         described([["a cat"]], captions="dog", similarities=(1, 0, 0, 0)),
     ]
     # A region is certain if it is similar, else impossible, and the prior says that every other photograph has it.
-    numbers = Confidence(presence=(0.0, 0.0, 0.0), place=(-50.0, 100.0, 0.0, 0.0), prevalence=0.5)
+    numbers = Calibration(presence=(0.0, 0.0, 0.0), place=(-50.0, 100.0, 0.0, 0.0), prevalence=0.5)
     # a dog: right on the first, wrong on the second twice (they overlap by just 0.4), the third neither has nor lacks
     # it. a cat: wrong on the first, right and wrong on the second, right on the third.
     rows = judge_collection(photos, find_things(photos, nouns), encode, numbers)
     assert rows == [{"from": 0.5, "answers": 7, "confidence": 0.5, "right": round(3 / 7, 4)}]
-    rare = Confidence(numbers.presence, numbers.place, 0.05)
+    rare = Calibration(numbers.presence, numbers.place, 0.05)
     assert judge_collection(photos, find_things(photos, nouns), encode, rare) == []
 
 
@@ -271,7 +272,7 @@ def test_the_numbers_are_stored_with_the_weights(tiny_checkpoint, tmp_path, worl
     assert result.exit_code == 0, result.output
     assert "average precision: " in result.stdout
     after = load_checkpoint(weights)
-    assert after.scoring.confidence == Confidence(
+    assert after.scoring.calibration == Calibration(
         tuple(report["confidence"]["presence"]),
         tuple(report["confidence"]["place"]),
         report["confidence"]["prevalence"],

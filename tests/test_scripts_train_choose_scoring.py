@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from fcln.checkpoint import Confidence, load_checkpoint, save_checkpoint
+from fcln.checkpoint import load_checkpoint, save_checkpoint
+from fcln.scoring import Calibration
 from scripts.train.choose_scoring import choose, main, score
 
 
@@ -43,9 +44,9 @@ def test_the_choice_is_stored_with_the_weights(tiny_checkpoint, tmp_path):
     (annotations / "image_data.json").write_text(json.dumps(data))
     (annotations / "region_descriptions.json").write_text(json.dumps(described))
     weights = tmp_path / "w.safetensors"
-    confidence = Confidence((1.0, 2.0, 3.0), (4.0, 5.0, 6.0, 7.0), 0.02)  # what else is stored stays
+    calibration = Calibration((1.0, 2.0, 3.0), (4.0, 5.0, 6.0, 7.0), 0.02)  # what else is stored stays
     before = load_checkpoint(tiny_checkpoint)
-    save_checkpoint(weights, replace(before, scoring=replace(before.scoring, confidence=confidence)))
+    save_checkpoint(weights, replace(before, scoring=replace(before.scoring, calibration=calibration)))
     command = [str(weights), "--photos", str(photos), "--annotations", str(annotations), "--queries", "3"]
     unchanged = weights.read_bytes()
     tried = CliRunner().invoke(main, [*command, "--dry-run"])
@@ -55,7 +56,7 @@ def test_the_choice_is_stored_with_the_weights(tiny_checkpoint, tmp_path):
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[-1] == tried.output.splitlines()[-1]
     after = load_checkpoint(weights)
-    assert after.scoring.confidence == confidence
+    assert after.scoring.calibration == calibration
     assert f"fused weight {after.scoring.fused_weight:g}" in result.output
     for (name, a), b in zip(before.model.state_dict().items(), after.model.state_dict().values(), strict=True):
         assert a.equal(b), name

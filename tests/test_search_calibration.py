@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fcln.checkpoint import Confidence
+from fcln.scoring import Calibration
 from search.calibration import best_answers, confidences, logistic, place_features, presence_features
 
 
@@ -33,21 +33,21 @@ def test_presence_features():
 
 
 def test_confidence_is_the_product_of_its_factors():
-    numbers = Confidence(presence=(-1.0, 2.0, 0.5), place=(0.0, 2.0, 1.0, 0.0), prevalence=0.02)
-    sure = confidences(numbers, np.array([[0.5, 0.0]]), np.array([0.5, 0.75]))
+    calibration = Calibration(presence=(-1.0, 2.0, 0.5), place=(0.0, 2.0, 1.0, 0.0), prevalence=0.02)
+    sure = confidences(calibration, np.array([[0.5, 0.0]]), np.array([0.5, 0.75]))
     # Places: 1 and log 3; presence: -1 + 2 * 0.5 + 0.5 * log 3.
     presence = math.sqrt(3) / (1 + math.sqrt(3))
     assert sure[0] == pytest.approx([presence / (1 + math.exp(-1)), presence * 0.75])
 
 
 def test_a_prior_moves_the_odds_that_the_photograph_shows_it():
-    certain_place = Confidence(presence=(0.0, 0.0, 0.0), place=(100.0, 0.0, 0.0, 0.0), prevalence=0.02)
+    certain_place = Calibration(presence=(0.0, 0.0, 0.0), place=(100.0, 0.0, 0.0, 0.0), prevalence=0.02)
     even, rare, sure = (
         confidences(certain_place, np.zeros((1, 1)), np.array([0.5]), prior=prior)[0, 0] for prior in (0.5, 0.02, 0.9)
     )
     assert (even, rare, sure) == pytest.approx((0.5, 0.02, 0.9))
     # Evidence of 4 to 1 for it: 4/49 to 1 where it is in one of fifty.
-    evidence = Confidence(presence=(math.log(4), 0.0, 0.0), place=(100.0, 0.0, 0.0, 0.0), prevalence=0.02)
+    evidence = Calibration(presence=(math.log(4), 0.0, 0.0), place=(100.0, 0.0, 0.0, 0.0), prevalence=0.02)
     assert confidences(evidence, np.zeros((1, 1)), np.array([0.5]), prior=0.02)[0, 0] == pytest.approx(4 / 53)
 
 

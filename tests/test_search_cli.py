@@ -18,7 +18,8 @@ from PIL import Image
 
 from db.collection import Collection
 from db.records import ModelIdentity, NewPhoto
-from fcln.checkpoint import Confidence, load_checkpoint, save_checkpoint
+from fcln.checkpoint import load_checkpoint, save_checkpoint
+from fcln.scoring import Calibration
 from fcln.weights_file import checkpoint_digest
 from search.cli import main
 from search.searcher import Searcher
@@ -61,8 +62,8 @@ def place(tmp_path_factory, tiny_predictor, tiny_checkpoint):
     # The same network, sure that every photograph shows everything, at even odds where, but for the similarity.
     sure = folder / "sure.safetensors"
     checkpoint = load_checkpoint(tiny_checkpoint)
-    numbers = Confidence(presence=(20.0, 0.0, 0.0), place=(0.0, 1.0, 0.0, 0.0), prevalence=0.5)
-    save_checkpoint(sure, replace(checkpoint, scoring=replace(checkpoint.scoring, confidence=numbers)))
+    calibration = Calibration(presence=(20.0, 0.0, 0.0), place=(0.0, 1.0, 0.0, 0.0), prevalence=0.5)
+    save_checkpoint(sure, replace(checkpoint, scoring=replace(checkpoint.scoring, calibration=calibration)))
     known = replace(identity, digest=checkpoint_digest(sure))
     collections = {"full": (identity, made), "empty": (identity, []), "other": (other, made), "sure": (known, made)}
     for name, (model, contents) in collections.items():
@@ -595,20 +596,6 @@ def test_closed_outputs_are_no_error(place, tiny_checkpoint):
     for closed in (">&-", "2>&-", ">&- 2>&-"):
         run = subprocess.run(f"{asked} {closed}", shell=True, cwd=REPOSITORY, capture_output=True, timeout=180)
         assert (run.returncode, b"Traceback" in run.stderr) == (0, False)
-
-
-def test_the_process_ends_without_pythons_farewell(place, tiny_checkpoint):
-    # What is run at a Python process' end, torch's parts being taken apart among it, is not.
-    script = (
-        "import atexit, sys; from search.__main__ import run\n"
-        "atexit.register(print, 'farewell', file=sys.stderr)\n"
-        f"sys.argv = ['search', 'query', 'dog', '--collection', {str(place.full)!r}, "
-        f"'--weights', {str(tiny_checkpoint)!r}]\n"
-        "run()"
-    )
-    run = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, timeout=180)
-    assert (run.returncode, run.stderr) == (0, b"")
-    assert len(run.stdout.splitlines()) == 3
 
 
 def test_in_a_terminal_it_prints_a_table(place, tiny_checkpoint):

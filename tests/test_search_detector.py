@@ -11,15 +11,15 @@ from PIL import Image
 
 from db.collection import Collection
 from db.errors import CheckpointMismatch
-from fcln.checkpoint import Confidence
-from helpers.word_predictor import WordPredictor, embedding_of, new_photo
+from fcln.scoring import Calibration, Scoring
+from helpers.word_predictor import SixWords, WordPredictor, embedding_of, new_photo
 from indexer.build.decoders import Decoders
 from search.detector import MAX_REGIONS, Detector
 from search.errors import DetectError, QueryError
 from search.output import as_csv, as_table, detections_as_json
 
 # The photograph shows it for certain from a similarity of 0.9 on; a region is where if it is similar, and an object.
-NUMBERS = Confidence(presence=(-900.0, 1000.0, 0.0), place=(-9.0, 10.0, 1.0, 0.0), prevalence=0.02)
+CALIBRATION = Calibration(presence=(-900.0, 1000.0, 0.0), place=(-9.0, 10.0, 1.0, 0.0), prevalence=0.02)
 COLOURS = {"dog": (200, 30, 30), "couch": (30, 200, 30), "lamp": (30, 30, 200)}
 
 
@@ -34,7 +34,7 @@ class Regions:
 class ColourPredictor(WordPredictor):
     """A region is the whole photograph ("tree"), or the box around the pixels of one of COLOURS, which is its thing."""
 
-    confidence = NUMBERS
+    scoring = Scoring(calibration=CALIBRATION)
 
     def __init__(self):
         super().__init__()
@@ -66,7 +66,11 @@ class ColourPredictor(WordPredictor):
 
 @pytest.fixture
 def detector():
-    return Detector(ColourPredictor())
+    return detector_of(ColourPredictor())
+
+
+def detector_of(predictor):
+    return Detector(predictor, describer=predictor, lexicon=SixWords())
 
 
 def write_photo(path, *things, size=(160, 96)):
@@ -92,7 +96,7 @@ def test_boxes_of_what_the_phrase_names(detector, tmp_path):
     (region,) = hit.regions
     assert region.score == hit.score == pytest.approx(SURE, abs=1e-6)
     assert (region.region_id, region.phrase, region.for_phrase) == (None, "dog", "dog")
-    assert region.box == pytest.approx((16, 16, 48, 32), abs=1)
+    assert region.box == pytest.approx((16, 16, 64, 48), abs=1)
 
 
 def test_each_of_several_phrases_is_looked_for(detector, tmp_path):
@@ -107,7 +111,7 @@ def test_each_of_several_phrases_is_looked_for(detector, tmp_path):
 def test_words_can_be_taken_as_they_are_typed(detector, tmp_path):
     paths = [write_photo(tmp_path / "lamp.jpg", ("lamp", 16, 16, 48, 32))]
     read = detector.detect(["lampp"], paths, threshold=0)
-    assert read.readings == {"lampp": "lamp"}
+    assert read.substitutions == {"lampp": "lamp"}
     assert {region.for_phrase for hit in read.hits for region in hit.regions} == {"lamp"}
     with pytest.raises(QueryError, match="lampp"):
         detector.detect(["lampp"], paths, as_typed=True)
@@ -135,7 +139,7 @@ def test_the_best_photographs_come_first_and_k_limits_them(detector, tmp_path):
 def test_many_photographs_go_through_the_network_in_batches(detector, tmp_path):
     photos = [write_photo(tmp_path / f"{n}.jpg", ("dog", 16, 16, 48, 32)) for n in range(11)]
     assert len(detector.detect(["dog"], photos).hits) == 11
-    assert detector._predictor.batches == [8, 3]
+    assert detector._model.batches == [8, 3]
 
 
 def test_what_cannot_be_read_is_skipped_and_named(detector, tmp_path):
@@ -200,17 +204,17 @@ def test_the_network_sees_what_a_build_shows_it(detector, tmp_path, suffix, valu
     with Decoders() as decoders:
         expected = decoders.decode(path)
     (hit,) = detector.detect(["tree"], [path]).hits
-    (image,) = detector._predictor.seen
+    (image,) = detector._model.seen
     assert image.tobytes() == expected.image.tobytes()
     assert (hit.width, hit.height) == (expected.width, expected.height)
     x1, y1, x2, y2 = expected.full_boxes(np.array([[0, 0, *expected.image.size]]))[0]
-    assert hit.regions[0].box == (x1, y1, x2 - x1, y2 - y1)
+    assert hit.regions[0].box == (x1, y1, x2, y2)
 
 
 def test_grey_values_of_sixteen_bits_are_those_of_a_build(detector, tmp_path):
     Image.fromarray(np.full((20, 20), 33000, np.uint16)).save(tmp_path / "a.png")
     detector.detect(["tree"], [tmp_path / "a.png"])
-    assert detector._predictor.seen[0].getpixel((5, 5)) == (128, 128, 128)  # not white, though its brightest value
+    assert detector._model.seen[0].getpixel((5, 5)) == (128, 128, 128)  # not white, though its brightest value
 
 
 def test_boxes_are_those_of_the_whole_upright_photograph(detector, tmp_path):
@@ -221,7 +225,7 @@ def test_boxes_are_those_of_the_whole_upright_photograph(detector, tmp_path):
     image.save(tmp_path / "a.jpg", quality=95, exif=exif)
     (hit,) = detector.detect(["dog"], [tmp_path / "a.jpg"]).hits
     assert (hit.width, hit.height) == (2000, 3000)
-    assert hit.regions[0].box == pytest.approx((2000 - 1200, 300, 800, 600), abs=9)
+    assert hit.regions[0].box == pytest.approx((2000 - 1200, 300, 2000 - 400, 900), abs=9)
 
 
 def test_phrases_are_checked_before_photographs_are_read(detector, tmp_path):
@@ -231,9 +235,9 @@ def test_phrases_are_checked_before_photographs_are_read(detector, tmp_path):
 
 def test_weights_without_a_confidence_are_refused():
     predictor = ColourPredictor()
-    predictor.confidence = None
+    predictor.scoring = Scoring()
     with pytest.raises(DetectError, match=r"^These weights hold no confidence.*scripts\.train\.choose_confidence"):
-        Detector(predictor)
+        detector_of(predictor)
 
 
 # -- in a collection
@@ -260,8 +264,8 @@ def test_detection_in_a_collection(detector, collection, tmp_path):
     answer = detector.detect_in_collection(["dog"], collection, prior=0.5)
     hits = {hit.path.name: hit for hit in answer.hits}
     assert set(hits) == {"dog.jpg", "two.jpg"}
-    assert [region.box for region in hits["dog.jpg"].regions] == [(1, 2, 50, 25)]  # its neighbour is the same answer
-    assert [region.box for region in hits["two.jpg"].regions] == [(0, 0, 50, 25), (13, 26, 50, 25)]
+    assert [region.box for region in hits["dog.jpg"].regions] == [(1, 2, 51, 27)]  # its neighbour is the same answer
+    assert [region.box for region in hits["two.jpg"].regions] == [(0, 0, 50, 25), (13, 26, 63, 51)]
     assert [region.score for region in hits["two.jpg"].regions] == pytest.approx([KNOWN, KNOWN], abs=1e-6)
     assert answer.photographs == 3
     for hit in answer.hits:
@@ -276,8 +280,10 @@ def test_over_a_collection_the_prior_is_what_was_fitted(detector, collection):
     certain = detector.detect_in_collection(["dog"], collection).hits[0].score
     assert certain == pytest.approx(KNOWN, abs=1e-6)
     predictor = ColourPredictor()
-    predictor.confidence = Confidence(presence=(0.0, 0.0, 0.0), place=(100.0, 0.0, 0.0, 0.0), prevalence=0.02)
-    answer = Detector(predictor).detect_in_collection(["dog"], collection, threshold=0.0)
+    predictor.scoring = Scoring(
+        calibration=Calibration(presence=(0.0, 0.0, 0.0), place=(100.0, 0.0, 0.0, 0.0), prevalence=0.02)
+    )
+    answer = detector_of(predictor).detect_in_collection(["dog"], collection, threshold=0.0)
     assert {region.score for hit in answer.hits for region in hit.regions} == {0.02}
 
 
@@ -295,7 +301,7 @@ def test_a_collection_of_other_weights_is_refused(collection):
     predictor = ColourPredictor()
     predictor.digest = "e" * 64
     with pytest.raises(CheckpointMismatch, match="was described by the checkpoint dddddddddddd"):
-        Detector(predictor).detect_in_collection(["dog"], collection)
+        detector_of(predictor).detect_in_collection(["dog"], collection)
 
 
 # -- as output

@@ -8,7 +8,8 @@ from PIL import Image
 from search import drawing
 from search.drawing import MAX_DRAWN, check_target, draw_hits, write_png
 from search.errors import DrawError
-from search.searcher import Answer, Hit, HitRegion
+from search.hits import Hit, HitRegion
+from search.searcher import Answer
 
 GREEN = (30, 160, 60)
 ORANGE, BLUE = (213, 94, 0), (0, 114, 178)  # the first two colours of phrases
@@ -22,7 +23,9 @@ def photo(tmp_path):
 
 
 def region(box, asked="a dog", phrase="brown dog"):
-    return HitRegion(1, box, 0.5, phrase, asked)
+    """box: x y width height."""
+    x, y, width, height = box
+    return HitRegion(1, (x, y, x + width, y + height), 0.5, phrase, asked)
 
 
 def answer(*hits):

@@ -4,11 +4,12 @@ import json
 import os
 from pathlib import Path
 
+from search.hits import Hit, HitRegion
 from search.output import as_csv, as_json, as_json_lines, as_paths, as_paths0, as_table
-from search.searcher import Answer, Hit, HitRegion
+from search.searcher import Answer
 
-DOG = HitRegion(11, (1.5, 2.0, 30.25, 40.0), 0.81, "brown dog", "a dog")
-COUCH = HitRegion(12, (0.0, 20.0, 100.0, 55.0), 0.64, "a red, soft couch", "a couch")
+DOG = HitRegion(11, (1.5, 2.0, 31.75, 42.0), 0.81, "brown dog", "a dog")
+COUCH = HitRegion(12, (0.0, 20.0, 100.0, 75.0), 0.64, "a red, soft couch", "a couch")
 
 
 def hit(rank, path, *regions, score=0.7255):

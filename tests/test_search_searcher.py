@@ -6,7 +6,8 @@ import pytest
 
 from db.collection import Collection
 from db.errors import CheckpointMismatch, UnknownId
-from helpers.word_predictor import WORDS, WordPredictor, build
+from fcln.scoring import Scoring
+from helpers.word_predictor import WORDS, SixWords, WordPredictor, build
 from search import searcher as module
 from search.errors import QueryError
 from search.likelihood import JUDGED_PAIRS, JUDGED_REGIONS
@@ -29,7 +30,7 @@ def collection(tmp_path):
 
 @pytest.fixture
 def searcher(collection):
-    return Searcher(collection, WordPredictor())
+    return Searcher(collection, WordPredictor(), lexicon=SixWords())
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def large_collection(tmp_path_factory):
 
 @pytest.fixture
 def large(large_collection):
-    return Searcher(large_collection, WordPredictor())
+    return Searcher(large_collection, WordPredictor(), lexicon=SixWords())
 
 
 def names(answer):
@@ -62,7 +63,7 @@ def test_a_question_finds_things_in_different_places(searcher, tmp_path):
     assert (hit.rank, hit.path, hit.width, hit.height) == (1, tmp_path / "photos" / "both.jpg", 200, 100)
     dog, couch = hit.regions
     assert (dog.phrase, dog.for_phrase, dog.box) == ("a dog", "a dog", (0.0, 0.0, 50.0, 25.0))
-    assert (couch.phrase, couch.for_phrase, couch.box) == ("a couch", "a couch", (1.0, 2.0, 50.0, 25.0))
+    assert (couch.phrase, couch.for_phrase, couch.box) == ("a couch", "a couch", (1.0, 2.0, 51.0, 27.0))
     assert dog.score == pytest.approx(1, abs=1e-3)  # embeddings are kept as float16
 
 
@@ -135,7 +136,7 @@ def test_a_short_answer_is_the_start_of_a_long_one(large, scoring, phrases):
 
 
 def test_the_language_model_judges_no_more_than_its_budget(large):
-    predictor = large._predictor
+    predictor = large._model
     large.search(["dog on couch"], scoring="likelihood")
     assert 0 < predictor.judged <= JUDGED_PAIRS
     predictor.judged = 0
@@ -145,7 +146,7 @@ def test_the_language_model_judges_no_more_than_its_budget(large):
 
 def test_embedding_scoring_asks_the_language_model_nothing(large):
     large.search(["dog on couch"], exact=True)
-    assert large._predictor.judged == 0
+    assert large._model.judged == 0
 
 
 def test_searching_reads_a_shortlist_only(large, monkeypatch):
@@ -193,15 +194,15 @@ def test_search_and_rank_agree(large):
 
 def test_rank_judges_as_few_regions_as_asked(large):
     large.rank(["a dog", "red lamp"], scoring="likelihood", judged_regions=JUDGED_REGIONS)
-    assert large._predictor.judged == 2 * 300 * JUDGED_REGIONS
+    assert large._model.judged == 2 * 300 * JUDGED_REGIONS
     large.rank(["a dog", "red lamp"], scoring="likelihood")
-    assert large._predictor.judged == 2 * 300 * JUDGED_REGIONS + 2 * 300 * 6
+    assert large._model.judged == 2 * 300 * JUDGED_REGIONS + 2 * 300 * 6
 
 
 def test_rank_reads_the_collection_once_for_each_commit(tmp_path, monkeypatch):
     build(tmp_path / "collection", tmp_path / "photos", PHOTOS)
     with Collection.open(tmp_path / "collection") as collection:
-        searcher = Searcher(collection, WordPredictor())
+        searcher = Searcher(collection, WordPredictor(), lexicon=SixWords())
         reads = []
         features = collection.features
         monkeypatch.setattr(collection, "features", lambda: reads.append(1) or features())
@@ -216,8 +217,8 @@ def test_rank_reads_the_collection_once_for_each_commit(tmp_path, monkeypatch):
 
 def test_the_default_scoring_comes_with_the_weights(collection):
     predictor = WordPredictor()
-    predictor.default_scoring = "likelihood"
-    answer = Searcher(collection, predictor).search(["a dog"])
+    predictor.scoring = Scoring("likelihood")
+    answer = Searcher(collection, predictor, lexicon=SixWords()).search(["a dog"])
     assert answer.scoring == "likelihood"
     assert answer.hits[0].score == pytest.approx(math.log(0.4 * 0.4), abs=1e-5)
 
@@ -225,7 +226,7 @@ def test_the_default_scoring_comes_with_the_weights(collection):
 def test_an_empty_collection_answers_nothing(tmp_path):
     build(tmp_path / "empty", tmp_path, {})
     with Collection.open(tmp_path / "empty") as collection:
-        searcher = Searcher(collection, WordPredictor())
+        searcher = Searcher(collection, WordPredictor(), lexicon=SixWords())
         for exact in (False, True):
             assert searcher.search(["dog on couch"], exact=exact).hits == []
         assert len(searcher.rank(["dog on couch"]).photo_ids) == 0
@@ -237,16 +238,15 @@ def test_boxes_stay_inside_the_photograph(tmp_path):
 
         photo = new_photo(collection.add_root(tmp_path), "a.jpg", ["dog"], width=99, height=77)
         collection.commit(new=[dataclasses.replace(photo, boxes=np.array([[0.333333, 1.005, 99, 77]], np.float32))])
-        x, y, width, height = Searcher(collection, WordPredictor()).search(["dog"]).hits[0].regions[0].box
-    assert (x, y) == (0.33, 1.0)
-    assert (x + width, y + height) == (99, 77)
+        box = Searcher(collection, WordPredictor(), lexicon=SixWords()).search(["dog"]).hits[0].regions[0].box
+    assert box == (0.33, 1.0, 99, 77)
 
 
 def test_a_collection_of_another_checkpoint_is_refused(collection):
     predictor = WordPredictor()
     predictor.digest = "e" * 64
     with pytest.raises(CheckpointMismatch, match="described by the checkpoint dddddddddddd, this one is eeeeeeeeeeee"):
-        Searcher(collection, predictor)
+        Searcher(collection, predictor, lexicon=SixWords())
 
 
 def test_unknown_words_are_reported(searcher):

@@ -24,11 +24,11 @@ from fcln.errors import DatasetError
 from fcln.modeling.backbone import STRIDE, mirror_features
 from fcln.modeling.boxes import fit
 from fcln.modeling.fcln import FCLNConfig
-from fcln.modeling.phrase_encoder import WordPieces
 from fcln.training.distillation import TeacherVectors
 from fcln.training.feature_cache import FeatureCache
 from fcln.training.losses import Batch
 from fcln.vocabulary import Vocabulary, words_of
+from fcln.word_pieces import WordPieces
 
 # The whole of a photograph, as shares of its sides: left, top, right, bottom.
 _WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -299,14 +299,17 @@ class BatchLoader:
         if self.teacher is not None:
             phrase_vectors = torch.from_numpy(self.teacher.vectors(texts))
             drawn = self.teacher.draw(_TEXTS, rng)
-            more, more_vectors = self.pieces.encode(drawn), torch.from_numpy(self.teacher.vectors(drawn))
+            more, more_vectors = (
+                torch.from_numpy(self.pieces.encode(drawn)),
+                torch.from_numpy(self.teacher.vectors(drawn)),
+            )
         return Batch(
             images=pad_stack(maps) if self.cache is None else None,
             features=pad_stack(maps) if self.cache is not None else None,
             sizes=torch.tensor(sizes, dtype=torch.float32),
             boxes=boxes,
             captions=captions,
-            phrases=self.pieces.encode(texts),
+            phrases=torch.from_numpy(self.pieces.encode(texts)),
             phrase_photo=torch.tensor(photo_of),
             phrase_boxes=phrase_boxes,
             phrase_group=torch.tensor(group),

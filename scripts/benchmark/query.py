@@ -105,7 +105,7 @@ def main(photographs: int, regions: int, repeats: int, runs: int, weights: Path 
             median_ms=1e3 * statistics.median(warm),
             p95_ms=1e3 * float(np.percentile(warm, 95)),
             command_seconds=statistics.median(command),
-            scoring=predictor.default_scoring,
+            scoring=predictor.scoring.default,
             device=str(predictor.device),
             threads=torch.get_num_threads(),
         )

@@ -1,7 +1,7 @@
-"""Makes fcln/synonyms.txt.gz: for English words, those that mean nearly the same and that describe photographs.
+"""Makes search/wording/synonyms.txt.gz: for English words, those that mean nearly the same and describe photographs.
 
     apt-get download wordnet-base && dpkg-deb -x wordnet-base_*.deb wordnet
-    python -m scripts.data.synonyms fcln/synonyms.txt.gz --wordnet wordnet/usr/share/wordnet --text ../shared/data/text
+    python -m scripts.data.synonyms --wordnet wordnet/usr/share/wordnet --text TEXT
 
 WordNet (3.0, Princeton University) says what means the same (a synset) and what means more (its hypernyms, similar and
 pertaining adjectives), the sentence-embedding teacher (see scripts.train.piece_vectors) which of a word's meanings is
@@ -28,11 +28,11 @@ from pathlib import Path
 import click
 import numpy as np
 
-from fcln.synonyms import SYNONYMS_FILE
 from fcln.vocabulary import words_of
 from scripts.data.text_folder import captions, counted_phrases
 from scripts.data.wordnet import WordNet
 from scripts.train.sentence_teacher import SentenceTeacher
+from search.wording.synonyms import SYNONYMS_FILE
 
 MIN_COUNT = 5
 FARTHEST = 4.0

@@ -10,8 +10,8 @@ import click
 
 from commands.errors import plain_errors
 from commands.options import with_options
+from fcln.scoring import SCORINGS
 from scripts.evaluate.labelled_collection import EvaluationError
-from search.wording.parse import SCORINGS
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 

@@ -32,7 +32,8 @@ from search.likelihood import JUDGED_REGIONS
 from search.metrics import localization_recall, median_iou, median_rank, recall_at, standard_error
 from search.ranking import Ranking
 from search.searcher import Searcher
-from search.wording.parse import read_query
+from search.wording.lexicon import Lexicon
+from search.wording.parse import parse_query
 
 PHRASES = 4  # of a query (paper)
 
@@ -91,9 +92,10 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
         photographs = load_photographs(photos, annotations)
         predictor = Predictor.load(weights, device=device)
         with labelled_collection(photographs, predictor, max_regions=max_regions, kept_at=collection) as labelled:
-            scoring = scoring or predictor.default_scoring
-            drawn = draw_all(labelled.photos, predictor, draws=draws, queries=queries, min_words=min_words, seed=seed)
-            searcher = Searcher(labelled.collection, predictor)
+            scoring = scoring or predictor.scoring.default
+            lexicon = Lexicon.of(predictor)
+            drawn = draw_all(labelled.photos, lexicon, draws=draws, queries=queries, min_words=min_words, seed=seed)
+            searcher = Searcher(labelled.collection, predictor, lexicon=lexicon)
             judged_regions = None if exact else JUDGED_REGIONS
 
             def ask(query: RetrievalQuery) -> Outcome:
@@ -113,20 +115,20 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
 
 
 def draw_all(
-    photos: Sequence[LabelledPhoto], predictor: Predictor, *, draws: int, queries: int, min_words: int, seed: int
+    photos: Sequence[LabelledPhoto], lexicon: Lexicon, *, draws: int, queries: int, min_words: int, seed: int
 ) -> list[list[RetrievalQuery]]:
     """The queries of each draw, of phrases that the search takes; says on stderr if they are fewer than wanted."""
-    candidates = find_candidates(photos, min_words, lambda phrase: is_askable(phrase, predictor))
+    candidates = find_candidates(photos, min_words, lambda phrase: is_askable(phrase, lexicon))
     drawn = [draw_queries(candidates, queries, f"{seed}/{number}") for number in range(draws)]
     if len(candidates) < queries:
         click.echo(f"Only {len(candidates)} photographs have {PHRASES} phrases to ask for.", err=True)
     return drawn
 
 
-def is_askable(phrase: str, predictor: Predictor) -> bool:
+def is_askable(phrase: str, lexicon: Lexicon) -> bool:
     """Whether the search takes a phrase: not if it is too long, or the model knows none of its words."""
     try:
-        read_query([phrase], predictor)
+        parse_query([phrase], lexicon)
     except QueryError:
         return False
     return True

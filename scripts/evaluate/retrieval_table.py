@@ -36,13 +36,15 @@ from db.records import Features
 from decoding.photos import OpenedPhoto, Photograph
 from fcln.predictor import Predictor
 from fcln.training.dataset import load_photographs
+from fcln.vocabulary import token_count
 from scripts.evaluate.command import collection_options, errors_as_sentences, show
 from scripts.evaluate.exact_ranking import Question, RankedQuestion, Scorer, rank_all
 from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
 from scripts.evaluate.retrieval import PHRASES, Outcome, RetrievalQuery, draw_all, judge, query_options, summarize
 from search.grounding import PhotoRegions, ground
 from search.likelihood import fuse
-from search.wording.parse import read_query
+from search.wording.lexicon import Lexicon
+from search.wording.parse import parse_query
 
 FULL_IMAGE, CROPS, REGION = "Full Image RNN", "proposals + Full Image RNN", "Region RNN"
 FCLN = {scoring: f"FCLN, {scoring}" for scoring in ("likelihood", "embedding", "fused")}
@@ -86,8 +88,9 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
         full_image_rnn = load_image_rnn(full_image, "full-image", device) if full_image else None
         region_rnn = load_image_rnn(region, "region", device) if region else None
         with labelled_collection(photographs, predictor, max_regions=max_regions, kept_at=collection) as labelled:
-            drawn = draw_all(labelled.photos, predictor, draws=draws, queries=queries, min_words=min_words, seed=seed)
-            asked = [[as_read(query, predictor) for query in draw] for draw in drawn]
+            lexicon = Lexicon.of(predictor)
+            drawn = draw_all(labelled.photos, lexicon, draws=draws, queries=queries, min_words=min_words, seed=seed)
+            asked = [[as_read(query, lexicon) for query in draw] for draw in drawn]
             phrases = list(dict.fromkeys(phrase.text for draw in asked for query in draw for phrase in query.phrases))
             number = {phrase: row for row, phrase in enumerate(phrases)}
             questions = [
@@ -139,9 +142,9 @@ def load_image_rnn(path: Path, kind: str, device: str) -> Predictor:
     return predictor
 
 
-def as_read(query: RetrievalQuery, predictor: Predictor) -> RetrievalQuery:
+def as_read(query: RetrievalQuery, lexicon: Lexicon) -> RetrievalQuery:
     """The query with its phrases as the search reads them (slips corrected), for all rows alike."""
-    read = read_query([phrase.text for phrase in query.phrases], predictor).phrases
+    read = parse_query([phrase.text for phrase in query.phrases], lexicon).phrases
     return replace(
         query, phrases=tuple(replace(phrase, text=text) for phrase, text in zip(query.phrases, read, strict=True))
     )
@@ -209,23 +212,23 @@ def by_fcln(
 ) -> Scorer:
     """The network in one of its scorings. collection: that the regions are of."""
     vectors = predictor.encode_phrases(phrases)
-    tokens = [predictor.token_count(phrase) for phrase in phrases]
+    tokens = [token_count(phrase) for phrase in phrases]
+    weight = predictor.scoring.fused_weight
 
     def cosine(regions: Features, _floors: np.ndarray) -> np.ndarray:
         return vectors @ regions.embeddings.T
 
     def fused(regions: Features, floors: np.ndarray) -> np.ndarray:
         cosines = cosine(regions, floors)
-        floors = (floors - cosines) * np.array(tokens, np.float32)[:, None] / np.float32(predictor.fused_weight)
-        return fuse(cosines, likelihood.score(regions, floors), tokens, predictor.fused_weight)
+        floors = (floors - cosines) * np.array(tokens, np.float32)[:, None] / np.float32(weight)
+        return fuse(cosines, likelihood.score(regions, floors), tokens, weight)
 
     def ground_in(photo: Features, scores: np.ndarray) -> np.ndarray:
         rows = collection.regions(photo.region_ids.tolist())
-        regions = PhotoRegions(np.array([row.box for row in rows]), np.array([row.score for row in rows]))
-        return ground(scores, regions, scoring)
+        return ground(scores, PhotoRegions.from_rows(rows), scoring)
 
     likelihood = by_likelihood(predictor, phrases, bfloat16=bfloat16)
-    scores = {"embedding": cosine, "likelihood": likelihood.score, "fused": fused if predictor.fused_weight else cosine}
+    scores = {"embedding": cosine, "likelihood": likelihood.score, "fused": fused if weight else cosine}
     return Scorer(scores[scoring], ground_in)
 
 

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from db.collection import Collection
 from fcln.predictor import Predictor
+from fcln.scoring import SCORINGS
 from fcln.training.dataset import load_photographs
 from scripts.benchmark.query import QUESTIONS, fill
 from scripts.evaluate.command import collection_options, errors_as_sentences, show
@@ -36,7 +37,7 @@ from scripts.evaluate.retrieval import PHRASES, draw_queries, find_candidates, i
 from search.likelihood import JUDGED_PAIRS
 from search.searcher import Searcher
 from search.shortlist import SHORTLIST_PHOTOS
-from search.wording.parse import SCORINGS
+from search.wording.lexicon import Lexicon
 
 TOP = 10
 MADE_UP_REGIONS = 50
@@ -65,12 +66,13 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
     with errors_as_sentences(), ExitStack() as stack:
         photographs = load_photographs(photos, annotations)[:images]
         predictor = Predictor.load(weights, device=device)
-        scoring = scoring or predictor.default_scoring
+        scoring = scoring or predictor.scoring.default
         sizes = tuple(sorted(sizes)) or default_sizes(scoring)
         labelled = stack.enter_context(
             labelled_collection(photographs, predictor, max_regions=max_regions, kept_at=collection)
         )
-        candidates = find_candidates(labelled.photos, 3, lambda phrase: is_askable(phrase, predictor))
+        lexicon = Lexicon.of(predictor)
+        candidates = find_candidates(labelled.photos, 3, lambda phrase: is_askable(phrase, lexicon))
         drawn = draw_queries(candidates, queries, "1")
         four = [[phrase.text for phrase in query.phrases] for query in drawn]
         curves = [

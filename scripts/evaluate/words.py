@@ -41,7 +41,9 @@ from scripts.evaluate.command import collection_options, errors_as_sentences, sc
 from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
 from search.errors import QueryError
 from search.metrics import standard_error
+from search.model import Model
 from search.searcher import Searcher
+from search.wording.lexicon import Lexicon
 
 PAIRS_FILE = Path(__file__).with_name("word_pairs.toml")
 TOP = 10
@@ -67,28 +69,25 @@ class TrainingWords:
     everywhere: frozenset[str]  # words of phrases and captions
 
 
-class AsTyped:
-    """A predictor that takes every word as it is typed, right or wrong; in all else it is the one given."""
+class AsTyped(Lexicon):
+    """Takes every word as it is typed, right or wrong."""
 
-    def __init__(self, predictor: Predictor):
-        self._predictor = predictor
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._predictor, name)
-
-    def readings(self, phrase: str) -> dict[str, str]:
+    def substitutions(self, phrase: str) -> dict[str, str]:
         return {}
 
     def unknown_words(self, phrase: str) -> list[str]:
         return []
 
 
-class WithUnknownWord(AsTyped):
-    """Encodes one word as the unknown piece, wherever a phrase has it."""
+class WithUnknownWord:
+    """A network that encodes one word as the unknown piece, wherever a phrase has it; in all else the one given."""
 
     def __init__(self, predictor: Predictor, word: str):
-        super().__init__(predictor)
+        self._predictor = predictor
         self._word = word
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._predictor, name)
 
     def encode_phrases(self, phrases: Sequence[str]) -> np.ndarray:
         changed = [" ".join(_UNKNOWN if w == self._word else w for w in phrase.split()) for phrase in phrases]
@@ -124,28 +123,33 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
         photographs = load_photographs(photos, annotations)
         predictor = Predictor.load(weights, device=device)
         with labelled_collection(photographs, predictor, max_regions=max_regions, kept_at=collection) as labelled:
-            searcher = Searcher(labelled.collection, predictor)
+            lexicon, as_typed = Lexicon.of(predictor), AsTyped.of(predictor)
+            searcher = Searcher(labelled.collection, predictor, lexicon=lexicon)
+            typing_searcher = Searcher(labelled.collection, predictor, lexicon=as_typed)
 
-            def find(word: str, reader: AsTyped | None = None) -> list[int]:
-                asked = Searcher(labelled.collection, cast(Predictor, reader)) if reader else searcher
-                return top_photographs(asked, word, scoring=scoring, exact=exact)
+            def find(word: str, searcher: Searcher = searcher) -> list[int]:
+                return top_photographs(searcher, word, scoring=scoring, exact=exact)
+
+            def find_unknown(word: str) -> list[int]:
+                model = cast(Model, WithUnknownWord(predictor, word))
+                return find(word, Searcher(labelled.collection, model, lexicon=as_typed))
 
             asked = sorted({word for pair in [*synonyms, *slips, *named] for word in (pair.known, pair.other)})
             found = {word: find(word) for word in tqdm(asked, unit="word", desc="Asking", mininterval=5)}
-            unknown = {pair.other: find(pair.other, WithUnknownWord(predictor, pair.other)) for pair in synonyms}
-            typed = {pair.other: find(pair.other, AsTyped(predictor)) for pair in [*synonyms, *slips]}
+            unknown = {pair.other: find_unknown(pair.other) for pair in synonyms}
+            typed = {pair.other: find(pair.other, typing_searcher) for pair in [*synonyms, *slips]}
             result = summarize(
-                with_readings(compare(synonyms, found, as_typed=typed, as_unknown=unknown), predictor),
+                with_readings(compare(synonyms, found, as_typed=typed, as_unknown=unknown), lexicon),
                 random_overlaps(synonyms, found),
-                with_readings(compare(slips, found, as_typed=typed), predictor),
+                with_readings(compare(slips, found, as_typed=typed), lexicon),
             )
             result["named_pairs"] = with_shares(
-                with_readings(compare(named, found), predictor),
+                with_readings(compare(named, found), lexicon),
                 found,
                 {p.photo_id: p.words() for p in labelled.photos},
             )
         result["images"] = len(labelled.photos)
-        result["scoring"] = scoring or predictor.default_scoring
+        result["scoring"] = scoring or predictor.scoring.default
         result["left_out"] = [[pair.known, pair.other, reason] for pair, reason in left_out.items()]
     show(result, lambda: table(result), as_json=as_json)
 
@@ -225,9 +229,9 @@ def compare(
     ]
 
 
-def with_readings(pairs: Iterable[dict], predictor: Predictor) -> list[dict]:
+def with_readings(pairs: Iterable[dict], lexicon: Lexicon) -> list[dict]:
     """Each pair with the word that the search reads its second word as; None: as it is typed."""
-    return [{**pair, "read_as": predictor.readings(pair["other"]).get(pair["other"])} for pair in pairs]
+    return [{**pair, "read_as": lexicon.substitutions(pair["other"]).get(pair["other"])} for pair in pairs]
 
 
 def with_shares(

@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 import torch
 
-from fcln.checkpoint import Checkpoint, Scoring, new_model, save_checkpoint
+from fcln.checkpoint import Checkpoint, new_model, save_checkpoint
 from fcln.modeling.anchors import scaled_anchors
 from fcln.modeling.fcln import FCLNConfig
-from fcln.modeling.phrase_encoder import WordPieces
-from fcln.noun_phrases import NounPhrases
+from fcln.scoring import Scoring
 from fcln.vocabulary import Vocabulary
+from fcln.word_pieces import WordPieces
+from fcln.word_uses import count_word_uses
 
 WORDS = ("a", "the", "dog", "couch", "red", "lamp", "man", "brown", "two", "on", "in")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -48,8 +49,8 @@ def write_tiny_checkpoint(path: Path, *, seed: int = 7) -> None:
     torch.nn.init.normal_(model.phrases.pieces)
     torch.nn.init.normal_(model.localization.score.weight)  # else all proposals of the random network score alike
     torch.nn.init.normal_(model.recognition.score.weight)
-    nouns = NounPhrases.learn(CAPTIONS, NOUNS, min_count=1)
-    save_checkpoint(path, Checkpoint(model, vocabulary, pieces, nouns, Scoring()))
+    uses = count_word_uses(CAPTIONS, NOUNS, min_count=1)
+    save_checkpoint(path, Checkpoint(model, vocabulary, pieces, uses, Scoring()))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ photograph that is labelled with it or lacks it (a mean over phrases, 0.018 on v
 confidences of a collection two to three times as high as what is right). The report's `collection` asks phrases of all
 of those photographs at that prior.
 
---dry-run prints only. Writing numbers into a weights file makes it another file: collections that it described need
+--dry-run prints only. Writing it into a weights file makes it another file: collections that it described need
 `indexer build --redescribe`.
 """
 
@@ -32,7 +32,7 @@ import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
@@ -40,14 +40,16 @@ import numpy as np
 from tqdm import tqdm
 
 from fcln.boxes import iou
-from fcln.checkpoint import Confidence, load_checkpoint, save_checkpoint
+from fcln.checkpoint import load_checkpoint, save_checkpoint
 from fcln.predictor import Predictor
+from fcln.scoring import Calibration
 from fcln.training.dataset import load_photographs
 from fcln.vocabulary import words_of
 from scripts.evaluate.command import errors_as_sentences, show
 from scripts.evaluate.labelled_collection import EvaluationError, LabelledCollection, labelled_collection
 from search.calibration import best_answers, confidences, logistic, place_features, presence_features
 from search.detector import MAX_REGIONS
+from search.wording.lexicon import Lexicon
 
 RIGHT_IOU = 0.5
 TOUCHING_IOU = 0.1
@@ -90,7 +92,7 @@ class Case:
 @click.option("--images", type=click.IntRange(4), default=1000, show_default=True, help="The first of them.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--collection", type=click.Path(path_type=Path), help="Keep the collection here.")
-@click.option("--dry-run", is_flag=True, help="Do not store the numbers.")
+@click.option("--dry-run", is_flag=True, help="Do not store the calibration.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 def main(weights: Path, photos: Path, annotations: Path, images: int, device: str, collection: Path | None,
          dry_run: bool, as_json: bool) -> None:  # fmt: skip
@@ -99,19 +101,19 @@ def main(weights: Path, photos: Path, annotations: Path, images: int, device: st
         predictor = Predictor.load(weights, device=device)
         with labelled_collection(photographs, predictor, max_regions=MAX_REGIONS, kept_at=collection) as labelled:
             described = read_photographs(labelled)
-        things = find_things(described, predictor.noun_phrases)
+        things = find_things(described, Lexicon.of(predictor).noun_phrases)
         fitting, judging = described[0::2], described[1::2]
         cases = make_cases(fitting, things, predictor.encode_phrases, seed=0)
-        numbers = fit(cases, prevalence(fitting, things))
+        calibration = fit(cases, prevalence(fitting, things))
         report = {
-            "confidence": {"presence": numbers.presence, "place": numbers.place, "prevalence": numbers.prevalence},
+            "confidence": asdict(calibration),
             "fitted_on": counts(cases),
-            **judge(make_cases(judging, things, predictor.encode_phrases, seed=1), numbers),
-            "collection": judge_collection(judging, things, predictor.encode_phrases, numbers),
+            **judge(make_cases(judging, things, predictor.encode_phrases, seed=1), calibration),
+            "collection": judge_collection(judging, things, predictor.encode_phrases, calibration),
         }
         if not dry_run:
             checkpoint = load_checkpoint(weights)
-            save_checkpoint(weights, replace(checkpoint, scoring=replace(checkpoint.scoring, confidence=numbers)))
+            save_checkpoint(weights, replace(checkpoint, scoring=replace(checkpoint.scoring, calibration=calibration)))
     show(report, lambda: table(report), as_json=as_json)
 
 
@@ -151,7 +153,7 @@ class Things:
 
 
 def find_things(photos: Sequence[Described], noun_phrases: Callable[[str], list[str]]) -> Things:
-    """Learn it from the labels. noun_phrases: of a phrase, as `Predictor.noun_phrases`."""
+    """Learn it from the labels. noun_phrases: of a phrase, as `Lexicon.noun_phrases`."""
     last_words = {}
     for phrase in sorted({phrase for photo in photos for box in photo.phrases for phrase in box}):
         found = [words_of(part)[-1] for part in noun_phrases(phrase)]
@@ -219,8 +221,8 @@ def prevalence(photos: Sequence[Described], things: Things) -> float:
     return float(np.clip(owners.total() / (owners.total() + lacking), 1e-6, 0.5))
 
 
-def fit(cases: Sequence[Case], share: float) -> Confidence:
-    """The most likely numbers: first where the thing is, in photographs that show it, then whether they do.
+def fit(cases: Sequence[Case], share: float) -> Calibration:
+    """The most likely calibration: first where the thing is, in photographs that show it, then whether they do.
 
     The place is fitted twice, the second time on the regions that the first fit would show.
     """
@@ -239,7 +241,7 @@ def fit(cases: Sequence[Case], share: float) -> Confidence:
         for case in cases
     ]
     presence = fit_logistic(np.stack(evidence), np.array([case.present for case in cases]))
-    return Confidence(tuple(presence.tolist()), tuple(place.tolist()), share)
+    return Calibration(tuple(presence.tolist()), tuple(place.tolist()), share)
 
 
 def fit_logistic(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -266,11 +268,11 @@ def fit_logistic(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return weights
 
 
-def judge(cases: Sequence[Case], numbers: Confidence) -> dict:
+def judge(cases: Sequence[Case], calibration: Calibration) -> dict:
     """How well confidences tell the truth, and detection with them."""
     sure, verdicts, found = [], [], []
     for case in cases:
-        confidence = confidences(numbers, case.similarities, case.photo.scores)[0]
+        confidence = confidences(calibration, case.similarities, case.photo.scores)[0]
         rows = best_answers(case.photo.boxes, confidence)
         sure.append(confidence[rows])
         verdicts.append(case.verdicts[rows])
@@ -290,7 +292,7 @@ def judge(cases: Sequence[Case], numbers: Confidence) -> dict:
 
 
 def judge_collection(
-    photos: Sequence[Described], things: Things, encode: Callable[[Sequence[str]], np.ndarray], numbers: Confidence
+    photos: Sequence[Described], things: Things, encode: Callable[[Sequence[str]], np.ndarray], calibration: Calibration
 ) -> list[dict]:
     """Confidences from LEAST on where each of COLLECTION_PHRASES is asked of all photographs that have or lack it.
 
@@ -301,7 +303,7 @@ def judge_collection(
     vectors = encode(phrases)
     sure, verdicts = [], []
     for photo in tqdm(photos, unit="photograph", desc="As a collection", mininterval=5):
-        confidence = confidences(numbers, vectors @ photo.embeddings.T, photo.scores, prior=numbers.prevalence)
+        confidence = confidences(calibration, vectors @ photo.embeddings.T, photo.scores, prior=calibration.prevalence)
         for row in np.flatnonzero(confidence.max(axis=1) >= LEAST):
             if any(phrases[row] in box for box in photo.phrases):
                 verdict = _present(photo, phrases[row], vectors[row]).verdicts
@@ -405,10 +407,10 @@ def thresholds(confidence: np.ndarray, hits: np.ndarray, labelled: int) -> list[
 
 def table(report: dict) -> str:
     """The report for people."""
-    judged, numbers = report["judged_on"], report["confidence"]
+    judged, calibration = report["judged_on"], report["confidence"]
     lines = [
-        f"presence {_plain(numbers['presence'])}, place {_plain(numbers['place'])}, "
-        f"prevalence {numbers['prevalence']:.4f}",
+        f"presence {_plain(calibration['presence'])}, place {_plain(calibration['place'])}, "
+        f"prevalence {calibration['prevalence']:.4f}",
         f"judged on {judged['phrases_present']} phrases in their own of {judged['photographs']} photographs and "
         f"{judged['phrases_absent']} in others; {judged['regions_left_out']} regions left out",
         "",

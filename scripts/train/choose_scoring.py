@@ -16,9 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from db.records import Features
-from fcln.checkpoint import Scoring, load_checkpoint, save_checkpoint
+from fcln.checkpoint import load_checkpoint, save_checkpoint
 from fcln.predictor import Predictor
+from fcln.scoring import Scoring
 from fcln.training.dataset import load_photographs
+from fcln.vocabulary import token_count
 from scripts.evaluate.command import errors_as_sentences
 from scripts.evaluate.labelled_collection import labelled_collection
 from scripts.evaluate.retrieval import RetrievalQuery, draw_queries, find_candidates
@@ -67,7 +69,7 @@ def ranks_by_scoring(query: RetrievalQuery, predictor: Predictor, features: Feat
     regions = RegionScores(features.region_ids, features.photo_ids, cosines)
     judged = closest_regions(regions, JUDGED_REGIONS)
     likelihoods = log_likelihoods(predictor, phrases, features.codes, judged)
-    tokens = [predictor.token_count(phrase) for phrase in phrases]
+    tokens = [token_count(phrase) for phrase in phrases]
     scores = {("embedding", 0.0): cosines, ("likelihood", 0.0): likelihoods}
     scores |= {("fused", weight): fuse(cosines, likelihoods, tokens, weight) for weight in WEIGHTS}
     return {name: _rank(query.photo_id, replace(regions, scores=value), phrases) for name, value in scores.items()}

@@ -13,7 +13,7 @@ import click
 import numpy as np
 from safetensors.numpy import save_file
 
-from fcln.modeling.phrase_encoder import PAD_PIECE, UNKNOWN_PIECE
+from fcln.word_pieces import PAD_PIECE, UNKNOWN_PIECE
 from scripts.train.sentence_teacher import SentenceTeacher
 
 

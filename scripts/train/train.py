@@ -19,19 +19,20 @@ import torch
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
-from fcln.checkpoint import Checkpoint, Scoring, load_checkpoint, new_model, save_checkpoint
+from fcln.checkpoint import Checkpoint, load_checkpoint, new_model, save_checkpoint
 from fcln.errors import CheckpointError, DatasetError, FclnError
 from fcln.modeling.anchors import scaled_anchors
 from fcln.modeling.backbone import load_imagenet, strides_on_conv1
 from fcln.modeling.fcln import FCLNConfig
-from fcln.modeling.phrase_encoder import WordPieces
-from fcln.noun_phrases import NounPhrases
+from fcln.scoring import Scoring
 from fcln.training.baselines import CAPTION_WORDS, baseline_config, region_crops, whole_photographs
 from fcln.training.dataset import BatchLoader, Photograph, load_photographs
 from fcln.training.distillation import TeacherVectors
 from fcln.training.feature_cache import FeatureCache
 from fcln.training.trainer import Recipe, Trainer, fill_cache, seed_everything
 from fcln.vocabulary import Vocabulary, words_of
+from fcln.word_pieces import WordPieces
+from fcln.word_uses import WordUse, count_word_uses
 from scripts.data.text_folder import captions, counted_phrases
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -175,7 +176,7 @@ def _fresh(config: FCLNConfig, photographs: list[Photograph], pieces: Path, text
     model = new_model(config, vocabulary, word_pieces)
     model.phrases.pieces.copy_(table)
     load_imagenet(model.backbone, config.backbone, backbone_weights)
-    return Checkpoint(model, vocabulary, word_pieces, _learn_noun_phrases(photographs, text), Scoring())
+    return Checkpoint(model, vocabulary, word_pieces, _count_word_uses(photographs, text), Scoring())
 
 
 def _read_pieces(path: Path) -> tuple[torch.Tensor, WordPieces]:
@@ -197,7 +198,7 @@ def _changed(checkpoint: Checkpoint, changes: dict[str, Any]) -> Checkpoint:
     return replace(checkpoint, model=model)
 
 
-def _learn_noun_phrases(photographs: list[Photograph], text: Path | None) -> NounPhrases:
+def _count_word_uses(photographs: list[Photograph], text: Path | None) -> dict[str, WordUse]:
     """From whole captions and the noun phrases in them: the text folder's, else the photographs' own."""
     counts: Counter[str] = Counter()
     if text:
@@ -207,14 +208,14 @@ def _learn_noun_phrases(photographs: list[Photograph], text: Path | None) -> Nou
             sentences = list(captions(text))
         except (OSError, EOFError, ValueError) as error:
             raise DatasetError(f"{text} does not hold captions.txt.gz and phrases.tsv.gz ({error}).") from error
-        return NounPhrases.learn(sentences, counts)
+        return count_word_uses(sentences, counts)
     sentences = []
     for photo in photographs:
         said = [f" {' '.join(words_of(caption))} " for caption in photo.captions]
         for phrase in {p for ps, weak in zip(photo.phrases, photo.weak, strict=True) if not weak for p in ps}:
             counts[phrase] += sum(f" {' '.join(words_of(phrase))} " in caption for caption in said)
         sentences += said
-    return NounPhrases.learn(sentences, +counts)  # without those that no caption says
+    return count_word_uses(sentences, +counts)  # without those that no caption says
 
 
 def _cached_features(checkpoint: Checkpoint, photographs: list[Photograph], path: Path, device: str) -> FeatureCache:

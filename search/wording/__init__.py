@@ -1,1 +1,1 @@
-"""A question taken apart."""
+"""A question in words, taken apart: what is asked for, and what the network can make of it."""

@@ -10,10 +10,7 @@ from fcln.vocabulary import words_of
 from search.errors import QueryError
 
 if TYPE_CHECKING:
-    from fcln.predictor import Predictor
-
-# How regions can be scored: see `search.likelihood`.
-SCORINGS = ("embedding", "likelihood", "fused")
+    from search.wording.lexicon import Lexicon
 
 # Typographic signs, as phones and word processors type them, to those that the network was trained on.
 _TYPED = {
@@ -42,12 +39,12 @@ class Query:
 
     given: list[str]  # as asked, white space and Unicode forms made uniform
     phrases: list[str]  # Q phrases to score: the given ones first, then the noun phrases of a question
-    shown: list[int]  # those whose regions show where a photograph answers, as columns of `phrases`
+    grounded_phrases: list[int]  # those whose regions show where a photograph answers, as indices of `phrases`
     unknown_words: list[str]  # words of the query that the model has never met
-    readings: dict[str, str] = field(default_factory=dict)  # words read as others: slips, words of the same meaning
+    substitutions: dict[str, str] = field(default_factory=dict)  # words read as others: slips, words of like meaning
 
 
-def read_query(phrases: Sequence[str], predictor: "Predictor", *, as_typed: bool = False) -> Query:
+def parse_query(phrases: Sequence[str], lexicon: "Lexicon", *, as_typed: bool = False) -> Query:
     """Check phrases and read them.
 
     One phrase is a question: beside itself, its noun phrases are asked for ("dog on couch": "a dog", "a couch"), since
@@ -70,33 +67,33 @@ def read_query(phrases: Sequence[str], predictor: "Predictor", *, as_typed: bool
             "put quotation marks around a question of several words."
         )
     for phrase in given:
-        _check_length(phrase, predictor)
-    plain = [_plain(phrase, predictor) for phrase in given]
-    readings: dict[str, str] = {}
+        _check_length(phrase, lexicon)
+    plain = [_plain(phrase, lexicon) for phrase in given]
+    substitutions: dict[str, str] = {}
     if not as_typed:
         if len(plain) == 1:
             plain = [plain[0][_asking(plain[0]) :]]
-        readings = {word: read for phrase in plain for word, read in predictor.readings(phrase).items()}
-    read = [_read(phrase, readings) for phrase in plain]
+        substitutions = {word: read for phrase in plain for word, read in lexicon.substitutions(phrase).items()}
+    read = [_substitute(phrase, substitutions) for phrase in plain]
     for phrase in read:
-        _check_words(phrase, predictor)
-    unknown = dict.fromkeys(word for phrase in read for word in predictor.unknown_words(phrase))
+        _check_words(phrase, lexicon)
+    unknown = dict.fromkeys(word for phrase in read for word in lexicon.unknown_words(phrase))
     if len(given) > 1:
-        return Query(given, read, list(range(len(read))), list(unknown), readings)
-    nouns = [noun for noun in dict.fromkeys(predictor.noun_phrases(read[0])) if _is_other(noun, read[0])]
+        return Query(given, read, list(range(len(read))), list(unknown), substitutions)
+    nouns = [noun for noun in dict.fromkeys(lexicon.noun_phrases(read[0])) if _is_other(noun, read[0])]
     scored = list(dict.fromkeys([*read, *nouns]))
     # Of a question with several things in it, the boxes are the things'; the question's own is mostly the whole scene.
-    shown = [scored.index(noun) for noun in nouns] if len(nouns) > 1 else [0]
-    return Query(given, scored, shown, list(unknown), readings)
+    grounded = [scored.index(noun) for noun in nouns] if len(nouns) > 1 else [0]
+    return Query(given, scored, grounded, list(unknown), substitutions)
 
 
-def _plain(phrase: str, predictor: "Predictor") -> str:
+def _plain(phrase: str, lexicon: "Lexicon") -> str:
     """The phrase with no other signs than its words need, so that "“Dog/cat!”" asks what "dog cat" asks."""
     phrase = _AT_EDGES.sub("", _NO_WORDS.sub(" ", phrase.translate(_TYPED)))
     phrase = _OF_SOMEBODY.sub(" 's", phrase)  # as the training phrases have it: "a man 's hat"
     # Words that a hyphen joins are one ("t-shirt") only if the network or English has it ("tshirt").
     words = [
-        word.replace("-", " - ") if "-" in word and predictor.unknown_words(word) else word for word in phrase.split()
+        word.replace("-", " - ") if "-" in word and lexicon.unknown_words(word) else word for word in phrase.split()
     ]
     return " ".join(" ".join(words).split()).strip(" ,-")
 
@@ -112,29 +109,29 @@ def _asking(phrase: str) -> int:
     return end if any(letter.isalnum() for letter in phrase[end:]) else 0
 
 
-def _read(phrase: str, readings: Mapping[str, str]) -> str:
+def _substitute(phrase: str, substitutions: Mapping[str, str]) -> str:
     """The phrase with other words: those of the network, in lower case and without punctuation, are looked up."""
-    return " ".join(readings.get("".join(words_of(word)), word) for word in phrase.split())
+    return " ".join(substitutions.get("".join(words_of(word)), word) for word in phrase.split())
 
 
 def _words(phrase: str) -> list[str]:
     return [word for word in phrase.split() if any(letter.isalnum() for letter in word)]
 
 
-def _check_length(phrase: str, predictor: "Predictor") -> None:
+def _check_length(phrase: str, lexicon: "Lexicon") -> None:
     words = _words(phrase)
     if not words:
         raise QueryError(f'There is no word in "{phrase}": give a question, such as "dog on couch".')
-    if len(words) > predictor.max_phrase_words:
+    if len(words) > lexicon.max_phrase_words:
         raise QueryError(
-            f"A phrase may have at most {predictor.max_phrase_words} words, "
+            f"A phrase may have at most {lexicon.max_phrase_words} words, "
             f'and the one that begins "{" ".join(words[:4])}" has {len(words)}.'
         )
 
 
-def _check_words(phrase: str, predictor: "Predictor") -> None:
+def _check_words(phrase: str, lexicon: "Lexicon") -> None:
     words = _words(phrase)
-    if all(predictor.unknown_words(word) for word in words):
+    if all(lexicon.unknown_words(word) for word in words):
         raise QueryError(
             f"The model knows none of these words: {', '.join(dict.fromkeys(words))}. It reads plain English."
         )

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from fcln.modeling.anchors import scaled_anchors
 from fcln.modeling.fcln import FCLNConfig
-from fcln.modeling.phrase_encoder import WordPieces
 from fcln.vocabulary import Vocabulary
+from fcln.word_pieces import WordPieces
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "white": (240, 240, 240)}
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -13,6 +13,7 @@ import numpy as np
 
 from db.collection import Collection
 from db.records import ModelIdentity, NewPhoto
+from fcln.scoring import Scoring
 
 WORDS = ("a", "dog", "couch", "red", "lamp", "tree")
 
@@ -20,9 +21,7 @@ WORDS = ("a", "dog", "couch", "red", "lamp", "tree")
 class WordPredictor:
     digest = "d" * 64
     embedding_size = code_size = len(WORDS)
-    default_scoring = "embedding"
-    fused_weight = 0.5
-    max_phrase_words = 30
+    scoring = Scoring("embedding", fused_weight=0.5)
     identity = ModelIdentity(digest, embedding_size, code_size)
 
     def __init__(self) -> None:
@@ -39,14 +38,17 @@ class WordPredictor:
         ids = [[WORDS.index(word) for word in phrase.split() if word in WORDS] for phrase in phrases]
         return np.stack([np.log(probability[:, i]).sum(axis=1) for i in ids]).astype(np.float32)
 
-    def token_count(self, phrase: str) -> int:
-        return len(phrase.split()) + 1
+
+class SixWords:
+    """The `Lexicon` of somebody who knows WORDS, and "on"; "lampp" is read as "lamp"."""
+
+    max_phrase_words = 30
 
     def unknown_words(self, phrase: str) -> list[str]:
         return [word for word in phrase.split() if word not in WORDS and word != "on"]
 
-    def readings(self, phrase: str) -> dict[str, str]:
-        return {word: word[:-1] for word in self.unknown_words(phrase) if word[:-1] in WORDS}  # "lampp": "lamp"
+    def substitutions(self, phrase: str) -> dict[str, str]:
+        return {word: word[:-1] for word in self.unknown_words(phrase) if word[:-1] in WORDS}
 
     def noun_phrases(self, question: str) -> list[str]:
         return [f"a {part}" for part in question.removeprefix("a ").split(" on ")] if question else []

@@ -1,14 +1,13 @@
 """The noun phrases of a question: "dog on couch" -> "a dog", "a couch".
 
-Learned from captions whose noun phrases are known, by counting: how often a word of a caption lies inside a noun
-phrase, how often it opens one, and what opens one before it.
+By how captions use its words (`fcln.word_uses`): how often a word of a caption lies inside a noun phrase, how often it
+opens one, and what opens one before it.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from fcln.vocabulary import words_of
+from fcln.word_uses import WordUse
 
 # A word is taken as part of a noun phrase if at least half of its occurrences in captions are.
 _INSIDE = 0.5
@@ -18,45 +17,11 @@ _OPENS = 0.4
 _ARTICLES = frozenset({"a", "an", "the", "some"})
 
 
-@dataclass(frozen=True)
-class WordUse:
-    """How captions use a word."""
-
-    inside: float  # share of its occurrences that lie inside a noun phrase, [0, 1]
-    opens: float  # share of those at which it is the phrase's first word, [0, 1]
-    opener: str  # the word most often right before it as first word of a phrase; "" if never
-
-
 class NounPhrases:
     """Finds the noun phrases of a question by how captions use its words."""
 
     def __init__(self, words: Mapping[str, WordUse]):
         self.words = dict(words)
-
-    @classmethod
-    def learn(cls, captions: Iterable[str], phrases: Mapping[str, int], *, min_count: int = 5) -> "NounPhrases":
-        """captions: whole sentences. phrases: noun phrases of those captions, with how often each occurs in them."""
-        in_captions = Counter(word for caption in captions for word in words_of(caption))
-        in_phrases: Counter[str] = Counter()
-        first: Counter[str] = Counter()
-        openers: dict[str, Counter[str]] = defaultdict(Counter)
-        for phrase, count in phrases.items():
-            words = words_of(phrase)
-            for word in words:
-                in_phrases[word] += count
-            if words:
-                first[words[0]] += count
-            if len(words) > 1:
-                openers[words[1]][words[0]] += count
-        uses = {}
-        for word, total in in_captions.items():
-            if total >= min_count:
-                inside = in_phrases[word]
-                opener = max(openers[word].items(), key=lambda x: (x[1], x[0]))[0] if word in openers else ""
-                uses[word] = WordUse(
-                    round(min(1.0, inside / total), 3), round(first[word] / inside, 3) if inside else 0.0, opener
-                )
-        return cls(uses)
 
     def __call__(self, question: str) -> list[str]:
         """The question's noun phrases in order, an article added where captions would have one.

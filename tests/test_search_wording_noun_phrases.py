@@ -2,7 +2,8 @@
 
 import pytest
 
-from fcln.noun_phrases import NounPhrases, WordUse
+from fcln.word_uses import WordUse, count_word_uses
+from search.wording.noun_phrases import NounPhrases
 
 CAPTIONS = [
     "A dog on a couch.",
@@ -20,7 +21,7 @@ PHRASES = {
 
 @pytest.fixture(scope="module")
 def noun_phrases() -> NounPhrases:
-    return NounPhrases.learn(CAPTIONS, PHRASES, min_count=1)
+    return NounPhrases(count_word_uses(CAPTIONS, PHRASES, min_count=1))
 
 
 def test_learning_by_hand(noun_phrases):
@@ -32,7 +33,7 @@ def test_learning_by_hand(noun_phrases):
 
 
 def test_rare_words_are_not_learnt():
-    assert set(NounPhrases.learn(CAPTIONS, PHRASES, min_count=3).words) == {"a", "dog", "on", "the"}
+    assert set(count_word_uses(CAPTIONS, PHRASES, min_count=3)) == {"a", "dog", "on", "the"}
 
 
 @pytest.mark.parametrize(

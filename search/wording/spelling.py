@@ -42,32 +42,21 @@ class Spelling:
     def nearest(self, word: str) -> str | None:
         """The word that is the fewest slips away, of several the most frequent; None if none is near.
 
-        A slip is a letter too many, missing, wrong, or two in the wrong order. Hardly anybody gets the first letter
-        wrong, and a word that no dictionary has yet ("vlogger") is not to become another ("jogger"). Also for words
-        that are spelt right: ask `is_english` first.
+        A slip is a letter too many, missing, wrong, or two in the wrong order, and no letter is touched twice (optimal
+        string alignment). Hardly anybody gets the first letter wrong, and a word that no dictionary has yet ("vlogger")
+        is not to become another ("jogger"). Also for words that are spelt right: ask `is_english` first.
         """
         if len(word) < _MIN_LETTERS or not word.isalpha():
             return None
+        from rapidfuzz.distance import OSA  # 30 ms, which only a misspelt word costs
+
         limit = 2 if len(word) >= _TWO_SLIPS_FROM else 1
         best = None
         for candidate in self.words:
-            if candidate[0] == word[0] and abs(len(candidate) - len(word)) <= limit:
-                count = slips(word, candidate)
-                if count <= limit:
-                    best, limit = candidate, count - 1
+            if candidate[0] == word[0]:
+                slips = OSA.distance(word, candidate, score_cutoff=limit)  # limit + 1 for any more
+                if slips <= limit:
+                    best, limit = candidate, slips - 1
+                    if limit < 0:
+                        break
         return best
-
-
-def slips(a: str, b: str) -> int:
-    """The least number of slips that make one word of the other, no letter touched twice (optimal string alignment)."""
-    before: list[int] = []
-    above = list(range(len(b) + 1))
-    for i, letter in enumerate(a, 1):
-        row = [i]
-        for j, other in enumerate(b, 1):
-            count = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (letter != other))
-            if i > 1 and j > 1 and letter == b[j - 2] and a[i - 2] == other:
-                count = min(count, before[j - 2] + 1)
-            row.append(count)
-        before, above = above, row
-    return above[-1]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fcln.checkpoint import load_checkpoint
-from fcln.synonyms import SYNONYMS_FILE, Synonyms
+from search.wording.synonyms import SYNONYMS_FILE, Synonyms
 
 LINES = "divan sofa 10 couch 12\nloveseat couch 63 bench 30\nsettee bench 15 couch 20 sofa 22\nsofa couch 1\n"
 

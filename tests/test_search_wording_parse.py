@@ -1,44 +1,44 @@
 import pytest
 
-from helpers.word_predictor import WordPredictor
+from helpers.word_predictor import SixWords
 from search.errors import QueryError
-from search.wording.parse import MAX_PHRASES, Query, read_query
+from search.wording.parse import MAX_PHRASES, Query, parse_query
 
-PREDICTOR = WordPredictor()
+LEXICON = SixWords()
 
 
 def test_a_question_asks_for_its_noun_phrases_too_and_shows_those():
-    query = read_query(["dog on couch"], PREDICTOR)
+    query = parse_query(["dog on couch"], LEXICON)
     assert query == Query(["dog on couch"], ["dog on couch", "a dog", "a couch"], [1, 2], [])
 
 
 def test_a_question_that_is_its_own_noun_phrase_is_read_once():
-    assert read_query(["a dog"], PREDICTOR) == Query(["a dog"], ["a dog"], [0], [])
+    assert parse_query(["a dog"], LEXICON) == Query(["a dog"], ["a dog"], [0], [])
 
 
 def test_a_noun_phrase_of_the_same_words_is_no_other():
-    class Names(WordPredictor):
+    class Names(SixWords):
         def noun_phrases(self, question):
             return ["s", "a dog s couch"]
 
-    assert read_query(["A dog's couch"], Names()).phrases == ["A dog 's couch"]
-    assert read_query(["dog's couch"], Names()).phrases == ["dog 's couch", "a dog s couch"]
+    assert parse_query(["A dog's couch"], Names()).phrases == ["A dog 's couch"]
+    assert parse_query(["dog's couch"], Names()).phrases == ["dog 's couch", "a dog s couch"]
 
 
 def test_a_thing_named_twice_counts_once():
-    query = read_query(["dog on dog on couch"], PREDICTOR)
+    query = parse_query(["dog on dog on couch"], LEXICON)
     assert query.phrases == ["dog on dog on couch", "a dog", "a couch"]
-    assert query.shown == [1, 2]
+    assert query.grounded_phrases == [1, 2]
 
 
 def test_several_phrases_are_read_as_given():
-    assert read_query(["red lamp", "dog on couch"], PREDICTOR) == Query(
+    assert parse_query(["red lamp", "dog on couch"], LEXICON) == Query(
         ["red lamp", "dog on couch"], ["red lamp", "dog on couch"], [0, 1], []
     )
 
 
 def test_white_space_and_unicode_forms_do_not_matter():
-    assert read_query(["  red\n\tlamp ", "ｄｏｇ"], PREDICTOR).given == ["red lamp", "dog"]
+    assert parse_query(["  red\n\tlamp ", "ｄｏｇ"], LEXICON).given == ["red lamp", "dog"]
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,16 @@ def test_white_space_and_unicode_forms_do_not_matter():
     ],
 )
 def test_signs_are_not_part_of_words(asked, read):
-    query = read_query([asked, "dog"], PREDICTOR, as_typed=True)
+    query = parse_query([asked, "dog"], LEXICON, as_typed=True)
     assert (query.given[0], query.phrases[0]) == (asked, read)
 
 
 def test_a_hyphen_joins_what_is_a_word():
-    class Joined(WordPredictor):
+    class Joined(SixWords):
         def unknown_words(self, phrase):
             return [word for word in super().unknown_words(phrase) if word != "t-shirt"]
 
-    assert read_query(["a t-shirt", "a dog-lamp"], Joined()).phrases == ["a t-shirt", "a dog - lamp"]
+    assert parse_query(["a t-shirt", "a dog-lamp"], Joined()).phrases == ["a t-shirt", "a dog - lamp"]
 
 
 @pytest.mark.parametrize(
@@ -83,32 +83,32 @@ def test_a_hyphen_joins_what_is_a_word():
     ],
 )
 def test_that_something_is_asked_for_is_no_part_of_it(asked):
-    assert read_query([asked], PREDICTOR).phrases == ["a dog"]
+    assert parse_query([asked], LEXICON).phrases == ["a dog"]
 
 
 def test_what_only_looks_like_asking_is_kept():
-    known = type("Known", (WordPredictor,), {"unknown_words": lambda self, phrase: []})()
+    known = type("Known", (SixWords,), {"unknown_words": lambda self, phrase: []})()
     for asked in ("photos of", "a picture on a wall", "finding a dog"):
-        assert read_query([asked], known).phrases[0] == asked
-    assert read_query(["photos of a dog"], known, as_typed=True).phrases[0] == "photos of a dog"
-    assert read_query(["photos of a dog", "a lamp"], known).phrases[0] == "photos of a dog"  # several are as given
+        assert parse_query([asked], known).phrases[0] == asked
+    assert parse_query(["photos of a dog"], known, as_typed=True).phrases[0] == "photos of a dog"
+    assert parse_query(["photos of a dog", "a lamp"], known).phrases[0] == "photos of a dog"  # several are as given
 
 
 def test_unknown_words_among_known_ones_are_named_once():
-    query = read_query(["zorblax dog", "a zorblax lamp"], PREDICTOR)
+    query = parse_query(["zorblax dog", "a zorblax lamp"], LEXICON)
     assert query.unknown_words == ["zorblax"]
 
 
 def test_a_misspelt_word_is_read_as_the_one_that_was_meant():
-    query = read_query(["dogg on couch"], PREDICTOR)
+    query = parse_query(["dogg on couch"], LEXICON)
     assert query == Query(["dogg on couch"], ["dog on couch", "a dog", "a couch"], [1, 2], [], {"dogg": "dog"})
-    several = read_query(["red lampp", "a zorblax dogg"], PREDICTOR)
+    several = parse_query(["red lampp", "a zorblax dogg"], LEXICON)
     assert (several.given, several.phrases) == (["red lampp", "a zorblax dogg"], ["red lamp", "a zorblax dog"])
-    assert (several.unknown_words, several.readings) == (["zorblax"], {"lampp": "lamp", "dogg": "dog"})
+    assert (several.unknown_words, several.substitutions) == (["zorblax"], {"lampp": "lamp", "dogg": "dog"})
 
 
 def test_words_can_be_read_as_they_are_typed():
-    query = read_query(["dogg on couch"], PREDICTOR, as_typed=True)
+    query = parse_query(["dogg on couch"], LEXICON, as_typed=True)
     assert query == Query(["dogg on couch"], ["dogg on couch", "a dogg", "a couch"], [1, 2], ["dogg"], {})
 
 
@@ -127,8 +127,8 @@ def test_words_can_be_read_as_they_are_typed():
 )
 def test_what_cannot_be_asked(phrases, message):
     with pytest.raises(QueryError, match=message):
-        read_query(phrases, PREDICTOR)
+        parse_query(phrases, LEXICON)
 
 
 def test_the_longest_phrase_is_allowed():
-    assert read_query(["dog " * 30], PREDICTOR).given == [" ".join(["dog"] * 30)]
+    assert parse_query(["dog " * 30], LEXICON).given == [" ".join(["dog"] * 30)]

@@ -1,0 +1,68 @@
+"""What a search finds, as plain values: photographs and the regions that answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from db.records import PhotoRow, RegionRow
+from search.grounding import PhotoRegions
+
+
+@dataclass(frozen=True)
+class HitRegion:
+    """A region that answers a phrase of the query."""
+
+    region_id: int | None  # None: of a photograph that is in no collection
+    box: tuple[float, float, float, float]  # x1 y1 x2 y2, pixels of the upright photograph, to a hundredth
+    score: float  # in the answer's scoring, to a millionth
+    phrase: str  # what the model wrote about the region; may be ""
+    for_phrase: str  # the phrase of the query that it answers
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A photograph that answers."""
+
+    rank: int  # from 1
+    photo_id: int | None  # None: in no collection
+    path: Path  # absolute; the file may have moved away since it was indexed
+    score: float  # never rises with the rank
+    width: int  # upright pixels, when it was indexed
+    height: int
+    regions: list[HitRegion]
+
+
+@dataclass(frozen=True)
+class DescribedPhoto:
+    """A photograph and its N >= 1 regions, from a collection or described on the spot."""
+
+    photo_id: int | None  # None: in no collection
+    path: Path
+    width: int  # upright pixels
+    height: int
+    regions: PhotoRegions
+    region_ids: Sequence[int | None]  # N
+    phrases: Sequence[str]  # N, what the model wrote about them
+
+    @classmethod
+    def from_rows(cls, photo: PhotoRow, regions: Sequence[RegionRow]) -> "DescribedPhoto":
+        return cls(
+            photo.photo_id,
+            photo.path,
+            photo.width,
+            photo.height,
+            PhotoRegions.from_rows(regions),
+            [row.region_id for row in regions],
+            [row.phrase for row in regions],
+        )
+
+    def hit_region(self, index: int, score: float, for_phrase: str) -> HitRegion:
+        """The region number `index` as an answer."""
+        x1, y1, x2, y2 = (round(float(side), 2) for side in self.regions.boxes[index])
+        return HitRegion(
+            self.region_ids[index], (x1, y1, x2, y2), round(float(score), 6), self.phrases[index], for_phrase
+        )
+
+    def hit(self, rank: int, score: float, regions: Sequence[HitRegion]) -> Hit:
+        """The photograph as an answer."""
+        return Hit(rank, self.photo_id, self.path, score, self.width, self.height, list(regions))

@@ -1,0 +1,36 @@
+"""What a search needs of a network: `fcln.phrase_model.PhraseModel` has it, and so has `fcln.predictor.Predictor`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from db.errors import CheckpointMismatch
+from search.wording.lexicon import KnowsWords
+
+if TYPE_CHECKING:
+    from db.collection import Collection
+    from fcln.scoring import Scoring
+
+
+class Model(KnowsWords, Protocol):
+    """The phrase side of a network."""
+
+    digest: str
+    scoring: "Scoring"
+
+    def encode_phrases(self, phrases: Sequence[str]) -> np.ndarray:
+        """Phrases in the space of region embeddings: (Q, E) float32, unit length."""
+
+    def log_likelihood(self, phrases: Sequence[str], codes: np.ndarray) -> np.ndarray:
+        """log P(phrase | region) of codes (N, code_size): (Q, N) float32, natural logarithms."""
+
+
+def require_same_checkpoint(collection: "Collection", model: Model) -> None:
+    """Raises CheckpointMismatch if another checkpoint described the collection."""
+    if collection.model.digest != model.digest:
+        raise CheckpointMismatch(
+            f"The collection {collection.path} was described by the checkpoint {collection.model.digest[:12]}, "
+            f"this one is {model.digest[:12]}: search it with the weights that it was built with, or build "
+            "another collection with these."
+        )
