@@ -6,7 +6,7 @@
 Writes small files, one for each photograph, and fills a collection with made-up regions of them through
 `Collection.commit`. Then everything that happens to a collection later, each in a fresh process, whose peak memory is
 reported: a build that finds nothing new (against the time that listing the folder and asking for each file's size and
-time take), opening and asking, verifying, compacting, making FAISS anew. The defaults need 20 GB of disk.
+time take), opening and asking, verifying, compacting, rebuilding FAISS. The defaults need 20 GB of disk.
 """
 
 import hashlib
@@ -133,7 +133,7 @@ def peak_memory() -> int:
 
 
 def anonymous_memory() -> int | float:
-    """The bytes of memory that this process holds, but for what it has mapped of files; nan where nobody says."""
+    """The bytes of memory that this process holds without mapped files; nan where the system does not say."""
     try:
         return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0]) * 1024
     except FileNotFoundError:

@@ -31,7 +31,7 @@ class Album:
         new_contents: there are new photographs among them, and others in the place of old ones.
         """
         bad = self._new_path(".jpg")
-        bad.write_text(f"no photograph {self._number()}")
+        bad.write_text(f"no photograph {self._serial()}")
         self._stamp(bad)
         if new_contents:
             self.add(2 * count)
@@ -54,23 +54,23 @@ class Album:
                         path.unlink()
 
     def _new_path(self, suffix: str = ".png") -> Path:
-        number = self._number()
-        odd = b"\xff\n" if number % 7 == 0 else b""
+        serial = self._serial()
+        odd = b"\xff\n" if serial % 7 == 0 else b""
         folder = self.folder / self._rng.choice(FOLDERS)
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / os.fsdecode(odd + str(number).encode() + suffix.encode())
+        return folder / os.fsdecode(odd + str(serial).encode() + suffix.encode())
 
     def _write(self, path: Path) -> None:
-        rng = np.random.default_rng([self._seed, self._number()])
+        rng = np.random.default_rng([self._seed, self._serial()])
         coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
         coarse.resize((96, 72), Image.Resampling.BICUBIC).save(path, "PNG")
         self._stamp(path)
 
     def _stamp(self, path: Path) -> None:
         """A time that no file had before, however coarse the clock is."""
-        number = self._number()
-        os.utime(path, ns=(number, number))
+        serial = self._serial()
+        os.utime(path, ns=(serial, serial))
 
-    def _number(self) -> int:
+    def _serial(self) -> int:
         self._made += 1
         return self._made

@@ -158,15 +158,15 @@ class Torture:
 
     def __init__(self, folder: Path, seed: int, photographs: int):
         self.stages = 0  # that are finished
-        self.doing = ""  # for whoever meets a Fault
+        self.doing = ""  # said with a Fault
         self.killed, self.undisturbed = folder / "killed", folder / "undisturbed"
         self._fresh, self._copy, self._stderr = folder / "fresh", folder / "copy", folder / "stderr"
         self.album = Album(folder / "photos", seed)
         self.album.add(photographs)
         self._changes = max(1, photographs // 8)
         self._weights = [folder / "0.safetensors", folder / "1.safetensors"]  # those in use, those to move over to
-        for number, path in enumerate(self._weights):
-            write_tiny_checkpoint(path, seed=number)
+        for seed_of_weights, path in enumerate(self._weights):
+            write_tiny_checkpoint(path, seed=seed_of_weights)
         self._rng = random.Random(seed)
 
     def run(self, kills: int, commands: Sequence[str]) -> Iterator[Kill]:
@@ -216,14 +216,14 @@ class Torture:
         ended = False
         undisturbed = self._command(command, self.undisturbed)
         after = state(self.undisturbed)
-        for number in range(1, tries + 1):
-            self.doing = f"stage {self.stages}, kill {number} of {command}"
+        for attempt in range(1, tries + 1):
+            self.doing = f"stage {self.stages}, kill {attempt} of {command}"
             files = names(self.killed)
-            run = self._command(command, self.killed, self._moment(undisturbed, number / tries))
+            run = self._command(command, self.killed, self._moment(undisturbed, attempt / tries))
             if not run.killed:
                 ended = True
                 break
-            # A copy: whoever looks at a database that was left behind changes what the next writer meets.
+            # A copy: looking at a database that was left behind changes what the next writer meets.
             shutil.rmtree(self._copy, ignore_errors=True)
             if self.killed.exists():
                 shutil.copytree(self.killed, self._copy)
@@ -280,9 +280,9 @@ class Torture:
         """
         if not undisturbed.changes or self._rng.random() < ANYWHERE_SHARE:
             return Moment(0, self._rng.uniform(0, undisturbed.seconds))
-        number = self._rng.randrange(math.ceil(share * len(undisturbed.changes)))
+        index = self._rng.randrange(math.ceil(share * len(undisturbed.changes)))
         ends = [*undisturbed.changes[1:], undisturbed.seconds]
-        return Moment(number + 1, self._rng.uniform(0, ends[number] - undisturbed.changes[number]))
+        return Moment(index + 1, self._rng.uniform(0, ends[index] - undisturbed.changes[index]))
 
     def _command(self, command: str, collection: Path, moment: Moment | None = None) -> Run:
         """Run the real command in a process of its own, and kill it at a moment.
