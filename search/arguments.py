@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from decoding.formats import HEIC_SUFFIXES, SUFFIXES
+from decoding.formats import EXTRAS, SUFFIXES
 
 
 def has_photo_name(path: str | Path) -> bool:
     """Whether a file is a photograph by its name."""
-    return Path(path).suffix.lower() in SUFFIXES | HEIC_SUFFIXES
+    return Path(path).suffix.lower() in SUFFIXES.union(*(extra.suffixes for extra in EXTRAS))
 
 
 def find_photos(arguments: Iterable[Path]) -> list[Path]:

@@ -269,10 +269,10 @@ def bad_files(shop: Workshop) -> dict[str, str]:
     (shop.root / "text.jpg").write_text("Dear diary")
     (shop.root / "empty.jpg").touch()
     return {
-        "truncated.jpg": "cannot be decoded (",
+        "truncated.jpg": "the file ends early, ",
         "pixel.png": "1x1 pixels: too small",
         "bomb.png": "20000x20000 pixels: too large",
-        "text.jpg": "not a JPEG, PNG, WebP, TIFF, GIF or BMP file",
+        "text.jpg": "a text file, not a photograph",
         "empty.jpg": "the file is empty",
     }
 

@@ -9,9 +9,9 @@ import pytest
 
 from db.collection import Collection
 from db.records import FailedFile, ModelIdentity, NewPhoto
+from decoding import formats
 from indexer.errors import FolderError
 from indexer.progress import Progress
-from indexer.scan import walk
 from indexer.scan.plan import Scope, find_changes, find_scopes, require_photographs
 
 MODEL = ModelIdentity("0" * 64, embedding_size=4, code_size=4)
@@ -287,7 +287,7 @@ def test_a_link_that_broke_keeps_what_was_behind_it(collection, root, tmp_path):
 def test_heic_without_its_decoder_is_neither_new_nor_gone(collection, root, monkeypatch):
     touch(root, "a.jpg", "b.heic", "c.heic")
     remember(collection, root, "a.jpg", "b.heic")
-    monkeypatch.setattr(walk, "heic_supported", lambda: False)
+    monkeypatch.setattr(formats, "_installed", lambda module: False)
     progress = Warnings()
     changes = find_changes(collection, [root], progress=progress)
     assert (tasks(changes), missing(changes)) == ([], [])

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from indexer.scan import walk as walk_module
-from indexer.scan.walk import Exclusion, Walk
+from decoding import formats
+from decoding.formats import HEIC, JPEG_XL, RAW
+from indexer.scan.walk import NO_MEDIA, Exclusion, Walk
 
 
 def touch(root: Path, *names: str) -> None:
@@ -191,13 +192,78 @@ def test_an_unreadable_root_is_reported_as_itself(tmp_path):
     assert walk.unreadable == [("", "No such file or directory")]
 
 
+def decode_extras(monkeypatch, *installed):
+    """Has only these extras be installed."""
+    modules = [extra.module for extra in installed]
+    monkeypatch.setattr(formats, "_installed", lambda module: module in modules)
+
+
 def test_heic_needs_its_extra(tmp_path, monkeypatch):
     touch(tmp_path, "a.jpg", "b.HEIC")
-    monkeypatch.setattr(walk_module, "heic_supported", lambda: False)
+    decode_extras(monkeypatch)
     walk = Walk(tmp_path)
     assert found(walk) == ["a.jpg"]
-    assert walk.without_decoder == ["b.HEIC"]
-    monkeypatch.setattr(walk_module, "heic_supported", lambda: True)
+    assert walk.without_decoder == {HEIC: ["b.HEIC"]}
+    assert walk.left_out == {"HEIC photographs": 1}
+    decode_extras(monkeypatch, HEIC)
     walk = Walk(tmp_path)
     assert found(walk) == ["a.jpg", "b.HEIC"]
-    assert walk.without_decoder == []
+    assert walk.without_decoder == {}
+    assert walk.left_out == {}
+
+
+def test_a_jpeg_that_is_called_heic_needs_nothing(tmp_path, monkeypatch):
+    decode_extras(monkeypatch)
+    for name, head in {"a.heic": b"\xff\xd8\xff\xe0", "b.heic": b"\0\0\0\x18ftypheic", "c.heif": b""}.items():
+        (tmp_path / name).write_bytes(head)
+    walk = Walk(tmp_path)
+    assert found(walk) == ["a.heic"]
+    assert walk.without_decoder == {HEIC: ["b.heic", "c.heif"]}
+
+
+def test_what_is_left_out_is_counted_by_kind(tmp_path, monkeypatch):
+    decode_extras(monkeypatch)
+    touch(tmp_path, "a.avif", "b.JP2", "c.mpo", "d.jxl", "e.NEF", "f.dng", "g.MOV", "h.mp4", "i.psd", "j.txt", "k.xmp")
+    touch(tmp_path, "deep/l.mkv", "@eaDir/m.mp4")
+    walk = Walk(tmp_path)
+    assert found(walk) == ["a.avif", "b.JP2", "c.mpo"]
+    raw, videos = "camera raw photographs", "videos"
+    assert walk.left_out == {"JPEG XL photographs": 1, raw: 2, videos: 3, "Photoshop documents": 1}
+    assert walk.without_decoder == {JPEG_XL: ["d.jxl"], RAW: ["e.NEF", "f.dng"]}
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        *("@eaDir", "#recycle", "@Recycle", "#snapshot", "@Recently-Snapshot", "~snapshot", ".snapshot", ".zfs"),
+        *("$RECYCLE.BIN", "RECYCLER", "System Volume Information", "__MACOSX", "lost+found", ".Trashes", ".thumbnails"),
+        *("2019 Previews.lrdata", "Smart Previews.lrdata", "iMovie Library.imovielibrary", "Photos.app"),
+        *("appdata_oc4f8x", "files_trashbin", "Network Recycle Bin 1", "Session.cosessiondb"),
+    ],
+)
+def test_folders_of_systems_are_no_albums(tmp_path, folder):
+    touch(tmp_path, "a.jpg", f"{folder}/b.jpg", f"x/{folder}/deep/c.jpg", "recycled paper/d.jpg", "snapshots/e.jpg")
+    assert found(Walk(tmp_path)) == ["a.jpg", "recycled paper/d.jpg", "snapshots/e.jpg"]
+
+
+@pytest.mark.parametrize("library", ["Photos Library.photoslibrary", "Old.photolibrary", "Aperture.aplibrary"])
+def test_of_apples_libraries_only_the_originals(tmp_path, library):
+    below = ("originals/0/A.jpg", "Masters/2019/B.jpg", "resources/derivatives/0/A_1.jpg", "Thumbnails/c.jpg", "d.jpg")
+    touch(tmp_path, "a.jpg", *(f"{library}/{path}" for path in below))
+    originals = [f"{library}/Masters/2019/B.jpg", f"{library}/originals/0/A.jpg"]
+    assert found(Walk(tmp_path)) == ["a.jpg", *originals]
+    assert found(Walk(tmp_path / library)) == ["Masters/2019/B.jpg", "originals/0/A.jpg"]
+
+
+def test_a_folder_may_ask_to_be_left_out(tmp_path):
+    touch(tmp_path, "a.jpg", "one/b.jpg", "one/deep/c.jpg", "two/d.jpg", "three/e.jpg", "four/f.jpg", "five/-g.jpg")
+    for wish in ("one/.nomedia", "two/.ignore", "five/.nomemories"):
+        (tmp_path / wish).touch()
+    (tmp_path / "three" / ".ignore").write_text("*.tmp\n")  # patterns for another program
+    (tmp_path / "four" / ".nothing").touch()
+    walk = Walk(tmp_path)
+    assert found(walk) == ["a.jpg", "four/f.jpg", "three/e.jpg"]
+    assert walk.left_out == {NO_MEDIA: 3}
+    # a folder that is asked for is walked
+    assert found(Walk(tmp_path / "one")) == ["b.jpg", "deep/c.jpg"]
+    assert found(Walk(tmp_path, "one")) == ["one/b.jpg", "one/deep/c.jpg"]

@@ -97,7 +97,7 @@ def test_commands_know_click_and_the_errors_only():
 def test_decoding_knows_pillow_and_numpy_only():
     for path in (ROOT / "decoding").rglob("*.py"):
         others = {name.split(".")[0] for name in imported_modules(path)} - sys.stdlib_module_names
-        assert others <= {"decoding", "PIL", "pillow_heif", "numpy"}, path
+        assert others <= {"decoding", "PIL", "rawpy", "numpy"}, path
 
 
 def test_nothing_loads_pickles():

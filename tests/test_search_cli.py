@@ -320,12 +320,10 @@ def test_detect_in_a_photograph(detect, photos):
 def test_detect_in_a_folder_skips_and_names_what_cannot_be_read(detect, photos):
     result = detect("a dog", photos, "--json")
     assert result.code == 0
-    assert result.err == f"Skipped {photos}/broken.jpg: not a JPEG, PNG, WebP, TIFF, GIF or BMP file\n"
+    assert result.err == f"Skipped {photos}/broken.jpg: a text file, not a photograph\n"
     document = json.loads(result.out)
     assert sorted(hit["path"] for hit in document["hits"]) == [str(photos / "1.jpg"), str(photos / "2.jpg")]
-    assert document["unreadable"] == [
-        {"path": str(photos / "broken.jpg"), "reason": "not a JPEG, PNG, WebP, TIFF, GIF or BMP file"}
-    ]
+    assert document["unreadable"] == [{"path": str(photos / "broken.jpg"), "reason": "a text file, not a photograph"}]
     assert sorted(os.listdir(photos)) == ["1.jpg", "2.jpg", "broken.jpg"]
 
 
@@ -465,7 +463,7 @@ def test_detect_in_a_process_of_its_own(photos, place):
         "detect", "head of a dog", photos, "--json", "--weights", place.sure_weights, capture_output=True, text=True
     )  # fmt: skip
     assert run.returncode == 0
-    assert run.stderr == f"Skipped {photos}/broken.jpg: not a JPEG, PNG, WebP, TIFF, GIF or BMP file\n"
+    assert run.stderr == f"Skipped {photos}/broken.jpg: a text file, not a photograph\n"
     assert len(json.loads(run.stdout)["hits"]) == 2
 
 

@@ -4,7 +4,8 @@ It says `ready` and then answers questions, a line each, until its stdin ends. A
 is decoded there must be room for it in the memory that all decoders share:
 
     "/photos/a.jpg"   {"memory": 187500, "pixels": 0}             bytes that decoding it takes at most
-    null              {"width": 500, ..., "pixels": 562500}       and so many bytes of RGB behind the line
+    null              {"width": 500, ..., "pixels": 562500}       and so many bytes of RGB behind the line; the fields
+                                                                  are those of a Photograph
 
 Either may be answered by {"refused": REASON} or, where the file cannot be read, by {"errno": NUMBER, "error": REASON}.
 An answer that takes longer than SECONDS ends the process.
@@ -19,6 +20,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from decoding.errors import PhotoError
@@ -61,8 +63,9 @@ def answers_about(path: str, memory_limit: int) -> Iterator[Answer]:
             opened = OpenedPhoto(file, memory_limit)
             yield {"memory": opened.memory}, b""
             photo = opened.decode()
-        size = {"width": photo.width, "height": photo.height, "scale": photo.scale, "origin": photo.origin}
-        yield {**size, "size": photo.image.size}, photo.image.tobytes()
+        fields = {"width": photo.width, "height": photo.height, "scale": photo.scale, "origin": photo.origin}
+        notes = {"incomplete": photo.incomplete, "headers": asdict(photo.headers)}
+        yield {**fields, **notes, "size": photo.image.size}, photo.image.tobytes()
     except PhotoError as error:
         yield {"refused": str(error)}, b""
     except OSError as error:

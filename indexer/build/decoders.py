@@ -19,6 +19,7 @@ from typing import Any
 from PIL import Image
 
 from decoding.errors import PhotoError
+from decoding.headers import Headers
 from decoding.photos import DECODE_MEMORY, Photograph
 from indexer.errors import DecoderError
 
@@ -89,7 +90,16 @@ class Decoders:
             with self._memory.take(answer["memory"]):
                 answer, pixels = worker.ask(None)
         image = Image.frombytes("RGB", answer["size"], pixels)
-        return Photograph(image, answer["width"], answer["height"], answer["scale"], tuple(answer["origin"]))
+        headers = Headers(**{**answer["headers"], "keywords": tuple(answer["headers"]["keywords"])})
+        return Photograph(
+            image=image,
+            width=answer["width"],
+            height=answer["height"],
+            scale=answer["scale"],
+            origin=tuple(answer["origin"]),
+            incomplete=answer["incomplete"],
+            headers=headers,
+        )
 
     @contextmanager
     def _worker(self) -> Iterator["_Worker"]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -136,7 +137,7 @@ def find_changes(
     """Walk some folders and compare sizes and times with what the collection remembers. Writes nothing.
 
     What cannot be seen is not taken for gone: a root that is missing, unreadable or suddenly empty, directories that
-    cannot be read, HEIC files without their decoder. The progress is warned of each.
+    cannot be read, photographs whose decoder is not installed. The progress is warned of each.
 
     Args:
         exclude: patterns of what to take for absent, see `indexer.scan.walk.Exclusion`.
@@ -198,7 +199,8 @@ def _unseen(walk: Walk, known: Mapping[str, PhotoStat]) -> set[str]:
     """The paths that the walk did not meet but that may well be there."""
     unreadable = [path for path, _ in walk.unreadable]
     below = tuple(f"{path}/" for path in unreadable)
-    return {*walk.without_decoder, *unreadable, *(path for path in known if path.startswith(below))}
+    undecodable = chain.from_iterable(walk.without_decoder.values())
+    return {*undecodable, *unreadable, *(path for path in known if path.startswith(below))}
 
 
 def _trouble(folder: Path) -> str | None:
@@ -216,7 +218,10 @@ def _nothing_found(scope: Scope, walk: Walk, known: int) -> str:
     """Why a scope has no photographs, as a sentence."""
     trouble = _trouble(scope.folder)
     if trouble is None and walk.without_decoder:
-        trouble = "holds only HEIC photographs, which need the package pillow-heif (pip install pillow-heif)"
+        trouble = "holds only " + " and ".join(
+            f"{extra.kind}, which need the package {extra.package} (pip install {extra.package})"
+            for extra in walk.without_decoder
+        )
     problem = f"{printable(scope.folder)} {trouble or f'holds no photographs ({FORMAT_NAMES})'}"
     if known:
         problem += f"; its files in the collection stay there (--prune removes them): {known:,}"
@@ -226,8 +231,8 @@ def _nothing_found(scope: Scope, walk: Walk, known: int) -> str:
 def _warn_of_unseen(scope: Scope, walk: Walk, progress: Progress) -> None:
     for path, reason in walk.unreadable:
         progress.warn(f"{printable(scope.root / path)} is left out ({reason})")
-    if walk.without_decoder:
+    for extra, paths in walk.without_decoder.items():
         progress.warn(
-            f"{len(walk.without_decoder):,} HEIC photographs in {printable(scope.folder)} are left out: "
-            "they need the package pillow-heif (pip install pillow-heif)"
+            f"{len(paths):,} {extra.kind} in {printable(scope.folder)} are left out: "
+            f"they need the package {extra.package} (pip install {extra.package})"
         )

@@ -1,28 +1,21 @@
-"""Which files below a folder are photographs. Opens none of them."""
+"""Which files below a folder are photographs, by their names. Opens none of those that can be decoded."""
 
 import fnmatch
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from decoding.formats import HEIC_SUFFIXES, SUFFIXES, heic_supported
+from decoding.formats import EXTRAS, HEIC, Extra, left_out_kind, photo_suffixes
+from decoding.signatures import HEAD, photo_format
+from indexer.scan.foreign_folders import holds_originals, is_foreign, is_library, is_wish, may_be_wish
 
-# What photo servers, NAS boxes and systems put between the photographs: thumbnails, waste bins, indexes. Lower case.
-SYSTEM_FOLDERS = frozenset(
-    {
-        "@eadir",
-        "#recycle",
-        "$recycle.bin",
-        "__macosx",
-        "lost+found",
-        "node_modules",
-        "system volume information",
-    }
-)
+# Folders with a file that says so, among the kinds of what is left out.
+NO_MEDIA = "folders that ask to be left out (.nomedia)"
 
 
 class PhotoFile(NamedTuple):
@@ -67,8 +60,9 @@ class Exclusion:
 class Walk:
     """Iterating finds the photographs below a folder, in a stable order, each real directory once.
 
-    Hidden files and folders, `SYSTEM_FOLDERS` and what is excluded are left out. Links to directories are followed
-    unless they lead into a root (what lies there is indexed where it lies) or back up to a folder above, so loops end.
+    Hidden files and folders, those of systems (`foreign_folders`) and what is excluded are left out. Links to
+    directories are followed unless they lead into a root (what lies there is indexed where it lies) or back up to a
+    folder above, so loops end.
 
     Args:
         root: the directory that paths are relative to.
@@ -78,7 +72,9 @@ class Walk:
 
     Attributes, complete once the iteration is:
         unreadable: (relative path, reason) of directories and links that could not be looked into; "" is the root.
-        without_decoder: relative paths of HEIC files, when there is no decoder for them.
+        without_decoder: relative paths of photographs whose decoder is not installed, by the extra that has it.
+        left_out: how many files there are of each kind that people look at but that cannot be described: those
+            photographs, videos and others; and folders that ask to be left out.
     """
 
     def __init__(self, root: Path, below: str = "", *, other_roots: Collection[Path] = (), exclude: Sequence[str] = ()):
@@ -87,7 +83,8 @@ class Walk:
         self.other_roots = other_roots
         self._exclusion = Exclusion(exclude, root) if exclude else None
         self.unreadable: list[tuple[str, str]] = []
-        self.without_decoder: list[str] = []
+        self.without_decoder: dict[Extra, list[str]] = {}
+        self.left_out: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[PhotoFile]:
         seen = set()
@@ -96,6 +93,7 @@ class Walk:
                 seen.add(_identity(outside))
         pending = [self.below]
         excluded = self._exclusion.covers if self._exclusion else None
+        suffixes = photo_suffixes()
         while pending:
             folder = pending.pop()
             path = os.path.join(self.root, folder)
@@ -109,6 +107,10 @@ class Walk:
             except OSError as error:
                 self.unreadable.append((folder, error.strerror or str(error)))
                 continue
+            if folder != self.below and _asks_to_be_left_out(listing):
+                self.left_out[NO_MEDIA] += 1
+                continue
+            in_library = is_library(os.path.basename(path.rstrip(os.sep)))
             subfolders = []
             before = f"{folder}/" if folder else ""
             for entry in listing:
@@ -120,15 +122,15 @@ class Walk:
                     continue
                 suffix = name[name.rfind(".") :].lower()  # no dot: the last letter, which is no suffix
                 try:
-                    if suffix in SUFFIXES and entry.is_file():  # first: most of all entries
+                    if suffix in suffixes and not in_library and entry.is_file():  # first: most of all entries
                         stat = entry.stat()
                         yield PhotoFile(relative, stat.st_size, stat.st_mtime_ns)
                     elif entry.is_dir():
                         leads_back = entry.is_symlink() and self._leads_into_a_root(entry.path)
-                        if not leads_back and name.lower() not in SYSTEM_FOLDERS:
+                        if not leads_back and (holds_originals(name) if in_library else not is_foreign(name)):
                             subfolders.append(relative)
                     elif entry.is_file():
-                        if suffix in HEIC_SUFFIXES and self._can_decode_heic(relative):
+                        if not in_library and self._is_photo_after_all(entry.path, relative, suffix):
                             stat = entry.stat()
                             yield PhotoFile(relative, stat.st_size, stat.st_mtime_ns)
                     elif entry.is_symlink() and not os.path.exists(entry.path):
@@ -137,14 +139,40 @@ class Walk:
                     self.unreadable.append((relative, error.strerror or str(error)))
             pending.extend(reversed(subfolders))
 
-    def _can_decode_heic(self, relative: str) -> bool:
-        if not heic_supported():
-            self.without_decoder.append(relative)
-        return heic_supported()
+    def _is_photo_after_all(self, path: str, relative: str, suffix: str) -> bool:
+        """Whether a file that cannot be decoded, by its name, can; if not, it is counted. Raises OSError.
+
+        Telephones and messengers call JPEGs .heic.
+        """
+        kind = left_out_kind(suffix)
+        if kind is None:
+            return False
+        extra = next((extra for extra in EXTRAS if suffix in extra.suffixes), None)
+        if extra is HEIC:
+            with open(path, "rb") as file:
+                if isinstance(photo_format(file.read(HEAD)), str):
+                    return True
+        if extra is not None:
+            self.without_decoder.setdefault(extra, []).append(relative)
+        self.left_out[kind] += 1
+        return False
 
     def _leads_into_a_root(self, link: str) -> bool:
         target = Path(os.path.realpath(link))
         return any(target.is_relative_to(root) for root in (self.root, *self.other_roots))
+
+
+def _asks_to_be_left_out(listing: list[os.DirEntry[str]]) -> bool:
+    """Whether a file in a folder is its owner's wish that galleries leave the folder out."""
+    for entry in listing:
+        if not entry.name.startswith("."):  # they are sorted, and only these can be
+            if entry.name > ".":
+                return False
+        elif may_be_wish(entry.name):
+            with suppress(OSError):
+                if is_wish(entry.name, entry.stat().st_size):
+                    return True
+    return False
 
 
 def _identity(path: str | Path) -> tuple[int, int]:

@@ -1,0 +1,230 @@
+"""Photographs that Pillow decodes: reduced on the way where the format allows it, rescued where they end early."""
+
+import os
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from decoding import jpeg, png
+from decoding.colour import to_srgb
+from decoding.errors import PhotoError
+from decoding.formats import pillow_formats
+from decoding.frames import seek_first_frame
+from decoding.headers import Headers, read_headers
+from decoding.reasons import is_of_the_disk, percent, share_of_file
+from decoding.slices import Slices
+
+# A photograph of which less is there is refused: what it shows may be in the part that is missing.
+LEAST_SHARE = 0.9
+
+_ORIENTATION_TAG = 0x0112
+# Bytes of headers of one JPEG that Pillow may keep in memory; with more of them, it gets to see none.
+_MOST_JPEG_HEADERS = 64 << 20
+
+# Pillow warns at 89 megapixels and refuses at 179, whatever the format and the memory. `OpenedPhoto` checks every file
+# before it is decoded, so its limit is the one that counts.
+Image.MAX_IMAGE_PIXELS = None
+
+# Pillow takes memory in blocks of 16 MiB, and glibc does not give such blocks back when threads free them: after a
+# few photographs of 200 megapixels 800 MB more were in use. Blocks beyond 32 MiB always go back to the system.
+Image.core.set_block_size(64 << 20)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The pixels of a photograph as they are stored: reduced, not yet upright."""
+
+    image: Image.Image  # RGB
+    scale: int  # a pixel of it stands for scale x scale of the photograph
+    orientation: int  # as EXIF numbers it
+    incomplete: str | None = None  # what is missing of it, in words
+
+
+class PillowPhoto:
+    """A photograph whose header Pillow has read."""
+
+    def __init__(self, file: BinaryIO, head: bytes):
+        """
+        Args:
+            head: the first bytes of the file.
+
+        Raises:
+            PhotoError: Pillow makes nothing of it.
+        """
+        self._file = file
+        self._head = head
+        self._image = self._open()
+        self.size = self._image.size
+        self.format = self._image.format
+
+    def _open(self) -> Image.Image:
+        if self._head.startswith(b"\xff\xd8"):
+            self._file.seek(0)
+            if jpeg.bytes_of_headers(self._file) <= _MOST_JPEG_HEADERS:
+                try:
+                    return _opened(self._file)
+                except Exception as error:  # broken notes raise anything
+                    if is_of_the_disk(error):
+                        raise
+            return _opened(jpeg.structure(self._file).readable(self._file, notes=False))
+        if self._head.startswith(b"\x89PNG"):
+            return _opened(png.readable(self._file))
+        try:
+            return _opened(self._file)
+        except Exception as error:
+            if is_of_the_disk(error):
+                raise
+            raise self._ends_early() or error from None
+
+    @property
+    def memory(self) -> int:
+        """Bytes that `decode` takes at most (measured at 14142x14142 pixels)."""
+        return self.size[0] * self.size[1] * _bytes_per_pixel(self._image)
+
+    def headers(self) -> Headers:
+        """What they tell besides the pixels; after `decode`, because some formats have them behind the pixels."""
+        return read_headers(self._image)
+
+    def decode(self, side: int) -> Decoded:
+        """The pixels, reduced by a whole factor as far as the longest side stays as long as `side`."""
+        scale = _draft(self._image, side)
+        try:
+            seek_first_frame(self._image)
+        except Exception as error:
+            if is_of_the_disk(error):
+                raise
+            if self.format in ("JPEG", "MPO"):
+                incomplete = self._rescue_jpeg(side)
+            elif self.format == "PNG":
+                incomplete = self._rescue_png(error)
+            elif self.format == "BMP":
+                incomplete = self._rescue_bmp(error)
+            else:
+                raise self._ends_early() or error from None
+        else:
+            incomplete = None
+        # Only now: PNG may carry its EXIF block after the pixels.
+        orientation = _orientation(self._image)
+        factor = max(1, max(self._image.size) // side)
+        return Decoded(rgb(self._image, factor), scale * factor, orientation, incomplete)
+
+    def _rescue_jpeg(self, side: int) -> str | None:
+        """Decodes what is there of a JPEG; returns what is missing."""
+        found = jpeg.structure(self._file)
+        if found.progressive and not found.has_everything_coarsely:
+            raise PhotoError("the file ends early, only a coarse part of the picture is there")
+        self._image = _opened(found.readable(self._file, notes=self._image.info.get("exif") is not None))
+        _draft(self._image, side)
+        self._image.load()
+        if found.progressive:
+            return None if found.has_all_bits else "the file ends early, the finest details may be missing"
+        share = jpeg.share_there(self._image, self.size[1], found.row_height)
+        if share < LEAST_SHARE or not found.has_all_colours:
+            raise PhotoError(f"the file ends early, {percent(share)} of the picture is there")
+        return f"the file ends early, {percent(share)} of the picture is there" if share < 1 else None
+
+    def _rescue_png(self, error: Exception) -> str | None:
+        """The same of a PNG."""
+        whole, share, damaged = png.mended(self._file)
+        fault = "the file is damaged" if damaged else "the file ends early"
+        fault += f", {percent(share)} of the picture is there" if share < 1 else ", its checksum is wrong"
+        if share < LEAST_SHARE:
+            raise PhotoError(fault) from error
+        self._image = _opened(whole)
+        self._image.load()
+        return fault if share < 1 or damaged else None
+
+    def _rescue_bmp(self, error: Exception) -> str | None:
+        """The same of a BMP: rows of zeros for those that are missing."""
+        share = share_of_file(self._file, self._head)
+        if share is None or not LEAST_SHARE <= share < 1:
+            raise self._ends_early() or error from None
+        size = self._file.seek(0, os.SEEK_END)
+        self._image = _opened(Slices(self._file, [(0, size), bytes(int(size / share) - size + 1)]))
+        self._image.load()
+        return f"the file ends early, {percent(share)} of the picture is there"
+
+    def _ends_early(self) -> PhotoError | None:
+        """That the file ends early, if its header says that it is longer."""
+        share = share_of_file(self._file, self._head)
+        if share is None or share >= 1:
+            return None
+        return PhotoError(f"the file ends early, {percent(share)} of it is there")
+
+
+def _opened(file: BinaryIO | Slices) -> Image.Image:
+    file.seek(0)
+    try:
+        return Image.open(file, formats=pillow_formats())  # type: ignore[arg-type]  # reads, seeks and tells
+    except UnidentifiedImageError:
+        raise PhotoError("its header is damaged") from None
+
+
+def _bytes_per_pixel(image: Image.Image) -> int:
+    """The memory that decoding needs at most for a pixel of the file."""
+    if image.format == "WEBP":
+        return 17  # its library keeps several copies of the whole picture
+    if image.format in ("HEIF", "AVIF"):
+        return 9
+    if image.format == "JPEG2000":
+        return 24
+    if image.format == "JXL":
+        return 40
+    if image.format in ("JPEG", "MPO"):
+        return 7 if image.info.get("progressive") else 1  # all coefficients, or a few rows at a time
+    return 4 if image.mode in ("1", "L", "RGB", "CMYK") and not image.has_transparency_data else 9
+
+
+def _draft(image: Image.Image, side: int) -> int:
+    """Has the JPEG decoder reduce a large photograph by 2, 4 or 8, and returns the factor; 1 for other formats."""
+    width, height = image.size
+    factor = next(factor for factor in (8, 4, 2, 1) if factor == 1 or max(width, height) // factor >= side)
+    drafted = image.draft("RGB", (max(1, width // factor), max(1, height // factor)))
+    if drafted is None:
+        return 1
+    _, (_, _, drafted_width, _) = drafted
+    return round(width / drafted_width)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation; 1 (upright) where there is none or where the EXIF block is broken."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a photograph whose EXIF block is garbage is still a photograph
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def rgb(image: Image.Image, factor: int, alpha: Image.Image | None = None) -> Image.Image:
+    """An image of any mode, reduced by a whole factor, as sRGB; transparent parts over white.
+
+    Args:
+        alpha: of an image whose mode has none: L, of its size.
+    """
+    profile = image.info.get("icc_profile")
+    if image.mode.startswith("I;16"):
+        image = image.convert("I")
+    elif image.mode == "1":
+        image = image.convert("L")
+    elif image.has_transparency_data and image.mode not in ("RGBA", "LA"):
+        image = image.convert("RGBA")
+    elif image.mode not in ("L", "LA", "RGB", "RGBA", "CMYK", "LAB", "I", "F"):
+        image = image.convert("RGB")
+    if factor > 1:
+        image = image.reduce(factor)
+    if image.mode in ("I", "F"):
+        # Of 16 bits, all of which count; or floats of JPEG XL, of which 1 is white.
+        white = 65535.0 if image.mode == "I" else 1.0
+        grey = np.nan_to_num(np.asarray(image, np.float32)) * (255.0 / white)
+        image = Image.fromarray(np.clip(grey, 0, 255).round().astype(np.uint8))
+    if image.mode in ("RGBA", "LA"):
+        alpha = image.getchannel("A")
+        image = image.convert("RGB" if image.mode == "RGBA" else "L")
+    image = to_srgb(image, profile if isinstance(profile, bytes) else None)
+    if alpha is not None:
+        white_paper = Image.new("RGB", image.size, "white")
+        white_paper.paste(image, mask=alpha)
+        return white_paper
+    return image

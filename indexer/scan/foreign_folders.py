@@ -1,0 +1,70 @@
+"""Folders that are no albums: what systems, photo servers and programs keep between the photographs. The one list.
+
+Hidden folders (`.thumbnails`, `.snapshot`, `.Trash-1000`) are left out by the walk itself.
+"""
+
+import re
+
+# In lower case.
+_NAMES = frozenset(
+    {
+        # Synology: thumbnails and indexes, waste bin, snapshots, work folders
+        *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin", "@synologydrive"),
+        # QNAP and Asustor: waste bin, snapshots, converted videos
+        *("@recycle", "@recently-snapshot", "@transcode", "network recycle bin"),
+        # other boxes and servers: NetApp's snapshots, Buffalo's and TerraMaster's waste bins
+        *("~snapshot", "trashbox", "@trash", "#trash"),
+        # Nextcloud and ownCloud, seen from the server's disk
+        *("files_trashbin", "files_versions", "files_external"),
+        # Windows
+        *("$recycle.bin", "recycler", "recycled", "system volume information", "config.msi"),
+        # macOS
+        *("__macosx", "network trash folder", "temporary items", "backups.backupdb"),
+        # Linux, developers
+        *("lost+found", "node_modules"),
+    }
+)
+_PATTERNS = (
+    r".*\.lrdata",  # Lightroom's previews
+    r"appdata_\w+",  # Nextcloud's previews
+    r"network recycle bin \d+",
+    # macOS shows these as one file each
+    r".*\.(app|framework|bundle|imovielibrary|fcpbundle|tvlibrary|musiclibrary|theater|sparsebundle|backupbundle)",
+    r".*\.(cocatalog|cosessiondb)",  # Capture One: catalogues with their caches
+)
+_FOREIGN = re.compile("|".join(_PATTERNS), re.DOTALL).fullmatch
+
+# Libraries of Apple's programs: what their owner imported is in one folder, everything else is made of that.
+_LIBRARY = (".photoslibrary", ".photolibrary", ".aplibrary", ".migratedphotolibrary")
+_ORIGINALS = frozenset({"originals", "masters"})
+
+# A file of such a name in a folder: its owner wants no gallery to show what is in the folder and below it. Android's,
+# Nextcloud's (two), and Jellyfin's if it is empty (else it holds patterns, in as many forms as there are programs).
+_WISHES = frozenset({".nomedia", ".noimage", ".nomemories"})
+_WISH_IF_EMPTY = ".ignore"
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a folder is no album, by its name."""
+    lower = name.lower()
+    return lower in _NAMES or _FOREIGN(lower) is not None
+
+
+def is_library(name: str) -> bool:
+    """Whether a folder is a library of Apple's: only its folders of originals are albums, and no file in itself."""
+    return name.lower().endswith(_LIBRARY)
+
+
+def holds_originals(name: str) -> bool:
+    """Whether a folder of such a library is one of originals."""
+    return name.lower() in _ORIGINALS
+
+
+def is_wish(name: str, size: int) -> bool:
+    """Whether a file says that its folder is to be left out. size: of the file, bytes."""
+    return name in _WISHES or (name == _WISH_IF_EMPTY and size == 0)
+
+
+def may_be_wish(name: str) -> bool:
+    """Whether that can be so, before its size is known."""
+    return name in _WISHES or name == _WISH_IF_EMPTY
