@@ -1,8 +1,9 @@
 """Options that both programs have."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -13,9 +14,18 @@ CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 version_option = click.version_option(
     package_name="densecap-search", message="%(package)s %(version)s", help="Show name and version."
 )
+
+
+class _LocationType(click.Path):
+    """A folder as a Path; the URL of a server as it was typed."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        return value if "://" in os.fspath(value) else super().convert(value, parameter, context)
+
+
 collection_option = click.option(
     "--collection",
-    type=click.Path(path_type=Path),
+    type=_LocationType(path_type=Path),
     metavar="PATH",
     help="The folder that holds the collection. Default: $DENSECAP_SEARCH_COLLECTION, or one in your data folder "
     "(`indexer status` prints it).",

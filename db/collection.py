@@ -1,5 +1,206 @@
-"""Collection: what indexer and search use, whatever holds it."""
+"""`Collection`: what `indexer` and `search` use, whatever holds it."""
 
-from db.local.collection import Collection
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
 
-__all__ = ["Collection"]
+import numpy as np
+
+from db.location import Location, collection_folder
+from db.records import (
+    BuildRecord,
+    FailedFile,
+    Features,
+    ModelIdentity,
+    NewPath,
+    NewPhoto,
+    PhotoRow,
+    PhotoStat,
+    RegionRow,
+    RegionScores,
+)
+
+
+class Collection(Protocol):
+    """Photos, their regions and their vectors, with one commit point. Use it as a context manager.
+
+    A reader sees the last commit at the time it was opened, whatever a writer does meanwhile, until `refresh`. One
+    thread at a time in each Collection. Every method raises CollectionError (or a kind of it) when the disk or the
+    server refuses, or what is stored turns out damaged. Verifying, compacting and the like are not for every
+    collection: see the back end's package.
+    """
+
+    @property
+    def location(self) -> Location:
+        """Where it is, for people."""
+        ...
+
+    @property
+    def model(self) -> ModelIdentity:
+        """The checkpoint that described it."""
+        ...
+
+    @property
+    def revision(self) -> int:
+        """The number of the commit that this Collection sees: how many there were before, and itself."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def close(self) -> None:
+        """Let go of everything. What was committed is safe without."""
+        ...
+
+    def refresh(self) -> None:
+        """Move a reader to the last commit. A writer is always there.
+
+        Raises:
+            CheckpointMismatch: the collection is of another checkpoint now.
+        """
+        ...
+
+    # -- searching
+
+    def photo_count(self) -> int:
+        """Described photos."""
+        ...
+
+    def region_count(self) -> int: ...
+
+    def photo_ids(self) -> np.ndarray:
+        """(P,) int64: all described photos, ascending."""
+        ...
+
+    def candidates(self, vectors: np.ndarray, count: int, allowed: np.ndarray | None = None) -> np.ndarray:
+        """The photos most promising for some phrases: those with the best mean over phrases of their best region.
+
+        Args:
+            vectors: (Q, embedding_size) float32, unit length, one a phrase.
+            count: how many photos.
+            allowed: (A,) int64, ids of the only photos that may be among them; None: all may.
+
+        Returns:
+            (P,) int64, ascending; P < count only if there are fewer photos. Approximate in a large collection.
+        """
+        ...
+
+    def cosines(self, vectors: np.ndarray, photo_ids: Sequence[int] | np.ndarray | None = None) -> RegionScores:
+        """The cosine of each phrase and each region of these photos (each id once), or of all photos.
+
+        vectors: (Q, embedding_size) float32, unit length. The result's regions are ascending by region id.
+
+        Raises:
+            UnknownId: an id that is not known or was not described.
+        """
+        ...
+
+    def codes(self, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The region codes that the language model reads, in the order asked: (N, code_size) float16.
+
+        Raises:
+            UnknownId: an id that is not known.
+        """
+        ...
+
+    def features(self, photo_ids: Sequence[int] | np.ndarray | None = None) -> Features:
+        """Codes and embeddings of these photos (each id once), or of all: to copy a photo, or to measure.
+
+        Raises:
+            UnknownId: an id that is not known or was not described.
+        """
+        ...
+
+    def photos(self, photo_ids: Sequence[int] | np.ndarray) -> list[PhotoRow]:
+        """Described photos, in the order asked.
+
+        Raises:
+            UnknownId: an id that is not known.
+        """
+        ...
+
+    def regions(self, region_ids: Sequence[int] | np.ndarray) -> list[RegionRow]:
+        """Regions, in the order asked.
+
+        Raises:
+            UnknownId: an id that is not known.
+        """
+        ...
+
+    # -- building
+
+    def roots(self) -> dict[int, Path]:
+        """Root id -> folder of photos, in the order they were added."""
+        ...
+
+    def add_root(self, folder: Path) -> int:
+        """The id of this folder of photos, remembered under its absolute path with links resolved."""
+        ...
+
+    def remove_root(self, root_id: int) -> None:
+        """Forget a folder of photos and every file that is remembered in it."""
+        ...
+
+    def known(self, root_id: int) -> dict[str, PhotoStat]:
+        """Every remembered file of a root by its relative path, failed ones too."""
+        ...
+
+    def find_digest(self, digest: str) -> int | None:
+        """The id of a described photo with this content (the first one added), if there is one."""
+        ...
+
+    def commit(
+        self,
+        *,
+        new: Sequence[NewPhoto] = (),
+        moved: Mapping[int, NewPath] | None = None,
+        touched: Mapping[int, tuple[int, int]] | None = None,
+        gone: Sequence[int] = (),
+        failed: Sequence[FailedFile] = (),
+    ) -> None:
+        """Make all of these changes, or none of them; when it returns they are stored.
+
+        Args:
+            new: photos to add; one whose (root_id, path) is known takes its place, under a new id.
+            moved: photo id -> where it is now; whatever was known under that path is forgotten.
+            touched: photo id -> (size in bytes, mtime_ns), its content being unchanged.
+            gone: ids of photos (or failed files) to forget.
+            failed: files to remember as failed; one whose (root_id, path) is known takes its place.
+
+        Raises:
+            ValueError: arrays that do not fit together or the model, two changes of one photo or path.
+            UnknownId: a photo id that is not known.
+        """
+        ...
+
+    def record_build(self, counts: Mapping[str, int], *, seconds: float) -> None:
+        """Remember a finished build: its counts under the indexer's names, and how long it took."""
+        ...
+
+    def last_build(self) -> BuildRecord | None:
+        """The last build that finished."""
+        ...
+
+
+def open_collection(
+    location: Location, *, write: bool = False, create: bool = False, model: ModelIdentity | None = None
+) -> Collection:
+    """Open the collection in a folder.
+
+    Args:
+        write: to change it. A folder has one writer at a time, and any number of readers.
+        create: make the collection if there is none; needs `write` and `model`.
+        model: the checkpoint that is going to be used with it; None: any.
+
+    Raises:
+        CollectionMissing, CollectionLocked, CheckpointMismatch, SchemaTooNew, CollectionDamaged
+        CollectionError: the location is a server, the folder holds other things, or the disk refuses.
+    """
+    folder = collection_folder(location)
+    from db.local.collection import LocalCollection  # imports SQLAlchemy: 0.25 s that `--help` need not wait for
+
+    return LocalCollection.open(folder, write=write, create=create, model=model)

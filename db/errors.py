@@ -7,7 +7,7 @@ DbError
     ├── CheckpointMismatch      it was described by another checkpoint
     ├── SchemaTooNew            a newer version of the program wrote it
     ├── CollectionDamaged       a file of it is missing or altered
-    └── UnknownId               it holds no photograph or region of that id (also a KeyError)
+    └── UnknownId               it holds no photo or region of that id (also a KeyError)
 """
 
 
@@ -24,7 +24,7 @@ class CollectionMissing(CollectionError):
 
 
 class CollectionLocked(CollectionError):
-    """Another process is writing the collection; names its process id and start time."""
+    """Another process is writing the collection; the message names its process id and start time."""
 
 
 class CheckpointMismatch(CollectionError):
@@ -36,10 +36,10 @@ class SchemaTooNew(CollectionError):
 
 
 class UnknownId(CollectionError, KeyError):
-    """There is no photograph or region of that id. To who asks for ids that the same commit named: damage."""
+    """There is no photo or region of that id. If the id came from the same commit, the collection is damaged."""
 
     def __init__(self, what: str):
-        """what: of which nothing has that id: the rest of the sentence."""
+        """what: the kind of row and the id, such as "region 7"; it ends up in the sentence."""
         super().__init__(f"The collection knows no {what}: if nobody asked for it, run `indexer verify`.")
 
     def __str__(self) -> str:

@@ -1,16 +1,40 @@
-"""Where the collection is when nobody says."""
+"""Where a collection is: a folder, or the URL of a server."""
 
 import os
+import re
 from pathlib import Path
 
 import platformdirs
 
+from db.errors import CollectionError
+
 ENVIRONMENT_VARIABLE = "DENSECAP_SEARCH_COLLECTION"
 
+Location = Path | str  # a str may be either, a Path is a folder
 
-def default_collection() -> Path:
-    """The folder in `DENSECAP_SEARCH_COLLECTION`, else `collection` in the user's data folder. Creates nothing."""
+_SERVER = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+
+
+def default_collection() -> Location:
+    """What `DENSECAP_SEARCH_COLLECTION` names, else `collection` in the user's data folder. Creates nothing."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return named if is_server(named) else Path(named).expanduser()
     return Path(platformdirs.user_data_dir("densecap-search", appauthor=False)) / "collection"
+
+
+def is_server(location: Location) -> bool:
+    """Whether this is the URL of a server."""
+    return isinstance(location, str) and _SERVER.match(location) is not None
+
+
+def collection_folder(location: Location) -> Path:
+    """The folder that a location names, absolute.
+
+    Raises:
+        CollectionError: it is the URL of a server.
+    """
+    if isinstance(location, str) and (server := _SERVER.match(location)):
+        # Not the whole URL: there may be a password in it.
+        raise CollectionError(f"A collection cannot be on a server yet ({server[1]}://...): name a folder.")
+    return Path(location).absolute()

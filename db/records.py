@@ -23,16 +23,16 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class NewPhoto:
-    """A photograph to add, with its N >= 1 regions, or to put in the place of what is known under its path."""
+    """A photo to add, with its N >= 1 regions, or to replace what is known under its path."""
 
     root_id: int
     path: str  # relative to the root, '/' between folders, as os.fsdecode gives it
     size: int  # bytes
     mtime_ns: int
     digest: str  # sha256 of the file's content, hexadecimal
-    width: int  # pixels of the upright photograph
+    width: int  # pixels of the upright photo
     height: int
-    boxes: np.ndarray  # (N, 4) float32, x1 y1 x2 y2, pixels of the upright photograph
+    boxes: np.ndarray  # (N, 4) float32, x1 y1 x2 y2, pixels of the upright photo
     scores: np.ndarray  # (N,) float32 in [0, 1]
     phrases: list[str]  # N
     codes: np.ndarray  # (N, code_size) float16
@@ -41,11 +41,11 @@ class NewPhoto:
 
 @dataclass(frozen=True)
 class NewPath:
-    """Where a known photograph is now, and what the file system says about it there."""
+    """Where a known photo is now, and what the file system says about it there."""
 
     root_id: int
     path: str
-    size: int
+    size: int  # bytes
     mtime_ns: int
 
 
@@ -55,7 +55,7 @@ class FailedFile:
 
     root_id: int
     path: str
-    size: int  # bytes; -1, which no file has: it is to be tried again
+    size: int  # bytes; -1, which no file has: try again
     mtime_ns: int
     digest: str | None  # None: not even its bytes could be read
     reason: str
@@ -69,7 +69,7 @@ class PhotoStat(NamedTuple):
 
     photo_id: int
     path: str
-    size: int
+    size: int  # bytes
     mtime_ns: int
     digest: str | None
     reason: str | None  # why it failed; None: it was described
@@ -86,54 +86,70 @@ class PhotoStat(NamedTuple):
 
 @dataclass(frozen=True)
 class PhotoRow:
+    """A described photo."""
+
     photo_id: int
     path: Path  # absolute
-    width: int  # pixels of the upright photograph
+    width: int  # pixels of the upright photo
     height: int
 
 
 @dataclass(frozen=True)
 class RegionRow:
+    """A region of a photo."""
+
     region_id: int
     photo_id: int
-    box: tuple[float, float, float, float]  # x1 y1 x2 y2, pixels of the upright photograph
+    box: tuple[float, float, float, float]  # x1 y1 x2 y2, pixels of the upright photo
     score: float  # objectness in [0, 1]
     phrase: str
 
 
 @dataclass(frozen=True)
 class RegionIds:
-    """N regions of P photographs. The rows of a photograph stand together, in the order of region ids."""
+    """N regions of P photos. The rows of a photo stand together, in the order of region ids."""
 
     region_ids: np.ndarray  # (N,) int64
     photo_ids: np.ndarray  # (N,) int64
 
     def starts(self) -> np.ndarray:
-        """(P,) int64: the first row of each photograph."""
+        """(P,) int64: the first row of each photo."""
         return np.flatnonzero(np.diff(self.photo_ids, prepend=-1))
 
     def sizes(self) -> np.ndarray:
-        """(P,) int64: how many rows each photograph has."""
+        """(P,) int64: how many rows each photo has."""
         return np.diff(self.starts(), append=len(self.photo_ids))
 
     def slices(self) -> list[slice]:
-        """The rows of each photograph."""
+        """The rows of each photo."""
         return [slice(*ends) for ends in pairwise([*self.starts().tolist(), len(self.photo_ids)])]
 
     def places(self) -> np.ndarray:
-        """(N,) int64: each row's place among its photograph's, from 0."""
+        """(N,) int64: each row's index among its photo's, from 0."""
         return np.arange(len(self.photo_ids)) - np.repeat(self.starts(), self.sizes())
 
 
 @dataclass(frozen=True)
+class RegionScores(RegionIds):
+    """Scores of N regions for Q phrases."""
+
+    scores: np.ndarray  # (Q, N) float32, higher is better; -inf: not judged
+
+    def of(self, photo_id: int) -> "RegionScores":
+        """The regions of one photo."""
+        rows = np.flatnonzero(self.photo_ids == photo_id)
+        return RegionScores(self.region_ids[rows], self.photo_ids[rows], self.scores[:, rows])
+
+
+@dataclass(frozen=True)
 class Features(RegionIds):
-    """What the network made of regions, which are ascending by region id."""
+    """What the network computed for regions, which are ascending by region id."""
 
     codes: np.ndarray  # (N, code_size) float16
     embeddings: np.ndarray  # (N, embedding_size) float32, unit length up to float16's rounding
 
     def take(self, rows: slice | np.ndarray) -> "Features":
-        """Some of the regions. rows: a slice, (N,) bool, or numbers of rows."""
+        """Some of the regions. rows: a slice, (N,) bool, or indices of rows."""
         return Features(self.region_ids[rows], self.photo_ids[rows], self.codes[rows], self.embeddings[rows])
 
 
@@ -146,25 +162,37 @@ class BuildRecord:
     counts: dict[str, int]  # as the indexer names them
 
 
+# -- from maintenance
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that does not hold."""
+
+    kind: str  # "database", "rows", "segment", "index", "copy", "successor"; the indexer adds "photographs", "drift"
+    what: str  # a full sentence
+    repairable: bool = True
+
+
 @dataclass(frozen=True)
 class CompactionReport:
-    """What `Collection.compact` did."""
+    """What compacting did."""
 
     segments_before: int
     segments_after: int
     bytes_before: int
     bytes_after: int
-    rows_dropped: int  # of photographs that are gone
+    rows_dropped: int  # of photos that are gone
 
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What `Collection.rebuild_index` made, and how well it finds."""
+    """The FAISS files after a rebuild, and how well they find."""
 
     regions: int
     files: int
-    lists: int  # inverted lists in all files; 0: every vector is looked at
+    lists: int  # inverted lists in all files; 0: every vector is compared
     bytes: int
-    queries: int  # embeddings drawn from the collection, and what exact search finds for them
-    recall_at_10: float  # share of that among the first 10 that the index finds
+    queries: int  # embeddings drawn from the collection; exact search says what there is to find for them
+    recall_at_10: float  # the share of the exact first 10 that the index finds
     recall_at_100: float

@@ -1,47 +1,18 @@
-"""The tables of photos.db as SQLAlchemy rows. How they come to be, version by version, is in migrations.py."""
+"""The rows of a collection as SQLAlchemy classes, for every back end.
 
-import os
-import sys
+`segment`, `index_file` and the columns of `photo` that point into a segment say where a folder keeps its files; a
+server that keeps features in rows leaves them empty. How the tables of a photos.db came to be, version by version, is
+in local/sqlite/migrations.py.
+"""
 
-from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, TypeDecorator
-from sqlalchemy.engine import Dialect
+from sqlalchemy import JSON, ForeignKey, Index
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from db.errors import CollectionDamaged
-
-_ENCODING, _ENCODING_ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
-
-
-class FileName(TypeDecorator[str]):
-    """A file name as Python's str on this side, as the bytes that the file system knows on the other.
-
-    Linux file names are bytes that need not be UTF-8; Python shows such bytes as lone surrogates, which SQLite
-    refuses as TEXT. Bytes are exact for every name, and `CAST(path AS TEXT)` reads them in the sqlite3 shell.
-    """
-
-    impl = LargeBinary
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:
-        return None if value is None else os.fsencode(value)
-
-    def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:
-        return None if value is None else file_name(value)
-
-
-def file_name(value: object) -> str:
-    """A file name as it is in the database, as Python's str.
-
-    Raises:
-        CollectionDamaged: it is not even of the kind that it should be.
-    """
-    if not isinstance(value, bytes):
-        raise CollectionDamaged("A file name in photos.db is damaged (it is no BLOB)")
-    return value.decode(_ENCODING, _ENCODING_ERRORS)  # os.fsdecode in half the time: every build asks for every name
+from db.sql import BigInt, FileName
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {dict[str, int]: JSON}  # noqa: RUF012  (SQLAlchemy's own protocol)
+    type_annotation_map = {int: BigInt, dict[str, int]: JSON}  # noqa: RUF012  (SQLAlchemy's own protocol)
 
 
 class Meta(Base):
@@ -53,11 +24,11 @@ class Meta(Base):
     model_digest: Mapped[str]  # sha256 of the weights file, hexadecimal
     embedding_size: Mapped[int]
     code_size: Mapped[int]
-    revision: Mapped[int]  # number of commits so far
+    revision: Mapped[int]  # commits so far
 
 
 class Root(Base):
-    """A folder of photographs."""
+    """A folder of photos."""
 
     __tablename__ = "root"
 
@@ -86,14 +57,14 @@ class IndexFile(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     first_region_id: Mapped[int]
     last_region_id: Mapped[int]
-    region_count: Mapped[int]  # in the file; once photographs are gone, fewer of them are left in the range
-    lists: Mapped[int]  # inverted lists; 0: exact scan
+    region_count: Mapped[int]  # in the file; fewer of them are left in the range once photos are gone
+    nlist: Mapped[int] = mapped_column("lists")  # inverted lists; 0: exact scan
     size: Mapped[int]  # bytes
     sha256: Mapped[str]
 
 
 class Photo(Base):
-    """A file that was looked at: a photograph with its regions, or one that failed, with the reason."""
+    """A file that was looked at: a photo with its regions, or one that failed, with the reason."""
 
     __tablename__ = "photo"
     __table_args__ = (Index("ix_photo_first_region_id", "first_region_id", "region_count"),)
@@ -105,10 +76,10 @@ class Photo(Base):
     mtime_ns: Mapped[int]
     digest: Mapped[str | None] = mapped_column(index=True)  # sha256 of the file, hexadecimal
     reason: Mapped[str | None]  # why it failed; NULL: described, and the columns below are set
-    width: Mapped[int | None]  # pixels of the upright photograph
+    width: Mapped[int | None]  # pixels of the upright photo
     height: Mapped[int | None]
     # Its regions have the ids first_region_id, first_region_id + 1, ... and, in the same order, the rows
-    # first_row, first_row + 1, ... of the segment: one slice of a file gives all of a photograph's features.
+    # first_row, first_row + 1, ... of the segment: one slice of a file gives all of a photo's features.
     first_region_id: Mapped[int | None]
     region_count: Mapped[int | None]
     segment_id: Mapped[int | None] = mapped_column(ForeignKey("segment.id"), index=True)
@@ -119,7 +90,7 @@ class Photo(Base):
 
 
 class Region(Base):
-    """A part of a photograph: its box in pixels of the upright photograph, its score and its phrase."""
+    """A part of a photo: its box in pixels of the upright photo, its score and its phrase."""
 
     __tablename__ = "region"
 

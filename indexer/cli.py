@@ -5,12 +5,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -20,7 +20,10 @@ from commands.text import printable
 
 if TYPE_CHECKING:
     from db.collection import Collection
+    from db.location import Location
     from indexer.progress import Progress
+
+    AnyCollection = TypeVar("AnyCollection", bound=Collection)
 
 EXIT_PROBLEMS = 1
 
@@ -104,7 +107,7 @@ def main() -> None:
 @plain_errors()
 def build(
     folders: tuple[Path, ...],
-    collection: Path | None,
+    collection: "Location | None",
     weights: Path | None,
     device: str,
     batch_size: int,
@@ -132,6 +135,9 @@ def build(
     \b
     indexer build ~/Pictures /media/disk/photos
     """
+    from db.collection import Collection, open_collection
+    from db.local.collection import LocalCollection
+    from db.location import default_collection, is_server
     from indexer import output, redescription
     from indexer.build import build as building
     from indexer.build.options import BuildOptions
@@ -140,8 +146,8 @@ def build(
 
     if not folders and not redescribe:
         raise click.UsageError("Missing argument 'FOLDERS...': the folders that the photographs are in.")
-    path = _collection_path(collection)
-    first = not path.exists() and not redescribe
+    location = collection or default_collection()
+    first = not redescribe and not is_server(location) and not Path(location).exists()
     if first:  # neither a mistyped folder nor damaged weights must leave an empty collection behind
         require_photographs(folders, exclude=exclude)
     left: list[Path] = []
@@ -149,8 +155,13 @@ def build(
         predictor = LazyPredictor(weights, device=device)
         if first:
             predictor.load()
-        model = None if redescribe else predictor.model
-        with _open_to_write(path, wait=wait, stop=stop, create=not redescribe, model=model) as opened:
+
+        def open_it() -> Collection:
+            if redescribe:
+                return LocalCollection.open(location, write=True)
+            return open_collection(location, write=True, create=True, model=predictor.model)
+
+        with _when_unlocked(open_it, wait=wait, stop=stop) as opened:
             progress = _progress(quiet)
             options = BuildOptions(
                 max_regions=max_regions,
@@ -163,15 +174,15 @@ def build(
             )
             watched: dict[str, Any] = {"progress": progress, "stop": stop.is_set}
             try:
-                if opened.model == predictor.model:
+                if isinstance(opened, LocalCollection) and opened.model != predictor.model:
+                    outcome = redescription.redescribe(opened, folders, predictor, predictor.model, options, **watched)
+                    report, left = outcome.report, outcome.left
+                    if outcome.switched:
+                        click.echo(f"The collection is of the checkpoint {opened.model.digest} now.")
+                else:
                     report = building.build(
                         opened, folders or list(opened.roots().values()), predictor, options, **watched
                     )
-                else:
-                    outcome = redescription.redescribe(opened, folders, predictor, predictor.model, options, **watched)
-                    report, left = outcome.report, outcome.left
-                    if outcome.adopted:
-                        click.echo(f"The collection is of the checkpoint {opened.model.digest} now.")
             finally:
                 progress.close()
             click.echo(output.summary(report))
@@ -191,13 +202,13 @@ def build(
 @collection_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, with every failed file.")
 @plain_errors()
-def status(collection: Path | None, as_json: bool) -> None:
+def status(collection: "Location | None", as_json: bool) -> None:
     """What the collection holds, where its photographs are, and which files failed."""
-    from db.collection import Collection
+    from db.collection import open_collection
+    from db.location import default_collection
     from indexer import output
 
-    path = _collection_path(collection)
-    with Collection.open(path) as opened:
+    with open_collection(collection or default_collection()) as opened:
         roots = []
         for root_id, root in opened.roots().items():
             described = sum(not stat.failed for stat in opened.known(root_id).values())
@@ -205,7 +216,7 @@ def status(collection: Path | None, as_json: bool) -> None:
         failures = _failures(opened)
         last = opened.last_build()
         document = {
-            "collection": str(opened.path),
+            "collection": str(opened.location),
             "photographs": opened.photo_count(),
             "regions": opened.region_count(),
             "failed": len(failures),
@@ -222,15 +233,16 @@ def status(collection: Path | None, as_json: bool) -> None:
 @collection_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON list, with each file's size and digest.")
 @plain_errors()
-def errors(collection: Path | None, as_json: bool) -> None:
+def errors(collection: "Location | None", as_json: bool) -> None:
     """List the files that could not be described, and why.
 
     They are tried again once they change, or with `indexer build --retry`.
     """
-    from db.collection import Collection
+    from db.collection import open_collection
+    from db.location import default_collection
     from indexer import output
 
-    with Collection.open(_collection_path(collection)) as opened:
+    with open_collection(collection or default_collection()) as opened:
         failures = _failures(opened)
     if as_json:
         click.echo(json.dumps(failures, indent=2))
@@ -244,7 +256,7 @@ def errors(collection: Path | None, as_json: bool) -> None:
 @collection_option
 @wait_option
 @plain_errors()
-def remove(paths: tuple[Path, ...], collection: Path | None, wait: bool) -> None:
+def remove(paths: tuple[Path, ...], collection: "Location | None", wait: bool) -> None:
     """Forget the photographs at or below PATHS. No file on the disk is touched.
 
     PATHS are photographs, folders or whole roots; they need not exist any more. A later `indexer build` of a folder
@@ -253,9 +265,12 @@ def remove(paths: tuple[Path, ...], collection: Path | None, wait: bool) -> None
     \b
     indexer remove ~/Pictures/scans /media/old-disk
     """
+    from db.collection import open_collection
+    from db.location import default_collection
     from indexer import output, removal
 
-    with _open_to_write(_collection_path(collection), wait=wait) as opened:
+    location = collection or default_collection()
+    with _when_unlocked(lambda: open_collection(location, write=True), wait=wait) as opened:
         removed = removal.remove(opened, paths)
         click.echo(f"{removed.photographs:,} photographs and {removed.failed:,} failed files removed")
         click.echo(output.contents(opened))
@@ -281,7 +296,7 @@ def remove(paths: tuple[Path, ...], collection: Path | None, wait: bool) -> None
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @plain_errors()
 def verify(
-    collection: Path | None,
+    collection: "Location | None",
     deep: bool,
     repair: bool,
     as_json: bool,
@@ -295,26 +310,28 @@ def verify(
     features and in the search index. Exit code 0 only if all holds, or was repaired; 1 if not; 2 if it could not be
     checked.
     """
-    from db.collection import Collection
+    from db.collection import open_collection
+    from db.local.collection import LocalCollection
     from db.local.maintenance import verification
+    from db.location import default_collection
     from indexer import output
     from indexer.disk_check import DiskReport, check_photographs
     from indexer.lazy_predictor import LazyPredictor
 
-    path = _collection_path(collection)
+    location = collection or default_collection()
     predictor = LazyPredictor(weights, device=device) if deep else None
-    report = verification.verify(path, repair=repair)
+    report = verification.verify(location, repair=repair)
     disk = DiskReport()
     if report.holds or all(problem.kind != "database" for problem in report.problems):
-        with Collection.open(path, model=predictor.model if predictor else None) as opened:
+        with open_collection(location, model=predictor.model if predictor else None) as opened:
             progress = _progress(quiet)
             try:
                 disk = check_photographs(opened, predictor, progress=progress)
             finally:
                 progress.close()
         if repair and disk.findings.damaged:
-            with Collection.open(path, write=True) as writer:
-                writer.repair(disk.findings)
+            with LocalCollection.open(location, write=True) as writer:
+                verification.repair(writer, disk.findings)
             report.to_describe += len(disk.findings.damaged)
     holds = report.holds and all(repair and problem.repairable for problem in disk.problems)
     if as_json:
@@ -330,15 +347,19 @@ def verify(
 @wait_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @plain_errors()
-def compact(collection: Path | None, wait: bool, as_json: bool) -> None:
+def compact(collection: "Location | None", wait: bool, as_json: bool) -> None:
     """Merge small files of features into large ones, and give back the room of photographs that are gone.
 
     Worth it after many small builds or removals. Needs free space for the features once more. Searches go on.
     """
+    from db.local.collection import LocalCollection
+    from db.local.maintenance import compaction
+    from db.location import default_collection
     from indexer import output
 
-    with _open_to_write(_collection_path(collection), wait=wait) as opened:
-        report = opened.compact()
+    location = collection or default_collection()
+    with _when_unlocked(lambda: LocalCollection.open(location, write=True), wait=wait) as opened:
+        report = compaction.compact(opened)
     click.echo(json.dumps(asdict(report), indent=2) if as_json else output.compaction(report))
 
 
@@ -347,16 +368,20 @@ def compact(collection: Path | None, wait: bool, as_json: bool) -> None:
 @wait_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @plain_errors()
-def rebuild(collection: Path | None, wait: bool, as_json: bool) -> None:
+def rebuild(collection: "Location | None", wait: bool, as_json: bool) -> None:
     """Rebuild the search index from the features, of the kind that suits their number, and measure its recall.
 
     The network is not needed. Recall: of the best regions for a vector, those that exact search finds, the share that
     the index finds, on vectors drawn from the collection.
     """
+    from db.local.collection import LocalCollection
+    from db.local.maintenance.reindexing import rebuild_index
+    from db.location import default_collection
     from indexer import output
 
-    with _open_to_write(_collection_path(collection), wait=wait) as opened:
-        report = opened.rebuild_index()
+    location = collection or default_collection()
+    with _when_unlocked(lambda: LocalCollection.open(location, write=True), wait=wait) as opened:
+        report = rebuild_index(opened)
     click.echo(json.dumps(asdict(report), indent=2) if as_json else output.rebuild(report))
 
 
@@ -370,22 +395,17 @@ def _failures(opened: "Collection") -> list[dict[str, Any]]:
     ]
 
 
-def _collection_path(collection: Path | None) -> Path:
-    from db.location import default_collection
-
-    return collection or default_collection()
-
-
-def _open_to_write(path: Path, *, wait: bool, stop: threading.Event | None = None, **options: Any) -> "Collection":
-    """`Collection.open` as its writer; with `wait`, once no other process is. KeyboardInterrupt if stopped."""
-    from db.collection import Collection
+def _when_unlocked(
+    open_it: "Callable[[], AnyCollection]", *, wait: bool, stop: threading.Event | None = None
+) -> "AnyCollection":
+    """What `open_it` opens; with `wait`, once no other process writes it. KeyboardInterrupt if stopped."""
     from db.errors import CollectionLocked
 
     stop = stop or threading.Event()
     waiting = False
     while True:
         try:
-            return Collection.open(path, write=True, **options)
+            return open_it()
         except CollectionLocked as error:
             if not wait:
                 raise

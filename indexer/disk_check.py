@@ -11,8 +11,8 @@ import numpy as np
 from commands.text import printable
 from db.collection import Collection
 from db.errors import CollectionDamaged, UnknownId
-from db.local.maintenance.inspection import Findings, Problem
-from db.records import PhotoStat
+from db.local.findings import Findings
+from db.records import PhotoStat, Problem
 from decoding.errors import PhotoError
 from fcln.boxes import iou
 from indexer.build.build import Describer
@@ -43,7 +43,7 @@ class DiskReport:
     described_again: int = 0  # photographs
     found_again: float | None = None  # share of their regions
     problems: list[Problem] = field(default_factory=list)
-    findings: Findings = field(default_factory=Findings)  # what `Collection.repair` can repair
+    findings: Findings = field(default_factory=Findings)  # what `repair` can repair
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

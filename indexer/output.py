@@ -31,7 +31,7 @@ def _counts(counts: dict[str, int]) -> str:
 def contents(collection: "Collection") -> str:
     """What a collection holds now."""
     photographs, regions = collection.photo_count(), collection.region_count()
-    return f"{photographs:,} photographs, {regions:,} regions in {printable(collection.path)}"
+    return f"{photographs:,} photographs, {regions:,} regions in {printable(str(collection.location))}"
 
 
 def failure(file: dict[str, Any]) -> str:
@@ -62,19 +62,20 @@ def status(document: dict[str, Any]) -> str:
 
 def verification(report: "VerificationReport", disk: "DiskReport", holds: bool) -> str:
     """What holds and what does not."""
+    counts = report.counts
     lines = [
         f"collection   {printable(report.collection)}",
-        f"photographs  {report.photographs:,}",
-        f"regions      {report.regions:,}",
-        f"features     {report.segments:,} files",
-        f"index        {report.index_files:,} FAISS files",
+        f"photographs  {counts.photographs:,}",
+        f"regions      {counts.regions:,}",
+        f"features     {counts.segments:,} files",
+        f"index        {counts.index_files:,} FAISS files",
     ]
-    if report.rows_of_gone:
+    if counts.rows_of_gone:
         lines.append(
-            f"gone         {report.rows_of_gone:,} regions of removed photographs (`indexer compact` frees them)"
+            f"gone         {counts.rows_of_gone:,} regions of removed photographs (`indexer compact` frees them)"
         )
-    if report.without_checksums:
-        lines.append(f"unchecked    {report.without_checksums:,} photographs that an older version described")
+    if counts.without_checksums:
+        lines.append(f"unchecked    {counts.without_checksums:,} photographs that an older version described")
     if disk.found_again is not None:
         again = f"{disk.found_again:.1%} of the regions of {disk.described_again} photographs"
         lines.append(f"found again  {again}")

@@ -1,14 +1,15 @@
 """A collection over to another checkpoint: every photograph described again, while the old descriptions are searched.
 
-The new descriptions grow in a collection beside the old one (`Collection.successor`), by ordinary builds: stopped or
-killed, the next one goes on. It takes the old one's place in one commit, once it has every photograph that is there.
+The new descriptions grow in a collection beside the old one (`open_successor`), by ordinary builds: stopped or killed,
+the next one goes on. It takes the old one's place in one commit, once it has every photograph that is there.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from db.collection import Collection
+from db.local.collection import LocalCollection
+from db.local.maintenance.model_switch import open_successor, pending_photos, switch
 from db.records import ModelIdentity
 from indexer.build.build import Describer, build
 from indexer.build.options import BuildOptions
@@ -22,12 +23,12 @@ class Redescription:
     """What came of it."""
 
     report: BuildReport
-    adopted: bool  # the collection is of the new checkpoint now
+    switched: bool  # the collection is of the new checkpoint now
     left: list[Path]  # photographs that have to be described before
 
 
 def redescribe(
-    collection: Collection,
+    collection: LocalCollection,
     folders: Sequence[Path],
     predictor: Describer,
     model: ModelIdentity,
@@ -48,7 +49,7 @@ def redescribe(
         As `build`. What was described before stays beside the collection, for the next call.
     """
     options = options or BuildOptions()
-    with collection.successor(model) as successor:
+    with open_successor(collection, model) as successor:
         report = build(
             successor,
             folders or list(collection.roots().values()),
@@ -57,7 +58,7 @@ def redescribe(
             progress=progress,
             stop=stop,
         )
-        pending = collection.pending(successor)
+        pending = pending_photos(collection, successor)
         if pending and not report.interrupted:
             roots = list(collection.roots().values())
             # The build has said everything that there is to say about these folders.
@@ -66,7 +67,7 @@ def redescribe(
         else:
             gone = set()
         left = [path for photo_id, path in pending.items() if photo_id not in gone]
-        adopted = not left and not report.interrupted
-        if adopted:
-            collection.adopt(successor, gone=gone)
-    return Redescription(report, adopted, left)
+        switched = not left and not report.interrupted
+        if switched:
+            switch(collection, successor, gone=gone)
+    return Redescription(report, switched, left)

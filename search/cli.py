@@ -135,7 +135,7 @@ def query(
     """
     with plain_errors():
         # Imported here: `--help` is not to wait for what a search needs.
-        from db.collection import Collection
+        from db.collection import open_collection
         from db.location import default_collection
         from fcln.phrase_model import PhraseModel
         from search.searcher import Searcher
@@ -144,7 +144,7 @@ def query(
             from search import drawing
 
             drawing.check_target(draw)
-        with Collection.open(collection or default_collection()) as opened:
+        with open_collection(collection or default_collection()) as opened:
             searcher = Searcher(opened, PhraseModel.load(weights, device=device))
             answer = searcher.search(phrases, k=top, scoring=scoring, exact=exact, as_typed=as_typed)
         if len(phrases) > 2 and not any(" " in phrase for phrase in answer.query):
@@ -154,7 +154,7 @@ def query(
             )
         _show(answer, form, _WRITERS)
         if not answer.hits:
-            where = printable(opened.path)
+            where = printable(opened.location)
             click.echo(f"Nothing found: {where} holds no photographs; `indexer build FOLDER` adds them.", err=True)
             return 1
         if draw is not None:
@@ -258,15 +258,15 @@ def detect(
             answer = _detect_in_photos(phrases, photos, weights, device, options)
             looked_at = f"{answer.photographs} photograph{'s' if answer.photographs > 1 else ''}"
         else:
-            from db.collection import Collection
+            from db.collection import open_collection
             from db.location import default_collection
             from fcln.phrase_model import PhraseModel
             from search.detector import Detector
 
-            with Collection.open(collection or default_collection()) as opened:
+            with open_collection(collection or default_collection()) as opened:
                 detector = Detector(PhraseModel.load(weights, device=device))
                 answer = detector.detect_in_collection(phrases, opened, **options)
-            looked_at = printable(opened.path)
+            looked_at = printable(opened.location)
         _show(answer, form, {**_WRITERS, "json": output.detections_as_json})
         if not answer.hits:
             click.echo(f"Nothing found in {looked_at} with a {answer.scored}; --threshold lowers it.", err=True)

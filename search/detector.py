@@ -19,7 +19,7 @@ from search.errors import DetectError
 from search.grounding import PhotoRegions
 from search.hits import DescribedPhoto, Hit, HitRegion
 from search.model import Model, require_same_checkpoint
-from search.shortlist import SHORTLIST_PHOTOS, shortlist
+from search.shortlist import SHORTLIST_PHOTOS
 from search.wording.lexicon import Lexicon
 from search.wording.parse import Query, parse_query
 
@@ -222,7 +222,7 @@ def _closest(collection: "Collection", vectors: np.ndarray, count: int) -> Itera
     """The photographs closest to each of Q vectors, and the similarities (Q, N) of their N regions."""
     if not collection.region_count():
         return
-    photo_ids = sorted({int(i) for vector in vectors for i in shortlist(collection, vector[None], count)})
+    photo_ids = sorted({int(i) for vector in vectors for i in collection.candidates(vector[None], count)})
     features = collection.features(photo_ids)
     rows = collection.regions(features.region_ids.tolist())
     photos = collection.photos(features.photo_ids[features.starts()].tolist())

@@ -30,7 +30,7 @@ def require_same_checkpoint(collection: "Collection", model: Model) -> None:
     """Raises CheckpointMismatch if another checkpoint described the collection."""
     if collection.model.digest != model.digest:
         raise CheckpointMismatch(
-            f"The collection {collection.path} was described by the checkpoint {collection.model.digest[:12]}, "
+            f"The collection {collection.location} was described by the checkpoint {collection.model.digest[:12]}, "
             f"this one is {model.digest[:12]}: search it with the weights that it was built with, or build "
             "another collection with these."
         )

@@ -23,7 +23,7 @@ from search.likelihood import (
 )
 from search.model import Model, require_same_checkpoint
 from search.ranking import Ranking, RegionScores, rank_photographs
-from search.shortlist import SHORTLIST_PHOTOS, shortlist
+from search.shortlist import SHORTLIST_PHOTOS
 from search.wording.lexicon import Lexicon
 from search.wording.parse import Query, parse_query
 
@@ -153,7 +153,7 @@ class Searcher:
 
     def _candidates(self, query: Query, vectors: np.ndarray, scoring: str, k: int) -> Features:
         """The features of the photographs worth scoring."""
-        photo_ids = shortlist(self._collection, vectors, max(self._shortlist_photos, k))
+        photo_ids = self._collection.candidates(vectors, max(self._shortlist_photos, k))
         features = self._collection.features(photo_ids.tolist())
         if scoring == "embedding":
             return features

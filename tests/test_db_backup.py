@@ -6,14 +6,14 @@ import pytest
 
 from db.errors import CollectionDamaged, CollectionError
 from db.local.sqlite.backup import copied_revision, copy_database, is_sound, restore_database, sweep
-from db.local.sqlite.connection import Store
+from db.local.sqlite.connection import Database
 
 
 @pytest.fixture
 def database(tmp_path):
     """A database that a writer has open, with a row that is in the log only."""
     path = tmp_path / "photos.db"
-    store = Store(path, write=True)
+    store = Database(path, write=True)
     with store.session() as session:
         connection = session.connection()
         connection.exec_driver_sql("CREATE TABLE meta (revision INTEGER)")

@@ -12,7 +12,7 @@ ROWS = {
     "width": 100,
     "height": 80,
     "first_region_id": 7,
-    "numbers": np.array([[1, 2, 3, 4, 0.5], [0, 0, 9, 9, 0.25]]),
+    "boxes_and_scores": np.array([[1, 2, 3, 4, 0.5], [0, 0, 9, 9, 0.25]]),
     "phrases": [b"a dog", b"a couch"],
 }
 
@@ -40,7 +40,7 @@ def test_a_flipped_bit_changes_the_sum(bit):
         {"width": 101},
         {"height": 81},
         {"first_region_id": 8},
-        {"numbers": ROWS["numbers"] + [[0, 0, 0, 0, 0], [0, 0, 0, 0, 2**-30]]},
+        {"boxes_and_scores": ROWS["boxes_and_scores"] + [[0, 0, 0, 0, 0], [0, 0, 0, 0, 2**-30]]},
         {"phrases": [b"a dog", b"a touch"]},
         {"phrases": [b"a couch", b"a dog"]},
         {"phrases": [b"a doga", b" couch"]},
@@ -51,7 +51,7 @@ def test_every_column_counts(change):
 
 
 def test_minus_zero_is_zero_as_sqlite_has_it():
-    assert regions_crc32(**{**ROWS, "numbers": ROWS["numbers"] * [[1], [1]]}) == regions_crc32(**ROWS)
-    negative = ROWS["numbers"].copy()
+    assert regions_crc32(**{**ROWS, "boxes_and_scores": ROWS["boxes_and_scores"] * [[1], [1]]}) == regions_crc32(**ROWS)
+    negative = ROWS["boxes_and_scores"].copy()
     negative[1, :2] = -0.0
-    assert regions_crc32(**{**ROWS, "numbers": negative}) == regions_crc32(**ROWS)
+    assert regions_crc32(**{**ROWS, "boxes_and_scores": negative}) == regions_crc32(**ROWS)

@@ -11,19 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import db
-from db import (
+from db.errors import (
     CheckpointMismatch,
-    Collection,
     CollectionDamaged,
     CollectionError,
     CollectionLocked,
     CollectionMissing,
-    FailedFile,
-    ModelIdentity,
-    NewPath,
     SchemaTooNew,
 )
+from db.local.collection import LocalCollection
+from db.records import FailedFile, ModelIdentity, NewPath
 from helpers.db_photos import LIFE, MODEL, OTHER_MODEL, contents, create, live, photo
 
 
@@ -49,7 +46,7 @@ def names(collection, root_id=1):
 def test_a_photograph_comes_out_as_it_went_in(path, writer):
     one, two = photo(1, "one.jpg", count=2), photo(1, "deep/er/two.jpg", count=3)
     writer.commit(new=[one, two])
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         for collection in (writer, reader):
             assert collection.model == MODEL
             assert (collection.photo_count(), collection.region_count(), collection.revision) == (2, 5, 1)
@@ -96,7 +93,7 @@ def test_regions_come_in_the_order_asked_however_many(writer):
 
 def test_an_empty_collection_answers_with_nothing(path):
     create(path).close()
-    with Collection.open(path, model=MODEL) as reader:
+    with LocalCollection.open(path, model=MODEL) as reader:
         assert (reader.photo_count(), reader.region_count(), reader.revision) == (0, 0, 0)
         assert reader.photo_ids().tolist() == [] and reader.roots() == {} and reader.known(1) == {}
         assert reader.photos([]) == [] and reader.regions([]) == [] and reader.last_build() is None
@@ -124,7 +121,7 @@ def test_every_file_name_that_linux_allows(path, tmp_path):
     with create(path) as writer:
         root = writer.add_root(folder)
         writer.commit(new=[photo(root, name) for name in odd])
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         assert reader.roots() == {root: folder}
         assert set(reader.known(root)) == set(odd) and len(odd) == 9
         assert [row.path for row in reader.photos(reader.photo_ids())] == [folder / name for name in odd]
@@ -221,7 +218,7 @@ def test_roots_are_absolute_and_each_is_there_once(writer, tmp_path, monkeypatch
 def test_builds_are_recorded(path, writer):
     writer.record_build({"new": 1}, seconds=1)
     writer.record_build({"new": 5, "gone": 2}, seconds=1.5)
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         last = reader.last_build()
     assert last is not None and (last.seconds, last.counts) == (1.5, {"new": 5, "gone": 2})
     assert timedelta(0) <= datetime.now(UTC) - last.finished_at < timedelta(minutes=5)
@@ -285,7 +282,7 @@ def test_a_disk_that_refuses_loses_nothing(path, writer):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert contents(writer) == before
     writer.commit(new=[large])
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         assert reader.region_count() == 11 + 5000
 
 
@@ -303,7 +300,7 @@ def test_a_faiss_file_that_cannot_be_written_is_no_loss(path, monkeypatch, caplo
     assert "FAISS files were not saved, the next `indexer build` does it. The system refuses" in caplog.text
     assert "regions.1.faiss: No space left on device." in caplog.text
     assert not list(path.glob("regions.*"))
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         assert contents(reader) == expected
 
 
@@ -315,13 +312,13 @@ def test_no_collection(path):
         with pytest.raises(
             CollectionMissing, match=f"^There is no collection in {path}: `indexer build FOLDER` makes one.$"
         ):
-            Collection.open(path, write=write)
+            LocalCollection.open(path, write=write)
     assert not path.exists()
     path.mkdir()
     (path / "photos.db").touch()  # what a writer leaves that is killed at once
     for write in (False, True):
         with pytest.raises(CollectionMissing):
-            Collection.open(path, write=write)
+            LocalCollection.open(path, write=write)
     create(path).close()
 
 
@@ -335,7 +332,7 @@ def test_a_collection_that_lost_its_database_is_not_begun_anew(path, damage, cop
             writer.record_build({}, seconds=1)
     files = sorted(file for file in path.rglob("*") if file.name != "photos.db")
     (path / "photos.db").write_bytes(b"") if damage == "empty" else (path / "photos.db").unlink()
-    for open_it in (create, Collection.open):
+    for open_it in (create, LocalCollection.open):
         with pytest.raises(CollectionDamaged, match=rf"photos\.db is {damage}: run `indexer verify --repair`\.$"):
             open_it(path)
     assert sorted(file for file in path.rglob("*") if file.name != "photos.db") == files
@@ -343,9 +340,9 @@ def test_a_collection_that_lost_its_database_is_not_begun_anew(path, damage, cop
 
 def test_creating_needs_a_model_and_the_lock(path):
     with pytest.raises(ValueError, match="needs write=True and model"):
-        Collection.open(path, write=True, create=True)
+        LocalCollection.open(path, write=True, create=True)
     with pytest.raises(ValueError, match="needs write=True and model"):
-        Collection.open(path, create=True, model=MODEL)
+        LocalCollection.open(path, create=True, model=MODEL)
 
 
 def test_two_processes_that_make_a_collection_at_the_same_time(path, monkeypatch):
@@ -380,14 +377,14 @@ def test_another_checkpoint_is_refused_with_both_digests_and_a_way_out(path):
         with pytest.raises(
             CheckpointMismatch, match=r"by the checkpoint a{12}, not by b{12}: .*`indexer build --redescribe`"
         ):
-            Collection.open(path, write=write, model=OTHER_MODEL)
+            LocalCollection.open(path, write=write, model=OTHER_MODEL)
     with pytest.raises(CheckpointMismatch):
-        Collection.open(path, write=True, create=True, model=OTHER_MODEL)
+        LocalCollection.open(path, write=True, create=True, model=OTHER_MODEL)
     for model in (MODEL, ModelIdentity(**vars(MODEL)), None):
-        with Collection.open(path, write=True, model=model) as collection:
+        with LocalCollection.open(path, write=True, model=model) as collection:
             assert collection.model == MODEL
     with pytest.raises(CheckpointMismatch):
-        Collection.open(path, model=replace(MODEL, code_size=6))
+        LocalCollection.open(path, model=replace(MODEL, code_size=6))
 
 
 def test_one_writer(path, writer):
@@ -401,12 +398,12 @@ def test_one_writer(path, writer):
 def test_a_failed_opening_lets_go_of_the_lock(path):
     create(path).close()
     with pytest.raises(CheckpointMismatch):
-        Collection.open(path, write=True, model=OTHER_MODEL)
+        LocalCollection.open(path, write=True, model=OTHER_MODEL)
     create(path).close()
 
 
 def test_a_reader_does_not_write(path, writer):
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         for write in (
             lambda: reader.commit(gone=[1]),
             lambda: reader.add_root(path),
@@ -419,7 +416,7 @@ def test_a_reader_does_not_write(path, writer):
 
 def test_a_reader_sees_one_commit_until_it_refreshes(path, writer):
     live(writer, 1)
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         before = contents(reader)
         live(writer, 3)
         assert reader.revision == 1
@@ -434,19 +431,19 @@ def test_a_collection_that_moved_is_the_same(path, tmp_path):
         live(writer)
         expected = contents(writer)
     moved = shutil.move(path, tmp_path / "elsewhere #2?")
-    with Collection.open(moved) as reader:
+    with LocalCollection.open(moved) as reader:
         assert contents(reader) == expected
-    with Collection.open(moved, write=True) as writer:
+    with LocalCollection.open(moved, write=True) as writer:
         writer.commit(new=[photo(1, "g.jpg")])
         assert writer.photo_count() == 3
 
 
 def test_a_newer_schema_is_refused(path):
-    with create(path) as writer, writer._store.session() as session:
+    with create(path) as writer, writer.database.session() as session:
         session.connection().exec_driver_sql("PRAGMA user_version = 99")
     for write in (False, True):
         with pytest.raises(SchemaTooNew, match="schema 99"):
-            Collection.open(path, write=write)
+            LocalCollection.open(path, write=write)
 
 
 def test_damage_is_told_in_one_sentence(path):
@@ -454,7 +451,7 @@ def test_damage_is_told_in_one_sentence(path):
         live(writer)
     segment = max((path / "features").iterdir())
     os.truncate(segment, 500)
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         with pytest.raises(CollectionDamaged, match=rf"{segment.name}, .* is damaged \(500 bytes instead of \d+\)"):
             reader.features()
         assert reader.features([6]).codes.shape == (4, MODEL.code_size)  # other segments are as good as ever
@@ -462,7 +459,7 @@ def test_damage_is_told_in_one_sentence(path):
     (path / "photos.db").write_bytes(b"this was a database once" * 1000)
     for write in (False, True):
         with pytest.raises(CollectionDamaged, match=r"photos\.db is damaged \(file is not a database\): run"):
-            Collection.open(path, write=write)
+            LocalCollection.open(path, write=write)
 
 
 # -- what importing costs
@@ -475,10 +472,9 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(path):
 import json, sys
 heavy = ("torch", "sqlalchemy", "faiss", "h5py")
 loaded = lambda: [name for name in heavy if name in sys.modules]
-import db
-import db.errors, db.location, db.records
+import db.collection, db.errors, db.location, db.records
 steps = [loaded()]
-with db.Collection.open(db.records.Path(sys.argv[1])) as reader:
+with db.collection.open_collection(sys.argv[1]) as reader:
     reader.features()
     steps.append(loaded())
     reader.nearest(reader.features().embeddings, 1)
@@ -488,9 +484,3 @@ print(json.dumps(steps))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     done = subprocess.run([sys.executable, "-c", program, str(path)], env=environment, capture_output=True, check=True)
     assert json.loads(done.stdout) == [[], ["sqlalchemy"], ["sqlalchemy", "faiss"]]
-
-
-def test_every_public_name_is_there():
-    assert all(hasattr(db, name) for name in db.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
-        db.Nonsense  # noqa: B018

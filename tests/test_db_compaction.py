@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from db.collection import Collection
 from db.errors import CollectionDamaged
-from db.local.maintenance.compaction import plan
-from db.local.segments import Extents, SegmentFile
+from db.local.collection import LocalCollection
+from db.local.extents import Extents
+from db.local.maintenance.compaction import compact, plan
+from db.local.segments import SegmentFile
 from helpers.db_photos import MODEL, contents, create, photo
 
 ROW_SIZE = 2 * (MODEL.code_size + MODEL.embedding_size)
@@ -28,8 +29,8 @@ def fill(path, counts):
 
 def segments(path):
     """Of each segment: its id, its rows, how many of them belong to photographs; and that the files are these."""
-    with Collection.open(path) as reader:
-        snapshot = reader._snapshot()
+    with LocalCollection.open(path) as reader:
+        snapshot = reader.snapshot()
         names = sorted(segment.name for segment in snapshot.segments.values())
         assert sorted(file.name for file in (path / "features").iterdir()) == names
         live = dict.fromkeys(snapshot.segments, 0)
@@ -44,9 +45,9 @@ def same_but_for_revision(one, other):
 
 def test_small_segments_become_large_ones_and_nothing_else_changes(tmp_path):
     fill(tmp_path, [3, 3, 3, 3, 1, 2])
-    with create(tmp_path) as writer, Collection.open(tmp_path) as reader:
+    with create(tmp_path) as writer, LocalCollection.open(tmp_path) as reader:
         before = contents(reader)
-        report = writer.compact()
+        report = compact(writer)
         assert same_but_for_revision(contents(writer), before)
         assert contents(reader) == before  # of the commit that it sees, whose segments are still there
     assert (report.segments_before, report.segments_after, report.rows_dropped) == (6, 2, 0)
@@ -54,7 +55,7 @@ def test_small_segments_become_large_ones_and_nothing_else_changes(tmp_path):
     create(tmp_path).close()
     # Photographs stay whole: 3 + 3 + 3 regions, for the fourth photograph's 3 there is no room.
     assert segments(tmp_path) == [(7, 9, 9), (8, 6, 6)]
-    with Collection.open(tmp_path) as reader:
+    with LocalCollection.open(tmp_path) as reader:
         assert same_but_for_revision(contents(reader), before)
         # FAISS has the regions that it had.
         assert [file.name for file in tmp_path.glob("regions.*")] == ["regions.1.faiss"]
@@ -66,7 +67,7 @@ def test_rows_of_gone_photographs_are_dropped(tmp_path):
         writer.commit(new=[photo(root, f"{number}.jpg", count=2) for number in range(4)])
         writer.commit(new=[photo(root, "full.jpg", count=10)])
         writer.commit(gone=[1, 3])
-        report = writer.compact()
+        report = compact(writer)
         assert report.rows_dropped == 4
         features = writer.features([2, 4])
         np.testing.assert_array_equal(features.codes[2:], photo(root, "3.jpg", count=2).codes)
@@ -76,11 +77,11 @@ def test_rows_of_gone_photographs_are_dropped(tmp_path):
 def test_large_segments_stay_and_compacting_twice_is_compacting_once(tmp_path):
     fill(tmp_path, [10, 2, 5, 2, 9, 2])
     with create(tmp_path) as writer:
-        writer.compact()
+        compact(writer)
         revision = writer.revision
     assert segments(tmp_path) == [(1, 10, 10), (3, 5, 5), (5, 9, 9), (7, 6, 6)]
     with create(tmp_path) as writer:
-        report = writer.compact()
+        report = compact(writer)
         assert (report.segments_before, report.segments_after) == (4, 4)
         assert writer.revision == revision
 
@@ -90,7 +91,7 @@ def test_the_same_collection_gives_the_same_segments(tmp_path):
         fill(tmp_path / name, [3, 3, 3, 3, 1, 2])
         with create(tmp_path / name) as writer:
             writer.commit(gone=[2])
-            writer.compact()
+            compact(writer)
     files = [{file.name: file.read_bytes() for file in (tmp_path / name / "features").iterdir()} for name in
              ("one", "other")]  # fmt: skip
     assert files[0] == files[1] and len(files[0]) == 2
@@ -103,27 +104,27 @@ def test_a_damaged_segment_is_not_merged_into_a_sound_one(tmp_path):
     data[-1] ^= 1
     segment.write_bytes(data)
     with create(tmp_path) as writer, pytest.raises(CollectionDamaged, match=segment.name):
-        writer.compact()
+        compact(writer)
     assert [rows for _, rows, _ in segments(tmp_path)] == [3, 3, 3]
 
 
 def test_checksums_that_an_older_version_did_not_write_are_filled_in(tmp_path):
     fill(tmp_path, [3, 3])
     with create(tmp_path) as writer:
-        before = writer._snapshot().extents.checksums.tolist()
-        with writer._store.session() as session:
+        before = writer.snapshot().extents.checksums.tolist()
+        with writer.database.session() as session:
             session.connection().exec_driver_sql("UPDATE photo SET features_crc32 = NULL")
-        writer._forget_loaded()
-        assert writer._snapshot().extents.checksums.tolist() == [-1, -1]
-        writer.compact()
-        assert writer._snapshot().extents.checksums.tolist() == before
+        writer.forget_loaded()
+        assert writer.snapshot().extents.checksums.tolist() == [-1, -1]
+        compact(writer)
+        assert writer.snapshot().extents.checksums.tolist() == before
 
 
 def test_nothing_to_do(tmp_path):
     with create(tmp_path) as writer:
-        assert writer.compact().segments_after == 0
+        assert compact(writer).segments_after == 0
         writer.commit(new=[photo(writer.add_root(tmp_path), "a.jpg", count=1)])
-        assert writer.compact().segments_after == 1
+        assert compact(writer).segments_after == 1
     assert segments(tmp_path) == [(1, 1, 1)]
 
 

@@ -4,14 +4,14 @@ import sqlite3
 import pytest
 
 from db.errors import CollectionDamaged, CollectionError
-from db.local.sqlite.connection import Store
+from db.local.sqlite.connection import Database
 
 
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "a folder#1?" / "photos.db"
     path.parent.mkdir()
-    store = Store(path, write=True)
+    store = Database(path, write=True)
     with store.session() as session:
         session.connection().exec_driver_sql("CREATE TABLE t (x INTEGER)")
     store.close()
@@ -29,7 +29,7 @@ def insert(store):
 
 
 def test_a_reader_keeps_its_snapshot_until_it_is_refreshed(path):
-    writer, reader = Store(path, write=True), Store(path, write=False)
+    writer, reader = Database(path, write=True), Database(path, write=False)
     insert(writer)
     assert count(reader) == 1
     insert(writer)
@@ -42,7 +42,7 @@ def test_a_reader_keeps_its_snapshot_until_it_is_refreshed(path):
 
 
 def test_a_failed_session_is_rolled_back(path):
-    writer = Store(path, write=True)
+    writer = Database(path, write=True)
     with pytest.raises(ZeroDivisionError), writer.session() as session:
         session.connection().exec_driver_sql("INSERT INTO t VALUES (1)")
         raise ZeroDivisionError
@@ -53,7 +53,7 @@ def test_a_failed_session_is_rolled_back(path):
 
 
 def test_a_commit_is_on_the_disk_and_foreign_keys_hold(path):
-    writer = Store(path, write=True)
+    writer = Database(path, write=True)
     with writer.session() as session:
         pragmas = [
             session.connection().exec_driver_sql(f"PRAGMA {name}").scalar_one()
@@ -64,7 +64,7 @@ def test_a_commit_is_on_the_disk_and_foreign_keys_hold(path):
 
 
 def test_a_reader_cannot_write(path):
-    reader = Store(path, write=False)
+    reader = Database(path, write=False)
     with pytest.raises(CollectionError, match="readonly"):
         insert(reader)
     reader.close()
@@ -73,7 +73,7 @@ def test_a_reader_cannot_write(path):
 
 def test_a_reader_of_a_write_protected_folder_creates_nothing(path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda folder, mode: False)  # for root, every real folder is writable
-    reader = Store(path, write=False)
+    reader = Database(path, write=False)
     assert count(reader) == 0
     assert os.listdir(path.parent) == ["photos.db"]
     reader.close()
@@ -83,7 +83,7 @@ def test_a_database_locked_by_another_program_is_said_in_a_sentence(path, monkey
     monkeypatch.setattr("db.local.sqlite.connection.BUSY_SECONDS", 0.05)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    writer = Store(path, write=True)
+    writer = Database(path, write=True)
     with pytest.raises(CollectionError, match=r"^SQLite refuses .*photos\.db: database is locked\.$"):
         insert(writer)
     other.execute("ROLLBACK")
@@ -95,7 +95,7 @@ def test_a_database_locked_by_another_program_is_said_in_a_sentence(path, monkey
 def test_a_schema_that_is_not_even_text_is_damage(path):
     data = path.read_bytes()
     path.write_bytes(data.replace(b"CREATE TABLE t", b"CREATE TA\xc3LE t"))
-    store = Store(path, write=False)
+    store = Database(path, write=False)
     with pytest.raises(CollectionDamaged, match=r"photos\.db is damaged"):
         count(store)
     store.close()
@@ -107,7 +107,7 @@ def test_an_altered_database_is_said_to_be_damaged(path, damage):
     position = 0 if damage == "header" else len(data) - 4096
     data[position : position + 100] = b"\xff" * 100
     path.write_bytes(data)
-    store = Store(path, write=False)
+    store = Database(path, write=False)
     with pytest.raises(CollectionDamaged, match=r"photos\.db is damaged \(.*\): run `indexer verify --repair`\.$"):
         count(store)
     store.close()

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from db.local.files import published
+from db.local.files import atomic_write
 from db.local.vectors import faiss_index as vectors
-from db.local.vectors.faiss_index import UnreadableIndex, VectorIndex, lists_for
+from db.local.vectors.faiss_index import UnreadableIndex, VectorIndex, nlist_for
 
 IDS = np.array([7, 3, 900_000_000_000])
 VECTORS = np.array([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0]], dtype=np.float32)
@@ -31,13 +31,13 @@ def exact():
 
 @pytest.fixture
 def listed():
-    index = VectorIndex.with_lists(8, clusters(1000))
+    index = VectorIndex.inverted(8, clusters(1000))
     index.add(np.arange(1000) * 3 + 5, clusters(1000))
     return index
 
 
 def saved(index, path):
-    with published(path) as stream:
+    with atomic_write(path) as stream:
         index.write(stream)
     return path
 
@@ -89,9 +89,9 @@ def test_half_precision_vectors_are_scored_as_exactly_as_numpy_does():
 
 
 def test_inverted_lists_find_nearly_what_looking_at_all_finds(monkeypatch):
-    monkeypatch.setattr(vectors, "SEARCHED_SHARE", 2)
+    monkeypatch.setattr(vectors, "NLIST_PER_PROBE", 2)
     some, queries = clusters(2000), clusters(20, seed=1)
-    index = VectorIndex.with_lists(8, some)
+    index = VectorIndex.inverted(8, some)
     index.add(np.arange(2000), some)
     best = np.argsort(-(queries @ some.T), axis=1)[:, :10]
     shared = [len(set(ids) & set(expected)) for (ids, _), expected in zip(index.search(queries, 10), best.tolist())]
@@ -100,16 +100,16 @@ def test_inverted_lists_find_nearly_what_looking_at_all_finds(monkeypatch):
 
 def test_a_file_holds_everything(exact, listed, tmp_path):
     read = VectorIndex.read(saved(exact, tmp_path / "exact"))
-    assert (read.lists, read.size, len(read), sorted(read.ids())) == (0, 3, 3, sorted(IDS))
+    assert (read.nlist, read.size, len(read), sorted(read.ids())) == (0, 3, 3, sorted(IDS))
     assert found(read, [1, 0, 0], 3) == found(exact, [1, 0, 0], 3)
     for mapped in (False, True):
         read = VectorIndex.read(saved(listed, tmp_path / "listed"), mapped=mapped)
-        assert (read.lists, read.size, len(read), sorted(read.ids())) == (8, 16, 1000, sorted(listed.ids()))
+        assert (read.nlist, read.size, len(read), sorted(read.ids())) == (8, 16, 1000, sorted(listed.ids()))
         assert found(read, clusters(1)[0], 9) == found(listed, clusters(1)[0], 9)
 
 
 def test_training_is_repeatable(tmp_path):
-    files = [saved(VectorIndex.with_lists(8, clusters(1000)), tmp_path / name) for name in "ab"]
+    files = [saved(VectorIndex.inverted(8, clusters(1000)), tmp_path / name) for name in "ab"]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
@@ -131,4 +131,4 @@ def test_what_the_disk_says_while_writing_comes_through(exact):
 
 def test_lists_by_number_of_regions():
     # 4 * sqrt(n) is 2,000, 2,828 and 4,472.
-    assert [lists_for(count) for count in (250_000, 500_000, 1_250_000)] == [2048, 2048, 4096]
+    assert [nlist_for(count) for count in (250_000, 500_000, 1_250_000)] == [2048, 2048, 4096]

@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from db.collection import Collection
 from db.errors import CollectionDamaged
+from db.local.collection import LocalCollection
+from db.local.maintenance.reindexing import rebuild_index
 from db.local.vectors.faiss_index import VectorIndex
 from helpers.db_photos import LIFE, MODEL, contents, create, live, photo
 
@@ -49,7 +50,7 @@ DAMAGES = {
 
 def test_an_up_to_date_file_is_all_that_a_reader_needs(path, monkeypatch):
     added = loads_of(monkeypatch)
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         segments = list((path / "features").iterdir())
         for segment in segments:
             segment.rename(segment.with_suffix(".away"))
@@ -59,12 +60,12 @@ def test_an_up_to_date_file_is_all_that_a_reader_needs(path, monkeypatch):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_reader_replaces_an_unusable_file_in_memory(path, damage, caplog):
-    with Collection.open(path) as before:
+    with LocalCollection.open(path) as before:
         expected = contents(before)
     do, fault = DAMAGES[damage]
     do(path / "regions.1.faiss")
     files = faiss_files(path)
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         assert contents(reader) == expected
     assert faiss_files(path) == files
     (record,) = caplog.records
@@ -74,7 +75,7 @@ def test_a_reader_replaces_an_unusable_file_in_memory(path, damage, caplog):
 
 def test_a_reader_that_does_not_search_does_not_look_at_the_file(path, caplog):
     (path / "regions.1.faiss").unlink()
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         assert len(reader.photos(reader.photo_ids())) == 2
         assert len(reader.features().codes) == 10
     assert not caplog.records
@@ -82,17 +83,17 @@ def test_a_reader_that_does_not_search_does_not_look_at_the_file(path, caplog):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_writer_sets_an_unusable_file_aside_and_makes_it_anew(path, damage, caplog):
-    with Collection.open(path) as before:
+    with LocalCollection.open(path) as before:
         expected = contents(before)
     do, fault = DAMAGES[damage]
     do(path / "regions.1.faiss")
     create(path).close()
     (record,) = caplog.records
-    assert re.search(f"{path}/regions.1.faiss {fault}.*making it anew from the segments", record.message)
+    assert re.search(f"{path}/regions.1.faiss {fault}.*rebuilding it from the segments", record.message)
     kept = [] if damage == "missing" else ["regions.1.faiss.damaged"]
     assert faiss_files(path) == [*kept, "regions.2.faiss"]
     caplog.clear()
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         assert contents(reader) == expected
     assert not caplog.records
 
@@ -100,20 +101,20 @@ def test_a_writer_sets_an_unusable_file_aside_and_makes_it_anew(path, damage, ca
 def test_what_is_behind_is_brought_up_to_date(path, monkeypatch):
     with create(path) as writer:
         writer.commit(new=[photo(1, "new.jpg", count=2)], gone=[9])
-        with Collection.open(path) as reader:  # while the file still has neither change
+        with LocalCollection.open(path) as reader:  # while the file still has neither change
             assert faiss_files(path) == ["regions.1.faiss"]
             added = loads_of(monkeypatch)
             nearest = contents(reader)["nearest"]
             assert added == [2]
             assert contents(writer)["nearest"] == nearest
     assert faiss_files(path) == ["regions.2.faiss"]
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         assert contents(reader)["nearest"] == nearest
 
 
 def test_no_file_goes_while_somebody_reads(path):
     first = max((path / "features").iterdir())
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         expected = contents(reader)
         reader._vectors = None  # as if it had not searched yet
         for number in range(2):
@@ -133,9 +134,9 @@ def test_nothing_new_no_new_file(path):
         writer.save_index()
         writer.save_index()
     assert faiss_files(path) == ["regions.1.faiss"]
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         assert reader.revision == len(LIFE) + 1
-        assert reader._snapshot().saved
+        assert reader.snapshot().saved
 
 
 def test_when_everything_is_gone_so_is_the_file(path):
@@ -152,25 +153,25 @@ def test_a_damaged_segment_does_not_get_into_the_index(path):
     segment = max((path / "features").iterdir())
     flip(segment)
     (path / "regions.1.faiss").unlink()
-    with Collection.open(path) as reader, pytest.raises(CollectionDamaged, match=segment.name):
+    with LocalCollection.open(path) as reader, pytest.raises(CollectionDamaged, match=segment.name):
         reader.nearest(np.eye(8, dtype=np.float32), 1)
     with pytest.raises(CollectionDamaged, match=f"{segment.name}.*: run `indexer verify --repair`.$"):
         create(path)
-    Collection.open(path, write=True, clean_up=False).close()
+    LocalCollection.open(path, write=True, clean_up=False).close()
 
 
 def test_a_large_file_is_mapped_and_its_checksum_left_to_others(path, monkeypatch, caplog):
     monkeypatch.setattr("db.local.vectors.index_files.READ_BYTES", 0)
-    with Collection.open(path) as before:
+    with LocalCollection.open(path) as before:
         expected = contents(before)
     monkeypatch.setattr(
         "db.local.vectors.index_files.file_fault", lambda path, size, sha256: None if sha256 is None else "is hashed"
     )
     create(path).close()
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         assert contents(reader) == expected
     assert not caplog.records
-    with create(path) as writer, Collection.open(path) as reader:
+    with create(path) as writer, LocalCollection.open(path) as reader:
         writer.commit(gone=[9])  # a file to be changed is read, and hashed
         reader.refresh()
         reader.nearest(np.eye(8, dtype=np.float32), 1)
@@ -197,7 +198,7 @@ class TestLargeCollection:
         monkeypatch.setattr("db.local.vectors.index_files.EXACT_LIMIT", 310)
         monkeypatch.setattr("db.local.vectors.faiss_index.TRAINING_VECTORS_PER_LIST", 2)
         monkeypatch.setattr(
-            "db.local.vectors.faiss_index.SEARCHED_SHARE", 1
+            "db.local.vectors.faiss_index.NLIST_PER_PROBE", 1
         )  # all lists: what is found must be what is there
         with create(tmp_path) as writer:
             root = writer.add_root(tmp_path)
@@ -206,16 +207,16 @@ class TestLargeCollection:
 
     def files(self, path):
         """Of each file: its id, its range, the regions in it, whether it has lists."""
-        with Collection.open(path) as reader:
-            assert reader._snapshot().saved
-            vectors = reader.nearest(np.zeros((1, MODEL.embedding_size), np.float32), 1) and reader._vectors
+        with LocalCollection.open(path) as reader:
+            assert reader.snapshot().saved
+            vectors = reader.nearest(np.zeros((1, MODEL.embedding_size), np.float32), 1) and reader.vectors()
             ids = np.concatenate([index.ids() for index in vectors.indexes])
             assert sorted(ids) == sorted(reader.features().region_ids)
-            files = reader._snapshot().files
+            files = reader.snapshot().files
             assert faiss_files(path) == sorted(file.name for file in files)
             assert [len(index) for index in vectors.indexes] == [file.region_count for file in files]
-            assert [index.lists for index in vectors.indexes] == [file.lists for file in files]
-            return [(f.id, f.first_region_id, f.last_region_id, f.region_count, f.lists > 0) for f in files]
+            assert [index.nlist for index in vectors.indexes] == [file.nlist for file in files]
+            return [(f.id, f.first_region_id, f.last_region_id, f.region_count, f.nlist > 0) for f in files]
 
     def test_regions_are_cut_into_files_between_photographs(self, path):
         assert self.files(path) == [
@@ -235,7 +236,7 @@ class TestLargeCollection:
             (5, 1, 99, 99, True), (6, 100, 198, 99, True), (7, 199, 297, 99, True), (8, 298, 390, 93, True),
             (9, 391, 399, 9, False),
         ]  # fmt: skip
-        with Collection.open(path) as reader:
+        with LocalCollection.open(path) as reader:
             for region_id in (1, 99, 100, 300, 391, 399):
                 ((ids, _),) = reader.nearest(expected[region_id][None], 5)
                 assert region_id in ids  # a scalar quantizer may confuse a region with its neighbours
@@ -248,7 +249,7 @@ class TestLargeCollection:
     def test_only_files_with_regions_that_are_gone_are_written_again(self, path, monkeypatch):
         with create(path) as writer:
             writer.commit(gone=[1, 40, 41, 100])
-            with Collection.open(path) as reader:
+            with LocalCollection.open(path) as reader:
                 found = [ids.tolist() for ids, _ in reader.nearest(np.eye(8, dtype=np.float32), 1000)]
                 assert all(sorted(ids) == sorted(writer.features().region_ids) for ids in found)
             added = loads_of(monkeypatch)
@@ -264,7 +265,7 @@ class TestLargeCollection:
 
     def test_a_damaged_file_among_several_is_made_anew_alone(self, path, caplog):
         os.truncate(path / "regions.2.faiss", 50)
-        with Collection.open(path) as reader:
+        with LocalCollection.open(path) as reader:
             found = [ids.tolist() for ids, _ in reader.nearest(np.eye(8, dtype=np.float32), 1000)]
         assert all(sorted(ids) == list(range(1, 301)) for ids in found)
         assert "regions.2.faiss is damaged (50 bytes instead of" in caplog.text
@@ -278,7 +279,7 @@ class TestLargeCollection:
                 writer.commit(new=[photo(1, f"{number}.png")])
                 if number % 7 == 0:
                     writer.save_index()
-            report = writer.rebuild_index()
+            report = rebuild_index(writer)
         files = self.files(path)
         assert (report.regions, report.files, report.queries) == (420, len(files), 100)
         assert [file[1:] for file in files] == [
@@ -292,5 +293,5 @@ class TestLargeCollection:
             root = writer.add_root(path)
             writer.commit(new=[photo(root, f"{number}.jpg") for number in range(100)])
             writer.commit(new=[photo(root, f"{number}.png") for number in range(40)])
-            assert writer.rebuild_index() == report
+            assert rebuild_index(writer) == report
         assert [(other / f"regions.{number}.faiss").read_bytes() for number in range(1, 6)] == content

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from db.collection import Collection
 from db.errors import CollectionError, CollectionMissing
+from db.local.collection import LocalCollection
 from db.local.maintenance.verification import verify
 from helpers.db_killer import DEEDS, LIMITS
 from helpers.db_photos import LIFE, MODEL, OTHER_MODEL, contents, create, live, photo
@@ -36,13 +36,13 @@ def kill(folder: Path, deed: str, *, lines: int, calls: int) -> list[str]:
 
 def state(path: Path) -> dict[str, Any]:
     """What there is, whatever the commit."""
-    with Collection.open(path) as collection:
+    with LocalCollection.open(path) as collection:
         return {**contents(collection), "model": collection.model, "revision": 0}
 
 
 def end(path: Path) -> tuple[dict[str, Any], set[str]]:
     """What a writer finds, and the files it leaves (but for FAISS's, whose numbers say how often one was saved)."""
-    with Collection.open(path, write=True) as collection:
+    with LocalCollection.open(path, write=True) as collection:
         found = {**contents(collection), "model": collection.model, "revision": 0}
     return found, files(path)
 
@@ -65,7 +65,7 @@ def test_a_build_killed_anywhere_holds_one_commit_and_goes_on_to_the_same_end(tm
         path = tmp_path / point
         left |= files(path) - complete[1]
         try:
-            with Collection.open(path) as found:
+            with LocalCollection.open(path) as found:
                 revisions.add(found.revision)
                 # Killed before the first root was added, there are no files of root 1 to speak of.
                 expected = undisturbed[found.revision]

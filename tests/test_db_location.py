@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from db import default_collection
+from db.location import default_collection
 
 
 def test_the_environment_variable_names_the_collection(monkeypatch, tmp_path):

@@ -3,18 +3,18 @@ import sqlite3
 import pytest
 from sqlalchemy import create_engine, inspect
 
-from db.collection import Collection
 from db.errors import CollectionError, SchemaTooNew
+from db.local.collection import LocalCollection
 from db.local.maintenance.verification import verify
 from db.local.sqlite import migrations
-from db.local.sqlite.connection import Store
+from db.local.sqlite.connection import Database
 from db.tables import Base
 from helpers.db_photos import LIFE, contents, create, live, photo
 
 
 @pytest.fixture
 def store(tmp_path):
-    store = Store(tmp_path / "photos.db", write=True)
+    store = Database(tmp_path / "photos.db", write=True)
     yield store
     store.close()
 
@@ -129,7 +129,7 @@ def test_a_collection_of_schema_1_goes_on(tmp_path, caplog, index_revision):
     as_of_schema_1(tmp_path, index_revision=index_revision)
     before = sqlite3.connect(tmp_path / "photos.db").execute("SELECT * FROM photo").fetchall()
     with pytest.raises(CollectionError, match="older schema 1"):
-        Collection.open(tmp_path)
+        LocalCollection.open(tmp_path)
     with create(tmp_path) as writer:
         copy = tmp_path / "photos.schema-1.db"
         assert f"from schema 1 to 2; its database before that stays as {copy}." in caplog.text
@@ -137,13 +137,13 @@ def test_a_collection_of_schema_1_goes_on(tmp_path, caplog, index_revision):
         assert sqlite3.connect(copy).execute("PRAGMA user_version").fetchone() == (1,)
         assert contents(writer) == expected
         # An index file that was up to date is the one that counts; else a new one does.
-        names = [file.name for file in writer._snapshot().files]
+        names = [file.name for file in writer.snapshot().files]
         assert names == (["regions.1.faiss"] if index_revision == len(LIFE) else [])
         writer.commit(new=[photo(1, "new.jpg")])
         expected = contents(writer)
     caplog.clear()
     report = verify(tmp_path)
-    assert (report.problems, report.without_checksums) == ([], 3 - 1)
+    assert (report.problems, report.counts.without_checksums) == ([], 3 - 1)
     with create(tmp_path) as writer:
         assert contents(writer) == expected
     assert not caplog.records

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from db.collection import Collection
 from db.errors import CheckpointMismatch, CollectionError, CollectionLocked
+from db.local.collection import LocalCollection
+from db.local.maintenance.model_switch import open_successor, pending_photos, switch
 from db.local.maintenance.verification import verify
-from db.local.sqlite.connection import Store
+from db.local.sqlite.connection import Database
 from db.records import FailedFile, ModelIdentity, NewPath
 from helpers.db_photos import MODEL, OTHER_MODEL, contents, create, live, photo
 
@@ -44,20 +45,20 @@ def describe_everything(successor):
 
 
 def test_in_small_steps_and_then_at_once(path):
-    with Collection.open(path) as reader:
+    with LocalCollection.open(path) as reader:
         before = contents(reader)
         revision = reader.revision
         for names in (["b.jpg"], ["f.jpg"], []):
-            with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+            with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
                 assert new.model == LARGER_MODEL and new.roots() == old.roots()
                 new.commit(new=[larger(1, name) for name in names])
-            with Collection.open(path) as meanwhile:
+            with LocalCollection.open(path) as meanwhile:
                 assert contents(meanwhile) == before
-        with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+        with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
             assert set(new.known(1)) == {"b.jpg", "f.jpg"}
             new.commit(new=[larger(2, "g.jpg", count=1)])
             expected = contents(new, LARGER_MODEL)
-            old.adopt(new)
+            switch(old, new)
             assert old.model == LARGER_MODEL and old.revision == revision + 1
             after = contents(old, LARGER_MODEL)
             for what in ("known", "photos", "regions", "codes", "embeddings", "nearest"):
@@ -67,61 +68,61 @@ def test_in_small_steps_and_then_at_once(path):
         with pytest.raises(CheckpointMismatch, match=r"has moved from the checkpoint a{12} to c{12}: open it again"):
             reader.refresh()
     assert not (path / "next").exists()
-    with Collection.open(path, write=True, model=LARGER_MODEL) as collection:
+    with LocalCollection.open(path, write=True, model=LARGER_MODEL) as collection:
         assert (collection.photo_count(), collection.region_count()) == (4, 3 + 3 + 1 + 3)
         assert len(list((path / "features").iterdir())) == 4
     assert verify(path).problems == []
     with pytest.raises(CheckpointMismatch):
-        Collection.open(path, model=MODEL)
+        LocalCollection.open(path, model=MODEL)
 
 
 def test_ids_of_the_old_collection_do_not_come_again(path):
-    with Collection.open(path, write=True) as old:
+    with LocalCollection.open(path, write=True) as old:
         last_region, last_photo = old.features().region_ids[-1], old.photo_ids()[-1]
-        with old.successor(LARGER_MODEL) as new:
+        with open_successor(old, LARGER_MODEL) as new:
             describe_everything(new)
-            old.adopt(new)
+            switch(old, new)
         assert old.features().region_ids.min() > last_region and old.photo_ids().min() > last_photo
 
 
 def test_what_was_built_is_remembered(path):
-    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+    with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
         describe_everything(new)
-        old.adopt(new)
+        switch(old, new)
         assert old.last_build().counts == {"new": 3}
-        with old._store.session() as session:
+        with old.database.session() as session:
             assert session.connection().exec_driver_sql("SELECT seconds FROM build ORDER BY id").all() == [(1,), (2,)]
 
 
 def test_the_copy_that_is_kept_is_of_the_new_collection(path):
-    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+    with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
         describe_everything(new)
-        old.adopt(new)
+        switch(old, new)
         expected = contents(old, LARGER_MODEL)
     (path / "photos.db").unlink()
     assert verify(path, repair=True).to_describe == 0
-    with Collection.open(path, model=LARGER_MODEL) as collection:
+    with LocalCollection.open(path, model=LARGER_MODEL) as collection:
         restored = contents(collection, LARGER_MODEL)
         assert {**restored, "revision": 0} == {**expected, "revision": 0}
 
 
 def test_no_photograph_is_lost_on_the_way(path):
-    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+    with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
         new.commit(new=[larger(1, "b.jpg"), larger(1, "f.jpg")])  # /more photos was not to be seen
-        (missing,) = old.pending(new)
-        assert old.pending(new) == {missing: Path("/more photos/g.jpg")}
+        (missing,) = pending_photos(old, new)
+        assert pending_photos(old, new) == {missing: Path("/more photos/g.jpg")}
         before = contents(old)
         with pytest.raises(
             CollectionError, match=r"c{12} has not described 1 of its photographs yet: the collection .* stays"
         ):
-            old.adopt(new)
+            switch(old, new)
         assert contents(old) == before and new.photo_count() == 2
-        old.adopt(new, gone=[missing])
+        switch(old, new, gone=[missing])
         assert old.photo_count() == 2
 
 
 def test_a_photograph_that_moved_or_failed_is_not_lost(path):
-    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+    with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
         describe_everything(new)
         new.commit(
             moved={new.known(1)["b.jpg"].photo_id: NewPath(2, "somewhere else.jpg", 1, 1)},
@@ -129,37 +130,37 @@ def test_a_photograph_that_moved_or_failed_is_not_lost(path):
         )
         # What /more photos/somewhere else.jpg holds, the old collection knows as b.jpg.
         old.commit(new=[photo(1, "b.jpg", version=7)])
-        assert old.pending(new) == {}
+        assert pending_photos(old, new) == {}
 
 
 def test_a_photograph_that_could_not_be_read_is_waited_for(path):
-    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+    with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
         describe_everything(new)
         new.commit(failed=[FailedFile(1, "f.jpg", -1, 1, None, "cannot be read")])
-        assert list(old.pending(new).values()) == [Path("/photos/f.jpg")]
+        assert list(pending_photos(old, new).values()) == [Path("/photos/f.jpg")]
 
 
 def test_photographs_added_meanwhile_are_waited_for(path):
-    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+    with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
         describe_everything(new)
         third = old.add_root(Path("/third"))
         old.commit(new=[photo(third, "new.jpg", count=9)])
-        assert list(old.pending(new).values()) == [Path("/third/new.jpg")]
+        assert list(pending_photos(old, new).values()) == [Path("/third/new.jpg")]
         new.commit(new=[larger(new.add_root(Path("/third")), "new.jpg", count=4)])
-        old.adopt(new)
+        switch(old, new)
         assert (old.photo_count(), old.region_count()) == (4, 3 + 2 + 1 + 4)
         names = [file.name for file in path.glob("regions.*")]
-    with Collection.open(path) as collection:
+    with LocalCollection.open(path) as collection:
         ids = collection.features().region_ids
         assert all(set(found) == set(ids) for found, _ in collection.nearest(np.eye(6, dtype=np.float32), 99))
         assert len(names) == 1
 
 
 def test_a_third_checkpoint_starts_anew(path, caplog):
-    with Collection.open(path, write=True) as old:
-        with old.successor(LARGER_MODEL) as new:
+    with LocalCollection.open(path, write=True) as old:
+        with open_successor(old, LARGER_MODEL) as new:
             describe_everything(new)
-        with old.successor(OTHER_MODEL) as new:
+        with open_successor(old, OTHER_MODEL) as new:
             assert new.model == OTHER_MODEL and new.photo_count() == 0 and new.roots() == old.roots()
         assert [record.message for record in caplog.records] == [
             "What was described by the checkpoint cccccccccccc is deleted."
@@ -167,22 +168,22 @@ def test_a_third_checkpoint_starts_anew(path, caplog):
 
 
 def test_a_root_that_is_removed_meanwhile_does_not_come_back(path):
-    with Collection.open(path, write=True) as old:
-        with old.successor(LARGER_MODEL) as new:
+    with LocalCollection.open(path, write=True) as old:
+        with open_successor(old, LARGER_MODEL) as new:
             describe_everything(new)
             new.add_root(Path("/only there"))
         old.remove_root(2)
-        with old.successor(LARGER_MODEL) as new:
+        with open_successor(old, LARGER_MODEL) as new:
             assert list(new.roots().values()) == [Path("/photos"), Path("/only there")]
             assert new.known(2) == {} and set(new.known(1)) == {"b.jpg", "f.jpg", "d/e.jpg"}
-            old.adopt(new)
+            switch(old, new)
         assert old.photo_count() == 2
 
 
 @pytest.mark.parametrize("deletions", range(4))
 def test_of_a_successor_that_was_half_deleted_nothing_is_left(path, monkeypatch, deletions):
     """As if killed after so many files."""
-    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+    with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
         describe_everything(new)
     left = [deletions]
     unlink = os.unlink
@@ -193,27 +194,27 @@ def test_of_a_successor_that_was_half_deleted_nothing_is_left(path, monkeypatch,
         left[0] -= 1
         unlink(name, dir_fd=dir_fd)
 
-    with Collection.open(path, write=True) as old:
+    with LocalCollection.open(path, write=True) as old:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(os, "unlink", killed)
-            old.successor(OTHER_MODEL)
+            open_successor(old, OTHER_MODEL)
         assert (path / "discarded").exists()
-    with Collection.open(path, write=True) as old:
+    with LocalCollection.open(path, write=True) as old:
         assert not (path / "discarded").exists()
-        with old.successor(OTHER_MODEL) as new:
+        with open_successor(old, OTHER_MODEL) as new:
             assert new.photo_count() == 0
 
 
 def test_a_damaged_successor_is_said_and_begun_anew(path, caplog):
-    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+    with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
         describe_everything(new)
     (path / "next" / "photos.db").write_bytes(b"this was a database once" * 1000)
     before = verify(path)
     assert [problem.kind for problem in before.problems] == ["successor"] and not before.holds
-    with Collection.open(path, write=True) as old:
+    with LocalCollection.open(path, write=True) as old:
         assert old.photo_count() == 3 and caplog.records == []
         old.remove_root(2)
-        with old.successor(LARGER_MODEL) as new:
+        with open_successor(old, LARGER_MODEL) as new:
             assert new.photo_count() == 0
     (warning,) = caplog.records
     assert f"{path / 'next' / 'photos.db'} is damaged (" in warning.message
@@ -221,7 +222,7 @@ def test_a_damaged_successor_is_said_and_begun_anew(path, caplog):
 
 
 def test_verify_looks_at_a_successor_too(path):
-    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+    with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
         describe_everything(new)
     assert verify(path).problems == []
     segment = next((path / "next" / "features").iterdir())
@@ -230,7 +231,7 @@ def test_verify_looks_at_a_successor_too(path):
     assert not report.holds and [problem.kind for problem in report.problems] == ["successor"]
     assert str(segment) in report.problems[0].what
     assert verify(path, repair=True).holds and verify(path).problems == []
-    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+    with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
         assert new.photo_count() == 0 and len(new.known(1)) == 3  # to be described again
     (path / "next" / "photos.db").write_bytes(b"this was a database once" * 1000)
     (path / "next" / "photos.copy.db").unlink()
@@ -239,26 +240,26 @@ def test_verify_looks_at_a_successor_too(path):
 
 def test_verify_minds_no_successor_that_was_killed_before_its_first_commit(path):
     (path / "next").mkdir()
-    store = Store(path / "next" / "photos.db", write=True)
+    store = Database(path / "next" / "photos.db", write=True)
     with store.session() as session:
         session.connection()
     store.close()
     assert (path / "next" / "photos.db").exists()
-    assert verify(path).problems == [] and verify(path).photographs > 0
+    assert verify(path).problems == [] and verify(path).counts.photographs > 0
     assert verify(path, repair=True).holds
-    with Collection.open(path, write=True) as old, old.successor(OTHER_MODEL) as new:
+    with LocalCollection.open(path, write=True) as old, open_successor(old, OTHER_MODEL) as new:
         assert new.photo_count() == 0
     assert verify(path).problems == []
 
 
 def test_a_collection_does_not_succeed_itself_and_only_one_writer_makes_a_successor(path):
-    with Collection.open(path, write=True) as old:
+    with LocalCollection.open(path, write=True) as old:
         with pytest.raises(ValueError, match="succeed itself"):
-            old.successor(MODEL)
-        with old.successor(LARGER_MODEL), pytest.raises(CollectionLocked):
-            old.successor(LARGER_MODEL)
-    with Collection.open(path) as reader, pytest.raises(CollectionError, match="opened for reading"):
-        reader.successor(LARGER_MODEL)
+            open_successor(old, MODEL)
+        with open_successor(old, LARGER_MODEL), pytest.raises(CollectionLocked):
+            open_successor(old, LARGER_MODEL)
+    with LocalCollection.open(path) as reader, pytest.raises(CollectionError, match="opened for reading"):
+        open_successor(reader, LARGER_MODEL)
 
 
 def test_on_a_file_system_without_links_files_are_copied(path, monkeypatch):
@@ -266,16 +267,16 @@ def test_on_a_file_system_without_links_files_are_copied(path, monkeypatch):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
-    with Collection.open(path, write=True) as old, old.successor(LARGER_MODEL) as new:
+    with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
         describe_everything(new)
-        old.adopt(new)
+        switch(old, new)
     assert verify(path).problems == []
-    with Collection.open(path) as collection:
+    with LocalCollection.open(path) as collection:
         assert collection.features().codes.tolist()[0] == [3, 3, 3, 3]
 
 
 def test_an_empty_collection_moves_too(tmp_path):
-    with create(tmp_path) as old, old.successor(LARGER_MODEL) as new:
-        old.adopt(new)
-    with Collection.open(tmp_path, model=LARGER_MODEL) as collection:
+    with create(tmp_path) as old, open_successor(old, LARGER_MODEL) as new:
+        switch(old, new)
+    with LocalCollection.open(tmp_path, model=LARGER_MODEL) as collection:
         assert collection.photo_count() == 0

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from db.local.maintenance.reindexing import rebuild_index
 from db.local.vectors.faiss_index import VectorIndex, Vectors
 from db.local.vectors.recall import recall
 from helpers.db_photos import create, photo
@@ -52,9 +53,9 @@ def test_several_indexes_are_searched_as_one():
 
 def test_an_empty_collection_has_nothing_to_find(tmp_path):
     with create(tmp_path) as writer:
-        report = writer.rebuild_index()
+        report = rebuild_index(writer)
         assert (report.regions, report.files, report.queries, report.recall_at_10) == (0, 0, 0, 1.0)
         writer.commit(new=[photo(writer.add_root(tmp_path), "a.jpg", count=3)])
-        report = writer.rebuild_index()
+        report = rebuild_index(writer)
         assert (report.regions, report.files, report.lists, report.queries) == (3, 1, 0, 1)
         assert (report.recall_at_10, report.recall_at_100) == (1.0, 1.0)

@@ -6,7 +6,8 @@ import pytest
 
 from db.errors import CollectionDamaged
 from db.local.checksums import features_crc32
-from db.local.segments import Extents, SegmentFolder
+from db.local.extents import Extents
+from db.local.segments import SegmentFolder
 
 # Three photographs: 10 and 11 are neighbours in segment 1, 12 is alone in segment 2.
 EXTENTS = Extents(

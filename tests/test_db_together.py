@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from db.collection import Collection
+from db.local.collection import LocalCollection
 from db.local.maintenance.verification import verify
 from helpers.db_photos import create
 
@@ -24,16 +24,18 @@ for n in range(1, STEPS + 1):
 WRITER = """
 import sys
 from pathlib import Path
+from db.local.maintenance.compaction import compact
+from db.local.maintenance.reindexing import rebuild_index
 from helpers.db_photos import create, photo
 with create(Path(sys.argv[1])) as collection:
     for n in range(1, STEPS + 1):
         collection.commit(new=[photo(1, f"{n}.jpg", count=n % 5 + 1)], gone=[n - 4] if n > 4 else [])
         if n % 5 == 0:
-            collection.compact()
+            compact(collection)
         if n % 7 == 0:
             collection.save_index()
         if n % 9 == 0:
-            collection.rebuild_index()
+            rebuild_index(collection)
         assert step_of[collection.revision] == n
 """
 
@@ -41,7 +43,7 @@ READER = """
 import json, sys, time
 from pathlib import Path
 import numpy as np
-from db.collection import Collection
+from db.local.collection import LocalCollection
 from helpers.db_photos import photo
 seen = []
 def check(collection):
@@ -60,7 +62,7 @@ def check(collection):
     seen.append(revision)
 path = Path(sys.argv[1])
 while not seen or seen[-1] < len(step_of) - 1:
-    with Collection.open(path) as collection:
+    with LocalCollection.open(path) as collection:
         check(collection)
         time.sleep(0.02)
         check(collection)
@@ -120,7 +122,7 @@ def test_readers_are_never_wrong_while_a_writer_works(tmp_path):
 def test_two_writers_in_turn_lose_nothing(tmp_path):
     path = tmp_path / "collection"
     run([ADDER, str(path), "one"], [ADDER, str(path), "the other"])
-    with Collection.open(path) as collection:
+    with LocalCollection.open(path) as collection:
         names = {root.name: set(collection.known(root_id)) for root_id, root in collection.roots().items()}
         assert set(names) == {"one", "the other"}
         assert all(known == {f"{number}.jpg" for number in range(6)} for known in names.values())

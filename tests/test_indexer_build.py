@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from db.collection import Collection
+from db.collection import open_collection
 from db.local.maintenance.verification import verify
 from fcln.errors import DeviceError
 from helpers.workshop import POISON, Workshop, counts
@@ -193,7 +193,7 @@ def test_two_photographs_that_swap_their_names(shop):
 def test_last_build_is_recorded(shop):
     shop.photo("a.png")
     shop.build()
-    with Collection.open(shop.path) as collection:
+    with open_collection(shop.path) as collection:
         assert collection.last_build().counts == {
             "new": 1, "changed": 0, "moved": 0, "gone": 0, "unchanged": 0, "failed": 0, "failed_before": 0
         }  # fmt: skip
@@ -534,7 +534,7 @@ def test_stopped_in_the_middle_and_run_again(shop, tmp_path):
     report = shop.build(batch_size=2, stop=lambda: len(shop.predictor.batches) == 3)
     assert (report.interrupted, counts(report)) == (True, {"new": 6})
     assert len(shop.contents()) == 6
-    with Collection.open(shop.path) as collection:
+    with open_collection(shop.path) as collection:
         assert collection.last_build() is None  # none that finished
     report = shop.build(batch_size=2)
     assert (report.interrupted, counts(report)) == (False, {"new": 14, "unchanged": 6})
@@ -601,7 +601,7 @@ def test_commits_are_made_during_the_build(shop, monkeypatch):
     visible = []
 
     def look():
-        with Collection.open(shop.path) as reader:
+        with open_collection(shop.path) as reader:
             visible.append(reader.photo_count())
 
     shop.predictor.before_batch = look
@@ -615,7 +615,7 @@ def test_commits_are_made_after_some_seconds(shop):
     visible = []
 
     def look():
-        with Collection.open(shop.path) as reader:
+        with open_collection(shop.path) as reader:
             visible.append(reader.photo_count())
 
     shop.predictor.before_batch = look

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from db.collection import Collection
+from db.collection import open_collection
 from db.errors import CollectionMissing
 from db.records import ModelIdentity
 from fcln.checkpoint import Scoring, load_checkpoint, save_checkpoint
@@ -120,7 +120,7 @@ def test_the_real_command_from_nothing_to_status(photos, place, tiny_checkpoint)
         str(photos / "text.jpg"), "a text file, not a photograph"
     )  # fmt: skip
     assert document["last_build"]["new"] == 3
-    assert document["checkpoint"] == Collection.open(place).model.digest
+    assert document["checkpoint"] == open_collection(place).model.digest
 
 
 def test_running_it_again_and_the_readable_status(photos, place, tiny_checkpoint):
@@ -279,7 +279,7 @@ def test_status_of_a_collection_that_does_not_exist(place):
 
 def test_a_collection_of_another_checkpoint(photos, place, tiny_checkpoint):
     other = ModelIdentity("0" * 64, embedding_size=4, code_size=4)
-    Collection.open(place, write=True, create=True, model=other).close()
+    open_collection(place, write=True, create=True, model=other).close()
     assert_error(invoke("build", photos, "--collection", place, "--weights", tiny_checkpoint), "checkpoint")
 
 
@@ -297,14 +297,14 @@ def test_weights_that_cannot_be_used_are_one_sentence_also_when_they_are_needed_
     content = tiny_checkpoint.read_bytes()
     damaged.write_bytes(content[:-100] + bytes([content[-100] ^ 64]) + content[-99:])
     model = LazyPredictor(damaged).model
-    Collection.open(place, write=True, create=True, model=model).close()
+    open_collection(place, write=True, create=True, model=model).close()
     assert_error(invoke("build", photos, "--collection", place, "--weights", damaged, "-q"), "is damaged (its checksum")
 
 
 def test_a_second_writer_is_refused(photos, place, tiny_checkpoint):
     options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu"]
     invoke("build", photos, *options)
-    with Collection.open(place, write=True):
+    with open_collection(place, write=True):
         for command in (["build", photos, *options], ["remove", photos, "--collection", place]):
             assert_error(invoke(*command), f"is being written by process {os.getpid()}, started 20")
 
@@ -314,7 +314,7 @@ def test_a_second_writer_waits(photos, place, tiny_checkpoint):
     invoke("build", photos, *options)
     command = [sys.executable, "-m", "indexer", "build", photos, *options, "--wait"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with Collection.open(place, write=True) as first:
+    with open_collection(place, write=True) as first:
         second = subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)
         third = subprocess.Popen(command, cwd=PROJECT, text=True, **pipes)
         for process in (second, third):
@@ -341,7 +341,7 @@ def test_two_processes_that_add_different_folders_in_turn_lose_nothing(photos, p
         for process in processes:
             _, stderr = process.communicate(timeout=300)
             assert process.returncode == 0 and all(line.startswith("Waiting: ") for line in stderr.splitlines()), stderr
-    with Collection.open(place) as collection:
+    with open_collection(place) as collection:
         known = {root.name: sorted(collection.known(root_id)) for root_id, root in collection.roots().items()}
         assert known == {
             "photos": ["0.png", "1.png", "10.png", "2.png", "20.png"],
@@ -403,7 +403,7 @@ def test_verify_looks_at_the_photographs_too(photos, place, tiny_checkpoint):
 
 
 def test_verify_deep_needs_the_weights_of_the_collection(photos, place, tiny_checkpoint):
-    Collection.open(place, write=True, create=True, model=ModelIdentity("0" * 64, 4, 4)).close()
+    open_collection(place, write=True, create=True, model=ModelIdentity("0" * 64, 4, 4)).close()
     result = invoke("verify", "--deep", "--weights", tiny_checkpoint, "--collection", place)
     assert_error(result, "was described by the checkpoint 000000000000")
 
@@ -479,19 +479,19 @@ def test_redescribe_killed_in_the_middle_is_searched_as_before_and_goes_on(photo
     while done < 3:  # of 30
         assert process.poll() is None
         if (place / "next" / "readers").exists():
-            with suppress(CollectionMissing), Collection.open(place / "next") as successor:
+            with suppress(CollectionMissing), open_collection(place / "next") as successor:
                 done = successor.photo_count()
     process.kill()
     process.wait()
 
-    with Collection.open(place) as collection:
+    with open_collection(place) as collection:
         assert collection.model.digest == checkpoint_digest(tiny_checkpoint)
         ((found, _),) = collection.nearest(collection.features().embeddings[:1], 1000)
         assert len(found) == collection.region_count()
     after = boxes(place)
     assert after.keys() == before.keys() and all((after[name] == before[name]).all() for name in before)
     assert invoke("verify", "--collection", place).exit_code == 0
-    with Collection.open(place / "next") as successor:
+    with open_collection(place / "next") as successor:
         done = successor.photo_count()
     result = invoke(*command)
     assert result.exit_code == 0, result.stderr
@@ -524,7 +524,7 @@ def test_redescribe_says_what_it_waits_for(photos, place, tiny_checkpoint):
 
 def boxes(place: Path) -> dict[str, np.ndarray]:
     """File name -> (N, 4) boxes of everything in a collection."""
-    with Collection.open(place) as collection:
+    with open_collection(place) as collection:
         regions = collection.regions(collection.features().region_ids)
         return {
             photo.path.name: np.array([region.box for region in regions if region.photo_id == photo.photo_id])

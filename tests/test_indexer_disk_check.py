@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from db.collection import Collection
+from db.collection import open_collection
+from db.local.maintenance.verification import repair
 from helpers.workshop import MODEL, ColourPredictor, Workshop, counts
 from indexer import disk_check
 from indexer.disk_check import DiskReport, check_photographs
@@ -22,7 +23,7 @@ def shop(tmp_path) -> Workshop:
 
 
 def check(shop: Workshop, describer: ColourPredictor | None = None) -> DiskReport:
-    with Collection.open(shop.path) as collection:
+    with open_collection(shop.path) as collection:
         return check_photographs(collection, describer)
 
 
@@ -81,8 +82,8 @@ def test_what_was_altered_behind_its_time_is_described_again_after_repair(shop):
     report = check(shop, ColourPredictor())
     assert (report.altered, report.changed) == ([path], [])
     assert kinds(report) == [("photographs", True)]
-    with Collection.open(shop.path, write=True, model=MODEL) as collection:
-        collection.repair(report.findings)
+    with open_collection(shop.path, write=True, model=MODEL) as collection:
+        repair(collection, report.findings)
     assert shop.stats()["white.png"].reason == disk_check.ALTERED
     assert counts(shop.build())["unchanged"] == 5
     assert check(shop, ColourPredictor()).altered == []

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from db.collection import Collection
+from db.collection import open_collection
 from decoding.photos import PIXEL_LIMIT
 from helpers.workshop import Workshop, counts
 
@@ -183,7 +183,7 @@ def test_whatever_a_file_holds_and_is_called_the_build_goes_on(tmp_path):
     assert FILES / 4 < report.failed < FILES  # the damage is neither too little nor too much
     assert all(reasons.values())
 
-    with Collection.open(shop.path) as collection:
+    with open_collection(shop.path) as collection:
         photos = collection.photos(collection.photo_ids())
         features = collection.features()
         size = {photo.photo_id: (photo.width, photo.height) for photo in photos}

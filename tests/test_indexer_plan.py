@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from db.collection import Collection
+from db.collection import Collection, open_collection
 from db.records import FailedFile, ModelIdentity, NewPhoto
 from decoding import formats
 from indexer.errors import FolderError
@@ -29,7 +29,7 @@ class Warnings(Progress):
 
 @pytest.fixture
 def collection(tmp_path):
-    with Collection.open(tmp_path / "collection", write=True, create=True, model=MODEL) as opened:
+    with open_collection(tmp_path / "collection", write=True, create=True, model=MODEL) as opened:
         yield opened
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from db.collection import Collection
+from db.collection import open_collection
 from db.records import ModelIdentity
 from helpers.workshop import ColourPredictor, Listener, Workshop, counts
 from indexer.build.options import BuildOptions
@@ -24,13 +24,13 @@ class Mover(Workshop):
     def redescribe(self, *folders, stop=lambda: False, **options) -> Redescription:
         self.progress = Listener()
         how = BuildOptions(threads=2, **options)
-        with Collection.open(self.path, write=True) as collection:
+        with open_collection(self.path, write=True) as collection:
             return redescribe(
                 collection, folders, self.new_predictor, NEW_MODEL, how, progress=self.progress, stop=stop
             )
 
     def model(self) -> ModelIdentity:
-        with Collection.open(self.path) as collection:
+        with open_collection(self.path) as collection:
             return collection.model
 
     def phrases(self) -> dict[str, str]:
@@ -55,7 +55,7 @@ def test_everything_is_described_again_and_then_the_collection_is_of_the_new_che
 
     shop.new_predictor.before_batch = look
     outcome = shop.redescribe(batch_size=2)
-    assert (outcome.adopted, outcome.left, counts(outcome.report)) == (True, [], {"new": 5})
+    assert (outcome.switched, outcome.left, counts(outcome.report)) == (True, [], {"new": 5})
     assert searched == [("0", {"everything"})] * 3
     assert shop.model() == NEW_MODEL
     assert shop.phrases() == dict.fromkeys([f"{number}.png" for number in range(5)], "all of it")
@@ -65,10 +65,10 @@ def test_everything_is_described_again_and_then_the_collection_is_of_the_new_che
 def test_interrupted_the_next_run_goes_on(shop):
     before = shop.contents()
     outcome = shop.redescribe(batch_size=1, stop=lambda: shop.new_predictor.described == 2)
-    assert (outcome.adopted, outcome.report.interrupted, len(outcome.left)) == (False, True, 3)
+    assert (outcome.switched, outcome.report.interrupted, len(outcome.left)) == (False, True, 3)
     assert shop.contents() == before
     outcome = shop.redescribe()
-    assert (outcome.adopted, counts(outcome.report)) == (True, {"new": 3, "unchanged": 2})
+    assert (outcome.switched, counts(outcome.report)) == (True, {"new": 3, "unchanged": 2})
     assert (shop.new_predictor.described, shop.model()) == (5, NEW_MODEL)
 
 
@@ -78,7 +78,7 @@ def test_photographs_that_come_and_go_and_move_meanwhile(shop):
     (shop.root / "0.png").rename(shop.root / "moved.png")
     shop.photo("new.png", "green")
     outcome = shop.redescribe()
-    assert (outcome.adopted, outcome.left) == (True, [])
+    assert (outcome.switched, outcome.left) == (True, [])
     assert sorted(shop.phrases()) == ["1.png", "2.png", "3.png", "moved.png", "new.png"]
     assert set(shop.phrases().values()) == {"all of it"}
 
@@ -89,12 +89,12 @@ def test_what_cannot_be_seen_is_waited_for(shop, tmp_path):
     shop.build(other.root)
     disk = other.root.rename(tmp_path / "unplugged")
     outcome = shop.redescribe()
-    assert (outcome.adopted, outcome.left) == (False, [away])
+    assert (outcome.switched, outcome.left) == (False, [away])
     assert shop.model() != NEW_MODEL and len(shop.contents()) == 6
     assert sum("does not exist" in warning for warning in shop.progress.warnings) == 1
     disk.rename(other.root)
     outcome = shop.redescribe()
-    assert (outcome.adopted, counts(outcome.report)) == (True, {"new": 1, "unchanged": 5})
+    assert (outcome.switched, counts(outcome.report)) == (True, {"new": 1, "unchanged": 5})
     assert (len(shop.contents()), shop.model()) == (6, NEW_MODEL)
 
 
@@ -104,8 +104,8 @@ def test_prune_does_not_wait(shop, tmp_path):
     (shop.root / "x.png").unlink()
     shop.build(tmp_path / "other")
     shutil.rmtree(tmp_path / "other")
-    assert not shop.redescribe().adopted
-    assert shop.redescribe(prune=True).adopted
+    assert not shop.redescribe().switched
+    assert shop.redescribe(prune=True).switched
     assert (len(shop.contents()), shop.model()) == (5, NEW_MODEL)
 
 
@@ -114,14 +114,14 @@ def test_a_part_of_the_folders_is_not_enough(shop, tmp_path):
     shop.photo("x.png", "yellow").rename(tmp_path / "other" / "x.png")
     shop.build(tmp_path / "other")
     outcome = shop.redescribe(tmp_path / "other")
-    assert (outcome.adopted, len(outcome.left)) == (False, 5)
-    assert shop.redescribe().adopted
+    assert (outcome.switched, len(outcome.left)) == (False, 5)
+    assert shop.redescribe().switched
 
 
 def test_a_photograph_that_turned_bad_is_remembered_as_such(shop):
     (shop.root / "3.png").write_text("text")
     outcome = shop.redescribe()
-    assert (outcome.adopted, counts(outcome.report)) == (True, {"new": 4, "failed": 1})
+    assert (outcome.switched, counts(outcome.report)) == (True, {"new": 4, "failed": 1})
     assert shop.stats()["3.png"].failed and len(shop.contents()) == 4
 
 

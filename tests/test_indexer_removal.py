@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from db.collection import Collection
+from db.collection import Collection, open_collection
 from indexer.errors import FolderError
 from indexer.removal import Removal, remove
 from test_indexer_plan import MODEL, remember, touch
@@ -22,7 +22,7 @@ def root(tmp_path) -> Path:
 
 @pytest.fixture
 def collection(tmp_path, root):
-    with Collection.open(tmp_path / "collection", write=True, create=True, model=MODEL) as opened:
+    with open_collection(tmp_path / "collection", write=True, create=True, model=MODEL) as opened:
         remember(opened, root, "a.jpg", "2019/b.jpg", "2019/06/c.jpg", "2019b/d.jpg")
         remember(opened, root, "bad.jpg", failed=True)
         remember(opened, root / "inner", "e.jpg", "f.jpg")

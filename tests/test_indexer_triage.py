@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from db.collection import Collection
+from db.collection import open_collection
 from helpers.workshop import Listener, Workshop
 from indexer.build.content import Content, content_digest, read
 from indexer.build.pending import Pending
@@ -32,7 +32,7 @@ def test_one_file_of_each_unknown_content_goes_through_and_the_others_wait_for_i
     shop.photo("a.png", (0, 200, 0))
     shop.photo("b.png", (0, 200, 0))
     shop.photo("c.png", (0, 0, 200))
-    with Collection.open(shop.path, write=True) as collection:
+    with open_collection(shop.path, write=True) as collection:
         sorter, through, _ = triage(shop, collection)
         assert [content.path.name for content in through] == ["a.png", "c.png"]
         a, c = through
@@ -46,7 +46,7 @@ def test_a_copy_of_a_known_photograph_is_that_photograph_at_another_place(shop):
     original = shop.photo("known.png")
     shop.build()
     (shop.root / "copy.png").write_bytes(original.read_bytes())
-    with Collection.open(shop.path, write=True) as collection:
+    with open_collection(shop.path, write=True) as collection:
         _, through, pending = triage(shop, collection)
         assert through == []
         (known,) = collection.photo_ids()
@@ -64,7 +64,7 @@ def test_what_is_missing_is_moved_before_it_is_gone(shop):
     shop.build()
     first.rename(shop.root / "renamed.png")
     second.unlink()
-    with Collection.open(shop.path, write=True) as collection:
+    with open_collection(shop.path, write=True) as collection:
         sorter, through, _ = triage(shop, collection)
         assert through == []
         assert [stat.path for stat in sorter.missing] == ["second.png"]
@@ -76,6 +76,6 @@ def test_what_failed_goes_through_only_if_it_is_to_be_tried_again(shop, retry):
     shop.photo("good.png")
     shop.build()
     (shop.root / "text.jpg").rename(shop.root / "moved.jpg")
-    with Collection.open(shop.path, write=True) as collection:
+    with open_collection(shop.path, write=True) as collection:
         _, through, _ = triage(shop, collection, retry=retry)
     assert [content.path.name for content in through] == (["moved.jpg"] if retry else [])

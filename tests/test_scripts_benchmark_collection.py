@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from db.collection import Collection
+from db.collection import open_collection
 from scripts.benchmark import collection as benchmark_collection
 from scripts.benchmark.collection import Cost, Stopwatch, list_and_stat, make_files, make_photographs, measure, table
 
@@ -36,7 +36,7 @@ def test_every_job_is_measured(tmp_path: Path) -> None:
     parts = ("of_them_database", "of_them_features", "of_them_faiss")
     assert sum(details["fill"][part] for part in parts) == pytest.approx(details["fill"]["bytes_a_region"])
     assert details["fill"]["of_them_features"] > 2 * (256 + 512)
-    with Collection.open(tmp_path / "collection") as collection:
+    with open_collection(tmp_path / "collection") as collection:
         assert (collection.photo_count(), collection.region_count()) == (20, 60)
         assert all(row.path.exists() for row in collection.photos(collection.photo_ids()))
 

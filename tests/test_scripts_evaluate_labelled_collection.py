@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from db.collection import Collection
+from db.collection import open_collection
 from fcln.predictor import Predictor, Regions
 from fcln.training.dataset import Photograph, load_photographs
 from helpers.labelled_photos import write_labels, write_photo
@@ -97,7 +97,7 @@ def test_a_collection_of_other_photographs_is_refused(
     kept = tmp_path / "kept"
     with labelled_collection(photographs, tiny_predictor, max_regions=5, kept_at=kept):
         pass
-    with Collection.open(kept, write=True) as collection:
+    with open_collection(kept, write=True) as collection:
         build(collection, [tmp_path / "photos"], tiny_predictor, BuildOptions(max_regions=5))
     with (
         pytest.raises(EvaluationError, match=r"holds other photographs too, such as .*photos/"),

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from db.collection import Collection
+from db.collection import Collection, open_collection
 from db.records import Features, RegionRow
 from decoding.photos import Photograph
 from fcln.checkpoint import load_checkpoint, new_model, save_checkpoint
@@ -227,7 +227,7 @@ def by_hand(labelled: tuple[Path, Path], fcln: Predictor, rnn: Predictor, collec
 
 def test_the_row_of_the_cropped_regions_by_hand(measured, command, labelled, tiny_predictor) -> None:
     photographs = load_photographs(*labelled)
-    with Collection.open(labelled[0].parent / "collection") as collection:
+    with open_collection(labelled[0].parent / "collection") as collection:
         ids = {int(photo.path.stem): photo.photo_id for photo in collection.photos(collection.photo_ids().tolist())}
         seen = {photo_id: collection.features([photo_id]).embeddings[:3] for photo_id in ids.values()}
     photos = [LabelledPhoto(ids[photo.image_id], photo, photo.boxes) for photo in photographs]
@@ -246,7 +246,7 @@ def test_the_row_of_the_cropped_regions_by_hand(measured, command, labelled, tin
 @pytest.mark.parametrize(("name", "network", "crops"), [(FULL_IMAGE, 0, 0), (CROPS, 0, 3), (REGION, 1, 3)])
 def test_the_baselines_rows_by_hand(measured, command, labelled, image_rnns, tiny_predictor, name, network, crops):
     rnn = Predictor.load(image_rnns[network], device="cpu")
-    with Collection.open(labelled[0].parent / "collection") as collection:
+    with open_collection(labelled[0].parent / "collection") as collection:
         recall, rank = by_hand(labelled, tiny_predictor, rnn, collection, crops)
     row = measured["rows"][name]
     assert (row["recall@1"], row["median_rank"]) == pytest.approx((recall, rank))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from db.collection import Collection
+from db.collection import Collection, open_collection
 from helpers.labelled_photos import write_labelled_photos
 from helpers.word_predictor import WordPredictor, build
 from scripts.benchmark import query as benchmark_query
@@ -51,7 +51,7 @@ def collection(tmp_path: Path):
     """Twelve photographs with "red lamp", the first of them with "red" and "lamp" apart; and a tree each."""
     photos = {f"{n:02}.jpg": ["red lamp", "tree"] for n in range(2, 13)}
     build(tmp_path / "collection", tmp_path, {"01.jpg": ["red", "lamp"], **photos})
-    with Collection.open(tmp_path / "collection") as opened:
+    with open_collection(tmp_path / "collection") as opened:
         yield opened
 
 
@@ -72,12 +72,12 @@ def test_a_curve_says_what_each_size_finds(collection: Collection) -> None:
 
 def test_a_curve_says_what_a_short_list_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.evaluate.shortlist.TOP", 2)
-    monkeypatch.setattr("search.shortlist.SHORTLIST_REGIONS", 2)
+    monkeypatch.setattr("db.local.candidates.FIRST_DEPTH", 2)
     # FAISS's first two for each phrase are the photographs 1 to 4, all of which may be perfect; really the last is the
     # best one (cos 45 degrees for both phrases), and 1 the next (mean of 1 and 0).
     words = ["red", "red", "lamp", "lamp", "red lamp"]
     build(tmp_path / "collection", tmp_path, {f"{n}.jpg": [word] for n, word in enumerate(words, 1)})
-    with Collection.open(tmp_path / "collection") as opened:
+    with open_collection(tmp_path / "collection") as opened:
         curve = measure("two", opened, WordPredictor(), [["red", "lamp"]], "embedding", [2, 5])  # type: ignore[arg-type]
     assert [(point["places"], point["photographs"]) for point in curve["points"]] == [(0, 0.5), (1, 1)]
 

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 import indexer.cli
-from db.collection import Collection
 from db.errors import CollectionDamaged
-from db.local.files import published
+from db.local.collection import LocalCollection
+from db.local.files import atomic_write
 from db.local.vectors.faiss_index import VectorIndex
 from db.records import NewPhoto
 from scripts.torture import commands as torture
@@ -135,7 +135,7 @@ def test_a_fault_is_told_and_its_collections_stay(tmp_path, in_this_process):
 
 def replaced(collection_path: Path, **changes) -> None:
     """Say something else of the first photograph, in a commit like any other."""
-    with Collection.open(collection_path, write=True) as collection:
+    with LocalCollection.open(collection_path, write=True) as collection:
         (root_id,) = collection.roots()
         stat = next(stat for stat in collection.known(root_id).values() if not stat.failed)
         (photo,), features = collection.photos([stat.photo_id]), collection.features([stat.photo_id])
@@ -168,7 +168,7 @@ def other_embedding(path: Path) -> None:
 
 
 def forgotten(path: Path) -> None:
-    with Collection.open(path, write=True) as collection:
+    with LocalCollection.open(path, write=True) as collection:
         collection.commit(gone=collection.photo_ids()[:1].tolist())
 
 
@@ -179,11 +179,11 @@ def invented(path: Path) -> None:
 def other_vector_in_faiss(path: Path) -> None:
     """A file that holds the right ids, is named with its checksum, and is wrong."""
     (file,) = path.glob("regions.*.faiss")
-    with Collection.open(path) as collection:
+    with LocalCollection.open(path) as collection:
         features = collection.features()
     index = VectorIndex.exact(features.embeddings.shape[1])
     index.add(features.region_ids, features.embeddings[::-1])
-    with published(file) as stream:
+    with atomic_write(file) as stream:
         index.write(stream)
     with sqlite3.connect(path / "photos.db") as database:
         database.execute("UPDATE index_file SET size = ?, sha256 = ?", (stream.size, stream.sha256))

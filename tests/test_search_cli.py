@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from db.collection import Collection
+from db.collection import open_collection
 from db.records import ModelIdentity, NewPhoto
 from fcln.checkpoint import load_checkpoint, save_checkpoint
 from fcln.scoring import Calibration
@@ -67,7 +67,7 @@ def place(tmp_path_factory, tiny_predictor, tiny_checkpoint):
     known = replace(identity, digest=checkpoint_digest(sure))
     collections = {"full": (identity, made), "empty": (identity, []), "other": (other, made), "sure": (known, made)}
     for name, (model, contents) in collections.items():
-        with Collection.open(folder / name, write=True, create=True, model=model) as collection:
+        with open_collection(folder / name, write=True, create=True, model=model) as collection:
             assert collection.add_root(photos) == 1
             collection.commit(new=contents)
     paths = [os.fsencode(photos) + b"/" + name for name in NAMES]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from db.collection import Collection
+from db.collection import open_collection
 from db.errors import CheckpointMismatch
 from fcln.scoring import Calibration, Scoring
 from helpers.word_predictor import SixWords, WordPredictor, embedding_of, new_photo
@@ -245,7 +245,7 @@ def test_weights_without_a_confidence_are_refused():
 
 @pytest.fixture
 def collection(tmp_path):
-    with Collection.open(tmp_path / "c", write=True, create=True, model=ColourPredictor.identity) as opened:
+    with open_collection(tmp_path / "c", write=True, create=True, model=ColourPredictor.identity) as opened:
         root = opened.add_root(tmp_path)
         # Region number i is the box i, 2 i, i + 50, 2 i + 25: neighbours overlap by more than 0.4.
         lamps = ["lamp"] * 12
@@ -292,7 +292,7 @@ def test_k_photographs_of_a_collection(detector, collection):
 
 
 def test_an_empty_collection(detector, tmp_path):
-    with Collection.open(tmp_path / "e", write=True, create=True, model=ColourPredictor.identity) as opened:
+    with open_collection(tmp_path / "e", write=True, create=True, model=ColourPredictor.identity) as opened:
         answer = detector.detect_in_collection(["dog"], opened)
     assert (answer.hits, answer.photographs) == ([], 0)
 

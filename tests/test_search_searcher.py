@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from db.collection import Collection
+from db.collection import open_collection
 from db.errors import CheckpointMismatch, UnknownId
 from fcln.scoring import Scoring
 from helpers.word_predictor import WORDS, SixWords, WordPredictor, build
@@ -24,7 +24,7 @@ PHOTOS = {
 @pytest.fixture
 def collection(tmp_path):
     build(tmp_path / "collection", tmp_path / "photos", PHOTOS)
-    with Collection.open(tmp_path / "collection") as opened:
+    with open_collection(tmp_path / "collection") as opened:
         yield opened
 
 
@@ -42,7 +42,7 @@ def large_collection(tmp_path_factory):
         f"{i:03}.jpg": [" ".join(random.choice(WORDS, random.integers(1, 4))) for _ in range(6)] for i in range(300)
     }
     build(folder / "collection", folder / "photos", photos)
-    with Collection.open(folder / "collection") as opened:
+    with open_collection(folder / "collection") as opened:
         yield opened
 
 
@@ -201,7 +201,7 @@ def test_rank_judges_as_few_regions_as_asked(large):
 
 def test_rank_reads_the_collection_once_for_each_commit(tmp_path, monkeypatch):
     build(tmp_path / "collection", tmp_path / "photos", PHOTOS)
-    with Collection.open(tmp_path / "collection") as collection:
+    with open_collection(tmp_path / "collection") as collection:
         searcher = Searcher(collection, WordPredictor(), lexicon=SixWords())
         reads = []
         features = collection.features
@@ -225,7 +225,7 @@ def test_the_default_scoring_comes_with_the_weights(collection):
 
 def test_an_empty_collection_answers_nothing(tmp_path):
     build(tmp_path / "empty", tmp_path, {})
-    with Collection.open(tmp_path / "empty") as collection:
+    with open_collection(tmp_path / "empty") as collection:
         searcher = Searcher(collection, WordPredictor(), lexicon=SixWords())
         for exact in (False, True):
             assert searcher.search(["dog on couch"], exact=exact).hits == []
@@ -233,7 +233,7 @@ def test_an_empty_collection_answers_nothing(tmp_path):
 
 
 def test_boxes_stay_inside_the_photograph(tmp_path):
-    with Collection.open(tmp_path / "c", write=True, create=True, model=WordPredictor.identity) as collection:
+    with open_collection(tmp_path / "c", write=True, create=True, model=WordPredictor.identity) as collection:
         from helpers.word_predictor import new_photo
 
         photo = new_photo(collection.add_root(tmp_path), "a.jpg", ["dog"], width=99, height=77)

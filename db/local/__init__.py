@@ -1,1 +1,4 @@
-"""A collection in a folder: SQLite, HDF5 segments and FAISS files."""
+"""A collection in a folder: SQLite for the rows, HDF5 segments for the features, FAISS files as a cache.
+
+`layout` draws the folder; `collection` is the back end.
+"""

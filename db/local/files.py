@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-TEMPORARY_SUFFIX = ".tmp"
+from db.local.layout import temporary
 
 
 class HashedStream:
@@ -29,22 +29,22 @@ class HashedStream:
 
 
 @contextmanager
-def published(path: Path) -> Iterator[HashedStream]:
+def atomic_write(path: Path) -> Iterator[HashedStream]:
     """Write a file under a temporary name; give it its name only once every byte of it is on the disk.
 
     After a crash at any moment `path` is absent, or what it was before, or complete. Readers that still have an
     older file of this name open or mapped keep it: writing it in place would kill them with SIGBUS.
     """
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    unfinished = temporary(path)
     try:
-        with open(temporary, "wb") as stream:
+        with open(unfinished, "wb") as stream:
             hashed = HashedStream(stream)
             yield hashed
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        os.replace(unfinished, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:  # a failed write does not say of what
             error.filename = str(path)
         raise

@@ -1,109 +1,72 @@
-"""What has to be so before a folder is used as a collection: it is one, its schema fits, its model is known."""
+"""What must be true before a folder is used as a collection: it is one, its schema fits, its checkpoint is known."""
 
 import logging
-from pathlib import Path
-
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from db.errors import CollectionDamaged, CollectionError, CollectionMissing
 from db.local.files import sync_folder
-from db.local.sqlite.backup import COPY, copy_database
-from db.local.sqlite.connection import Store
+from db.local.layout import Layout
+from db.local.sqlite import queries, writes
+from db.local.sqlite.backup import copy_database
+from db.local.sqlite.connection import Database
 from db.local.sqlite.migrations import MIGRATIONS, check_version, migrate, schema_version
-from db.local.sqlite.queries import SEGMENTS
 from db.records import ModelIdentity
-from db.tables import Meta
 
 logger = logging.getLogger(__name__)
 
-DATABASE = "photos.db"
-LOCK = "lock"
-READERS = "readers"
 
-
-def missing(path: Path) -> CollectionError:
+def missing(layout: Layout) -> CollectionError:
     """Why there is no database in this folder, or an empty one."""
-    if is_bereft(path):
-        return CollectionDamaged(f"{path / DATABASE} is {'empty' if (path / DATABASE).exists() else 'missing'}")
-    return CollectionMissing(f"There is no collection in {path}: `indexer build FOLDER` makes one.")
+    if layout.has_orphaned_files():
+        return CollectionDamaged(f"{layout.database} is {'empty' if layout.database.exists() else 'missing'}")
+    return CollectionMissing(f"There is no collection in {layout.folder}: `indexer build FOLDER` makes one.")
 
 
-def is_bereft(path: Path) -> bool:
-    """Whether a folder without a database, or with an empty one, holds what only a collection leaves behind."""
-    return (path / COPY).exists() or any(path.glob(f"{SEGMENTS}/*.h5")) or any(path.glob("regions.*.faiss"))
-
-
-def make_folder(path: Path) -> None:
+def make_folder(layout: Layout) -> None:
     """Make the folder of a new collection, in a place of its own.
 
     Raises:
-        CollectionDamaged: there is all of a collection in it but the database.
+        CollectionDamaged: all of a collection is in it except the database.
         CollectionError: there are other things in it.
     """
-    path.mkdir(parents=True, exist_ok=True)
-    sync_folder(path.parent)
-    others = {entry.name for entry in path.iterdir()} - {LOCK, READERS}
-    if DATABASE in others:  # another process was quicker
+    layout.folder.mkdir(parents=True, exist_ok=True)
+    sync_folder(layout.folder.parent)
+    others = {entry.name for entry in layout.folder.iterdir()} - {layout.lock.name, layout.readers.name}
+    if layout.database.name in others:  # another process was quicker
         return
-    if is_bereft(path):
-        raise missing(path)
+    if layout.has_orphaned_files():
+        raise missing(layout)
     if others:
         raise CollectionError(
-            f"{path} holds other files ({min(others)}) and no collection: "
+            f"{layout.folder} holds other files ({min(others)}) and no collection: "
             "name a folder that is empty or does not exist."
         )
 
 
-def prepare(store: Store, *, write: bool, create: ModelIdentity | None) -> ModelIdentity:
-    """Bring the schema up to date (writers) or check it (readers), and say whose collection it is.
+def prepare(database: Database, layout: Layout, *, write: bool, create: ModelIdentity | None) -> ModelIdentity:
+    """Bring the schema up to date (writers) or check it (readers), and say which checkpoint the collection is of.
+
+    create: the checkpoint of a collection that may have to be made.
 
     Raises:
         CollectionMissing: the database is empty, and nobody says `create`.
-        CollectionDamaged: it is empty, but what belongs to it is there: to begin anew would sweep that away.
+        CollectionDamaged: it is empty, but what belongs to it is there: a new one would have that deleted.
         SchemaTooNew: a newer program wrote it.
         CollectionError: an older program wrote it and this is a reader.
     """
-    with store.session() as session:
+    with database.session() as session:
         version = schema_version(session.connection())
-    folder = store.path.parent
-    if version == 0 and (create is None or is_bereft(folder)):  # else a writer was killed before its first commit
-        raise missing(folder)
+    if version == 0 and (create is None or layout.has_orphaned_files()):  # else killed before its first commit
+        raise missing(layout)
     if not write:
         check_version(version)
     elif 0 < version < len(MIGRATIONS):
-        copy = store.path.with_name(f"photos.schema-{version}.db")
-        copy_database(store.path, copy)
+        copy = layout.database_of_schema(version)
+        copy_database(database.path, copy)
         logger.warning("The collection is brought from schema %d to %d; its database before that stays as %s.",
                        version, len(MIGRATIONS), copy)  # fmt: skip
-    with store.session() as session:
+    with database.session() as session:
         if write:
             migrate(session.connection())
         if version == 0 and create is not None:
-            _create_meta(session, create)
-        return read_model(session)
-
-
-def read_model(session: Session) -> ModelIdentity:
-    """The checkpoint that described the collection.
-
-    Raises:
-        CollectionDamaged: the database does not say.
-    """
-    rows = session.execute(select(Meta.model_digest, Meta.embedding_size, Meta.code_size)).all()
-    if len(rows) != 1:
-        raise CollectionDamaged(f"{DATABASE} is damaged ({len(rows)} rows of meta instead of 1)")
-    return ModelIdentity(*rows[0])
-
-
-def _create_meta(session: Session, model: ModelIdentity) -> None:
-    session.add(
-        Meta(
-            id=1,
-            model_digest=model.digest,
-            embedding_size=model.embedding_size,
-            code_size=model.code_size,
-            revision=0,
-        )
-    )
-    session.flush()
+            writes.create_meta(session, create)
+        return queries.model(session)

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from db.collection import Collection
+from db.collection import open_collection
 from db.records import ModelIdentity
 from decoding.formats import SUFFIXES
 from fcln.checkpoint import load_checkpoint
@@ -117,7 +117,7 @@ def make_photographs(sources: Sequence[Path], folder: Path, count: int) -> list[
 def time_build(folder: Path, collection: Path, predictor: Predictor) -> float:
     """Seconds from finding a folder's photographs to the last commit, into a new collection."""
     model = ModelIdentity(predictor.digest, predictor.embedding_size, predictor.code_size)
-    with Collection.open(collection, write=True, create=True, model=model) as opened:
+    with open_collection(collection, write=True, create=True, model=model) as opened:
         started = time.perf_counter()
         report = build(opened, [folder], predictor, BuildOptions(batch_size=BATCH_SIZE))
         seconds = time.perf_counter() - started

@@ -29,8 +29,10 @@ from typing import Any
 import click
 import numpy as np
 
-from db.collection import Collection
 from db.errors import DbError
+from db.local.collection import LocalCollection
+from db.local.maintenance import compaction
+from db.local.maintenance.reindexing import rebuild_index
 from db.local.maintenance.verification import verify
 from db.records import ModelIdentity, NewPhoto
 from indexer.scan.plan import find_changes
@@ -160,7 +162,7 @@ def fill(path: Path, photos: Path, regions: int, commit_photographs: int) -> dic
     watch, copying = Stopwatch(), Stopwatch()
 
     with watch.running():
-        collection = Collection.open(path, write=True, create=True, model=model)
+        collection = LocalCollection.open(path, write=True, create=True, model=model)
         root_id = collection.add_root(photos)
     made = make_photographs(root_id, photos, files, regions)
     for start in range(0, len(files), commit_photographs):
@@ -236,7 +238,7 @@ def list_and_stat(photos: Path) -> dict[str, Any]:
 def build_nothing(path: Path, photos: Path) -> dict[str, Any]:
     """A build that finds everything as it was, but for loading the network."""
     started = time.perf_counter()
-    with Collection.open(path, write=True) as collection:
+    with LocalCollection.open(path, write=True) as collection:
         opened = time.perf_counter() - started
         plan = find_changes(collection, [photos])
         collection.record_build({"unchanged": plan.unchanged}, seconds=time.perf_counter() - started)
@@ -246,7 +248,7 @@ def build_nothing(path: Path, photos: Path) -> dict[str, Any]:
 def ask(path: Path) -> dict[str, Any]:
     """Open a collection and ask it, the first time and then again: FAISS, whose photographs, their features."""
     started = time.perf_counter()
-    with Collection.open(path) as collection:
+    with LocalCollection.open(path) as collection:
         opened = time.perf_counter() - started
         queries = unit_length(np.random.default_rng(2).standard_normal((10, EMBEDDING_SIZE), np.float32))
         times = []
@@ -270,13 +272,13 @@ def check(path: Path) -> dict[str, Any]:
 
 
 def compact(path: Path) -> dict[str, Any]:
-    with Collection.open(path, write=True) as collection:
-        return asdict(collection.compact())
+    with LocalCollection.open(path, write=True) as collection:
+        return asdict(compaction.compact(collection))
 
 
 def rebuild(path: Path) -> dict[str, Any]:
-    with Collection.open(path, write=True) as collection:
-        return asdict(collection.rebuild_index())
+    with LocalCollection.open(path, write=True) as collection:
+        return asdict(rebuild_index(collection))
 
 
 def table(photographs: int, regions: int, costs: dict[str, Cost]) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from db.collection import Collection
+from db.collection import open_collection
 from db.records import ModelIdentity, NewPhoto
 from fcln.predictor import Predictor
 from scripts.evaluate.command import errors_as_sentences, show
@@ -96,7 +96,7 @@ def main(photographs: int, regions: int, repeats: int, runs: int, weights: Path 
         predictor = Predictor.load(weights, device=device)
         if not path.exists():
             fill(path, predictor, photographs, regions)
-        collection = stack.enter_context(Collection.open(path))
+        collection = stack.enter_context(open_collection(path))
         warm = time_warm(Searcher(collection, predictor), repeats)
         command = [time_command(path, weights, device, question) for question in QUESTIONS[:runs]]
         times = QueryTimes(
@@ -115,7 +115,7 @@ def main(photographs: int, regions: int, repeats: int, runs: int, weights: Path 
 def fill(path: Path, predictor: Predictor, photographs: int, regions: int) -> None:
     """Make a collection of photographs that do not exist, each with so many regions."""
     model = ModelIdentity(predictor.digest, predictor.embedding_size, predictor.code_size)
-    with Collection.open(path, write=True, create=True, model=model) as collection:
+    with open_collection(path, write=True, create=True, model=model) as collection:
         root = collection.add_root(path.parent / "made-up")
         made = make_photographs(root, predictor.encode_phrases(QUESTIONS), predictor.code_size, photographs, regions)
         batch = []

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from db.collection import Collection
+from db.collection import Collection, open_collection
 from db.records import ModelIdentity
 from fcln.predictor import Predictor
 from fcln.training.dataset import Photograph
@@ -67,9 +67,9 @@ def labelled_collection(
         identity = ModelIdentity(predictor.digest, predictor.embedding_size, predictor.code_size)
         progress = BarProgress() if sys.stderr.isatty() else LineProgress()
         stack.callback(progress.close)
-        with Collection.open(path, write=True, create=True, model=identity) as collection:
+        with open_collection(path, write=True, create=True, model=identity) as collection:
             build(collection, [links], predictor, BuildOptions(max_regions=max_regions), progress=progress)
-        collection = stack.enter_context(Collection.open(path, model=identity))
+        collection = stack.enter_context(open_collection(path, model=identity))
         yield LabelledCollection(collection, _match(collection, photographs, links.resolve()))
 
 
@@ -105,7 +105,7 @@ def _match(collection: Collection, photographs: Sequence[Photograph], links: Pat
     for row in collection.photos(collection.photo_ids().tolist()):
         if row.path.parent != links:
             raise EvaluationError(
-                f"The collection {collection.path} holds other photographs too, such as {row.path}: "
+                f"The collection {collection.location} holds other photographs too, such as {row.path}: "
                 "give another --collection."
             )
         photo = labels[int(row.path.stem)]

@@ -26,7 +26,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from db.collection import Collection
+from db.collection import Collection, open_collection
 from fcln.predictor import Predictor
 from fcln.scoring import SCORINGS
 from fcln.training.dataset import load_photographs
@@ -83,7 +83,7 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
             path = made_up_at or Path(stack.enter_context(TemporaryDirectory(prefix="densecap-shortlist-"))) / "made-up"
             if not path.exists():
                 fill(path, predictor, made_up, MADE_UP_REGIONS)
-            large = stack.enter_context(Collection.open(path))
+            large = stack.enter_context(open_collection(path))
             four = made_up_queries(queries)
             curves += [
                 measure("made up, one phrase", large, predictor, [q[:1] for q in four], scoring, sizes),

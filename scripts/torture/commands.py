@@ -37,12 +37,10 @@ from pathlib import Path
 
 import click
 
-from db.collection import Collection
+from db.collection import open_collection
 from db.errors import CollectionMissing, DbError
+from db.local.collection import LocalCollection
 from db.local.maintenance.verification import verify
-from db.local.opening import DATABASE
-from db.local.sqlite.connection import Store
-from db.local.sqlite.snapshot import read_snapshot
 from scripts.torture.album import FOLDERS, Album
 from scripts.torture.state import State, difference, fault_between, state
 from scripts.torture.tiny_checkpoint import write_tiny_checkpoint
@@ -253,7 +251,8 @@ class Torture:
         report = verify(self.killed)
         raise_if(" ".join(problem.what for problem in report.problems))
         if command != "remove":  # which may not have lived to save them
-            raise_if(report.unsaved_regions and f"FAISS files are behind by {report.unsaved_regions} regions")
+            unsaved = report.counts.unsaved_regions
+            raise_if(unsaved and f"FAISS files are behind by {unsaved} regions")
         raise_if(difference(state(self.killed), after))
         if command == "redescribe":
             self._weights.reverse()
@@ -360,12 +359,9 @@ def unnamed_files(path: Path) -> set[str]:
     """The files of features and vectors that the last commit does not name."""
     if not count_commits(path):
         return names(path)
-    store = Store(path / DATABASE, write=False)
-    try:
-        snapshot = read_snapshot(store)
+    with LocalCollection.open(path) as collection:
+        snapshot = collection.snapshot()
         return names(path) - {file.name for file in snapshot.segments.values()} - {file.name for file in snapshot.files}
-    finally:
-        store.close()
 
 
 def stats(path: Path) -> dict[str, tuple[int, int]]:
@@ -386,7 +382,7 @@ def count_commits(path: Path) -> int:
     count = 0
     for folder in (path, path / "next"):
         try:
-            with Collection.open(folder) as collection:
+            with open_collection(folder) as collection:
                 count += collection.revision
         except CollectionMissing:
             pass

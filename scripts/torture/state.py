@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from db.collection import Collection
 from db.errors import CollectionMissing
+from db.local.collection import LocalCollection
 
 SHOWN = 5  # differences
 
@@ -36,7 +36,7 @@ def state(path: Path) -> State:
     """What a collection says of each file; nothing if there is no collection."""
     found: State = {}
     try:
-        collection = Collection.open(path)
+        collection = LocalCollection.open(path)
     except CollectionMissing:
         return found
     with collection:
@@ -64,7 +64,7 @@ def state(path: Path) -> State:
     return found
 
 
-def indexed_vectors(collection: Collection) -> dict[int, bytes]:
+def indexed_vectors(collection: LocalCollection) -> dict[int, bytes]:
     """Every vector in FAISS by region id: nearest to an axis is a question for a coordinate."""
     size = collection.model.embedding_size
     axes = collection.nearest(np.eye(size, dtype=np.float32), sys.maxsize)

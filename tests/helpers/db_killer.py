@@ -23,11 +23,12 @@ import h5py  # noqa: F401
 from sqlalchemy.engine.default import DefaultDialect
 
 import db
-import db.local.maintenance.compaction
-import db.local.vectors.index_files
-import db.local.vectors.recall
-from db.collection import Collection
+from db.local.collection import LocalCollection
+from db.local.maintenance import compaction
+from db.local.maintenance.model_switch import open_successor, switch
+from db.local.maintenance.reindexing import rebuild_index
 from db.local.maintenance.verification import verify
+from db.local.vectors import index_files
 from helpers.db_photos import MODEL, OTHER_MODEL, create, live, photo
 
 DB = str(Path(db.__file__).parent)
@@ -39,8 +40,8 @@ CALLS = {
 }
 # A dozen regions are many: segments and FAISS files that are soon full.
 LIMITS = (
-    (db.local.maintenance.compaction, "MERGED_BYTES", 10 * 2 * (MODEL.code_size + MODEL.embedding_size)),
-    (db.local.vectors.index_files, "FILE_REGIONS", 12),
+    (compaction, "MERGED_BYTES", 10 * 2 * (MODEL.code_size + MODEL.embedding_size)),
+    (index_files, "FILE_REGIONS", 12),
 )
 
 
@@ -53,23 +54,23 @@ def live_on(path: Path) -> None:
 
 def compact(path: Path) -> None:
     with create(path) as collection:
-        collection.compact()
+        compaction.compact(collection)
 
 
 def rebuild(path: Path) -> None:
     with create(path) as collection:
-        collection.rebuild_index()
+        rebuild_index(collection)
 
 
 def succeed(path: Path) -> None:
     """Move the photographs of the root 1 to OTHER_MODEL, which describes each as its version 5, one a commit."""
-    with Collection.open(path, write=True) as collection:
+    with LocalCollection.open(path, write=True) as collection:
         if collection.model == OTHER_MODEL:
             return
-        with collection.successor(OTHER_MODEL) as successor:
+        with open_successor(collection, OTHER_MODEL) as successor:
             for name in sorted(collection.known(1).keys() - successor.known(1).keys()):
                 successor.commit(new=[photo(1, name, version=5)])
-            collection.adopt(successor)
+            switch(collection, successor)
 
 
 def repair(path: Path) -> None:

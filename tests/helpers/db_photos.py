@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from db.collection import Collection
+from db.local.collection import LocalCollection
 from db.records import FailedFile, ModelIdentity, NewPath, NewPhoto
 
 MODEL = ModelIdentity(digest="a" * 64, embedding_size=8, code_size=5)
@@ -34,12 +34,12 @@ def photo(root_id: int, path: str, *, version: int = 0, count: int = 3, **change
     return NewPhoto(root_id, path, **(values | changes))
 
 
-def create(path: Path) -> Collection:
+def create(path: Path) -> LocalCollection:
     """A writer's Collection, made if missing."""
-    return Collection.open(path, write=True, create=True, model=MODEL)
+    return LocalCollection.open(path, write=True, create=True, model=MODEL)
 
 
-def contents(collection: Collection, model: ModelIdentity = MODEL) -> dict[str, Any]:
+def contents(collection: LocalCollection, model: ModelIdentity = MODEL) -> dict[str, Any]:
     """Everything that can be asked of a collection, to compare two of them."""
     features = collection.features()
     queries = np.eye(model.embedding_size, dtype=np.float32)
@@ -69,7 +69,7 @@ LIFE: tuple[dict[str, Any], ...] = (
 )
 
 
-def live(collection: Collection, until: int = len(LIFE)) -> None:
+def live(collection: LocalCollection, until: int = len(LIFE)) -> None:
     """Take a collection from wherever it is to revision `until`."""
     if not collection.roots():
         collection.add_root(Path("/photos"))

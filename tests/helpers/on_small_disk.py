@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from db.collection import Collection
+from db.collection import open_collection
 from indexer.cli import main
 
 DISK = Path(os.environ["SMALL_DISK"])
@@ -47,7 +47,7 @@ def invoke(*arguments: object) -> Result:
 
 
 def contents(place: Path) -> list[tuple]:
-    with Collection.open(place) as collection:
+    with open_collection(place) as collection:
         features = collection.features()
         regions = collection.regions(features.region_ids)
         ((nearest, _),) = collection.nearest(features.embeddings[:1], 1000)

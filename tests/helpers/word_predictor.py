@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from db.collection import Collection
+from db.collection import open_collection
 from db.records import ModelIdentity, NewPhoto
 from fcln.scoring import Scoring
 
@@ -84,6 +84,6 @@ def new_photo(root_id: int, path: str, regions: Sequence[str], *, width: int = 2
 
 def build(path: Path, root: Path, photos: Mapping[str, Sequence[str]]) -> None:
     """Make a collection, or add to one: photographs by path, each a list of regions."""
-    with Collection.open(path, write=True, create=True, model=WordPredictor.identity) as collection:
+    with open_collection(path, write=True, create=True, model=WordPredictor.identity) as collection:
         root_id = collection.add_root(root)
         collection.commit(new=[new_photo(root_id, name, regions) for name, regions in photos.items()])

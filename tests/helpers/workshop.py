@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from db.collection import Collection
+from db.collection import open_collection
 from db.records import ModelIdentity
 from indexer.build.build import build
 from indexer.build.options import BuildOptions
@@ -107,13 +107,13 @@ class Workshop:
     def build(self, *folders: Path, stop: Callable[[], bool] = lambda: False, **options: Any) -> BuildReport:
         self.progress = Listener()
         how = BuildOptions(threads=2, **options)
-        with Collection.open(self.path, write=True, create=True, model=MODEL) as collection:
+        with open_collection(self.path, write=True, create=True, model=MODEL) as collection:
             return build(collection, folders or [self.root], self.predictor, how, progress=self.progress, stop=stop)
 
     def contents(self) -> dict[str, tuple]:
         """Everything that the collection holds, by absolute path, without ids."""
         result = {}
-        with Collection.open(self.path) as collection:
+        with open_collection(self.path) as collection:
             features = collection.features()
             regions = collection.regions(features.region_ids)
             for photo in collection.photos(collection.photo_ids()):
@@ -130,7 +130,7 @@ class Workshop:
         return sorted(str(Path(path).relative_to(self.root)) for path in self.contents())
 
     def stats(self) -> dict:
-        with Collection.open(self.path) as collection:
+        with open_collection(self.path) as collection:
             return {path: stat for root_id in collection.roots() for path, stat in collection.known(root_id).items()}
 
 

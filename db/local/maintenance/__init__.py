@@ -1,1 +1,1 @@
-"""Inspection, repair, compaction, and the move to another checkpoint."""
+"""What keeps a folder in order, as functions over an open `LocalCollection`."""

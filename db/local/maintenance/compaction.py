@@ -1,24 +1,60 @@
-"""Small segments into large ones, without the rows of photographs that are gone."""
+"""`compact`: small segments into large ones, without the rows of photos that are gone."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy.orm import Session
 
 from db.local.checksums import features_crc32
-from db.local.segments import Extents, SegmentFile, SegmentFolder
+from db.local.extents import Extents
+from db.local.segments import SegmentFile, SegmentFolder
 from db.local.sqlite.writes import next_id, place
+from db.records import CompactionReport
 
-# Of a merged segment: 900 photographs of 50 regions of 768 numbers. It is in memory twice while it is written.
+if TYPE_CHECKING:
+    from db.local.collection import LocalCollection
+
+# Of a merged segment: 900 photos of 50 regions of 768 numbers. It is in memory twice while it is written.
 MERGED_BYTES = 64 * 2**20
 
 
-def plan(extents: Extents, segments: dict[int, SegmentFile], row_size: int) -> list[Extents]:
-    """The photographs that go together into each new segment.
+def compact(collection: "LocalCollection") -> CompactionReport:
+    """Merge small segments into large ones and drop the rows of photos that are gone. Ids stay.
 
-    Those of all segments that hold rows of gone photographs or are less than half of MERGED_BYTES, in the order of
+    One commit for each new segment. Killed at any moment, what was committed is done, and compacting again ends
+    where it would have ended. Old segments are deleted at the end, or once nobody reads any more: until then the
+    features take up to twice their space.
+
+    Raises:
+        CollectionDamaged: a segment is missing or altered; what was merged before stays merged.
+    """
+    collection.require_writer()
+    snapshot = collection.snapshot()
+    before = list(snapshot.segments.values())
+    row_size = 2 * (collection.model.code_size + collection.model.embedding_size)
+    for extents in plan(snapshot.extents, snapshot.segments, row_size):
+        with collection.transaction() as session:
+            merge(session, collection.segments, extents, snapshot.segments)
+    collection.keep_copy()
+    collection.sweep()
+    after = list(collection.snapshot().segments.values())
+    return CompactionReport(
+        segments_before=len(before),
+        segments_after=len(after),
+        bytes_before=sum(segment.size for segment in before),
+        bytes_after=sum(segment.size for segment in after),
+        rows_dropped=sum(segment.rows for segment in before) - sum(segment.rows for segment in after),
+    )
+
+
+def plan(extents: Extents, segments: dict[int, SegmentFile], row_size: int) -> list[Extents]:
+    """The photos that go together into each new segment.
+
+    Those of all segments that hold rows of gone photos or are less than half of MERGED_BYTES, in the order of
     their regions. Done in part and planned again, the rest is cut as it was: killed or not, the end is the same.
 
     Args:
-        extents: of all photographs.
+        extents: of all photos.
         row_size: bytes of one region.
     """
     rows = max(1, MERGED_BYTES // row_size)
@@ -32,7 +68,7 @@ def plan(extents: Extents, segments: dict[int, SegmentFile], row_size: int) -> l
 
 
 def merge(session: Session, folder: SegmentFolder, extents: Extents, segments: dict[int, SegmentFile]) -> None:
-    """Write the features of these photographs into one new segment, and say so in their rows.
+    """Write the features of these photos into one new segment, and say so in their rows.
 
     Raises:
         CollectionDamaged: a segment that they are in is missing or altered.

@@ -1,1 +1,1 @@
-"""The database of a collection's folder."""
+"""photos.db: connection and transactions, schema, reading, writing, copies."""

@@ -6,11 +6,9 @@ from contextlib import closing
 from pathlib import Path
 
 from db.errors import CollectionDamaged
-from db.local.files import TEMPORARY_SUFFIX, sync_folder
+from db.local.files import sync_folder
+from db.local.layout import SQLITE_SUFFIXES, Layout, damaged, temporary
 from db.local.sqlite.connection import plain_errors
-
-COPY = "photos.copy.db"  # as the last build (or compaction, ...) left it
-_COMPANIONS = ("-wal", "-shm", "-journal")  # files that SQLite keeps beside a database
 
 
 def copy_database(source: Path, target: Path) -> None:
@@ -23,19 +21,19 @@ def copy_database(source: Path, target: Path) -> None:
         CollectionDamaged: the source is damaged; an earlier copy stays.
         CollectionError: the disk refuses.
     """
-    temporary = target.with_name(target.name + TEMPORARY_SUFFIX)
+    unfinished = temporary(target)
     with plain_errors(source):
         try:
-            with closing(_connect(source)) as original, closing(sqlite3.connect(temporary)) as copy:
+            with closing(_connect(source)) as original, closing(sqlite3.connect(unfinished)) as copy:
                 original.backup(copy)
                 # Pages are copied as they are: without WAL, the copy is one file.
                 copy.execute("PRAGMA journal_mode = DELETE")
                 if (verdict := copy.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                     raise CollectionDamaged(f"{source} is damaged ({verdict})")
-            _sync(temporary)
-            os.replace(temporary, target)
+            _sync(unfinished)
+            os.replace(unfinished, target)
         finally:
-            remove_database(temporary)
+            remove_database(unfinished)
         sync_folder(target.parent)
 
 
@@ -66,30 +64,30 @@ def restore_database(copy: Path, path: Path) -> None:
     Raises:
         CollectionError: the disk refuses, or the copy is damaged too.
     """
-    restored = path.with_name(path.name + TEMPORARY_SUFFIX)
+    restored = temporary(path)
     copy_database(copy, restored)
     with plain_errors(path):
         with closing(sqlite3.connect(restored)) as connection, connection:
-            # Which files FAISS had then, nobody knows now; they are made from the segments.
+            # The FAISS files of that time may be gone: they are rebuilt from the segments.
             connection.execute("DELETE FROM index_file")
         _sync(restored)
-        for companion in _COMPANIONS:  # not a word of the damaged database's log may get into the restored one
-            path.with_name(path.name + companion).unlink(missing_ok=True)
+        for suffix in SQLITE_SUFFIXES:  # nothing of the damaged database's log may get into the restored one
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
         if path.exists():
-            os.replace(path, path.with_name(path.name + ".damaged"))
+            os.replace(path, damaged(path))
         os.replace(restored, path)
         sync_folder(path.parent)
 
 
 def sweep(folder: Path) -> None:
-    """Delete the copies that were not finished, because somebody was killed."""
-    for path in folder.glob(f"*.db{TEMPORARY_SUFFIX}"):
+    """Delete the copies in a collection's folder that were left unfinished by a killed writer."""
+    for path in Layout(folder).unfinished_databases():
         remove_database(path)
 
 
 def remove_database(path: Path) -> None:
     """Delete a database, if it is there, with what SQLite keeps beside it."""
-    for suffix in ("", *_COMPANIONS):
+    for suffix in ("", *SQLITE_SUFFIXES):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 

@@ -1,13 +1,12 @@
 """photos.db: one SQLite connection, its pragmas and its transactions."""
 
-import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sqlalchemy import Select, create_engine, event, func, select
+from sqlalchemy import create_engine, event
 from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
@@ -17,7 +16,7 @@ from db.errors import CollectionDamaged, CollectionError
 BUSY_SECONDS = 10.0  # how long SQLite waits for another process's brief lock
 
 
-class Store:
+class Database:
     """An open photos.db.
 
     A writer's `session()` is a transaction that commits at its end. A reader's is one snapshot for all of them:
@@ -43,7 +42,7 @@ class Store:
             uri=True,
             timeout=BUSY_SECONDS,
             isolation_level=None,
-            check_same_thread=False,  # a Collection may change hands; using it from two threads at once is forbidden
+            check_same_thread=False,  # a collection may change hands; using it from two threads at once is forbidden
         )
         if self._write:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -86,11 +85,6 @@ class Store:
     def close(self) -> None:
         self._session.close()
         self._engine.dispose()
-
-
-def among(ids: Iterable[int]) -> Select[tuple[int]]:
-    """`column.in_(among(ids))` for any number of ids: SQLite limits the parameters of a statement."""
-    return select(func.json_each(json.dumps([int(some_id) for some_id in ids])).table_valued("value").c.value)
 
 
 @contextmanager

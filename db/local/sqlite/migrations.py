@@ -11,7 +11,7 @@ from db.errors import CollectionError, SchemaTooNew
 
 
 def m001_tables(connection: Connection) -> None:
-    """Roots, photographs, regions, segments, builds, and the row about the collection itself.
+    """Roots, photos, regions, segments, builds, and the row about the collection itself.
 
     AUTOINCREMENT: SQLite otherwise gives the highest deleted id to the next row, and a region id that once meant
     another region is the one thing FAISS cannot notice.
@@ -88,7 +88,7 @@ def m001_tables(connection: Connection) -> None:
 
 
 def m002_checksums(connection: Connection) -> None:
-    """Checksums of each photograph's rows; several FAISS files, each of a range of regions, in a table of their own."""
+    """Checksums of each photo's rows; several FAISS files, each of a range of regions, in a table of their own."""
     for statement in (
         "ALTER TABLE photo ADD COLUMN features_crc32 INTEGER",
         "ALTER TABLE photo ADD COLUMN regions_crc32 INTEGER",

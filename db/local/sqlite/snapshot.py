@@ -1,4 +1,4 @@
-"""Where one commit's vectors are: in which FAISS files and, photograph by photograph, in which segments."""
+"""Where one commit's vectors are: in which FAISS files and, photo by photo, in which segments."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,8 +9,12 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from db.errors import CollectionDamaged
-from db.local.segments import Extents, SegmentFile
-from db.local.sqlite.connection import Store, among
+from db.local.extents import Extents
+from db.local.layout import index_file_name
+from db.local.segments import SegmentFile
+from db.local.sqlite.connection import Database
+from db.local.sqlite.queries import region_count
+from db.sql import among
 from db.tables import IndexFile, Photo, Segment
 
 
@@ -22,69 +26,64 @@ class SavedIndex:
     first_region_id: int
     last_region_id: int
     region_count: int
-    lists: int  # inverted lists; 0: exact scan
+    nlist: int  # inverted lists; 0: exact scan
     size: int  # bytes
     sha256: str
 
     @property
     def name(self) -> str:
-        return f"regions.{self.id}.faiss"
+        return index_file_name(self.id)
 
 
 @dataclass
 class Snapshot:
-    """One commit's vectors. The places of all photographs are read only when somebody asks for them.
+    """One commit's vectors. Where each photo's rows are is read only once it is asked for.
 
-    Region ids never come again, so what happens to the regions in a file's range is that they go; and a file holds
+    Region ids never come again, so all that happens to the regions in a file's range is that they go; a file holds
     exactly the range's regions if their number is the file's.
     """
 
-    store: Store
+    database: Database
     files: list[SavedIndex]  # ascending, their ranges apart
-    left: list[int]  # for each file the regions that there still are in its range
+    live_counts: list[int]  # for each file, how many regions there still are in its range
     region_count: int  # in the collection
 
     @property
     def last_region_id(self) -> int:
-        """Regions beyond this one are in no file."""
+        """Regions with higher ids are in no file."""
         return self.files[-1].last_region_id if self.files else 0
 
     @property
     def saved(self) -> bool:
         """Whether the files hold exactly the regions of this commit."""
-        return sum(self.left) == self.region_count and self.left == [file.region_count for file in self.files]
+        held = [file.region_count for file in self.files]
+        return sum(self.live_counts) == self.region_count and self.live_counts == held
 
     @cached_property
     def extents(self) -> Extents:
-        with self.store.session() as session:
+        with self.database.session() as session:
             return read_extents(session)
 
     @cached_property
     def segments(self) -> dict[int, SegmentFile]:
-        with self.store.session() as session:
+        with self.database.session() as session:
             return read_segments(session)
 
 
-def read_snapshot(store: Store) -> Snapshot:
-    """The snapshot of the commit that the store sees."""
+def read_snapshot(database: Database) -> Snapshot:
+    """The snapshot of the commit that the database's session sees."""
     in_range = and_(
         Photo.first_region_id >= IndexFile.first_region_id, Photo.first_region_id <= IndexFile.last_region_id
     )
-    left = select(func.coalesce(func.sum(Photo.region_count), 0)).where(in_range).correlate(IndexFile).scalar_subquery()
-    with store.session() as session:
-        rows = session.execute(select(IndexFile.__table__, left).order_by(IndexFile.first_region_id)).all()
-        return Snapshot(
-            store, [SavedIndex(*row[:-1]) for row in rows], [row[-1] for row in rows], count_regions(session)
-        )
-
-
-def count_regions(session: Session) -> int:
-    """How many regions there are."""
-    return session.scalar(select(func.sum(Photo.region_count)).where(Photo.first_region_id.is_not(None))) or 0
+    live = select(func.coalesce(func.sum(Photo.region_count), 0)).where(in_range).correlate(IndexFile).scalar_subquery()
+    with database.session() as session:
+        rows = session.execute(select(IndexFile.__table__, live).order_by(IndexFile.first_region_id)).all()
+        files = [SavedIndex(*row[:-1]) for row in rows]
+        return Snapshot(database, files, [row[-1] for row in rows], region_count(session))
 
 
 def read_extents(session: Session, photo_ids: Iterable[int] | None = None) -> Extents:
-    """Where the rows of these described photographs are, or of all; ids that are not known are left out.
+    """Where the rows of these described photos are, or of all; ids that are not known are left out.
 
     Raises:
         CollectionDamaged: a row does not say it.
@@ -93,7 +92,7 @@ def read_extents(session: Session, photo_ids: Iterable[int] | None = None) -> Ex
     columns = (Photo.id, Photo.first_region_id, Photo.region_count, Photo.segment_id, Photo.first_row, checksum)
     query = select(*columns).where(Photo.first_region_id.is_not(None)).order_by(Photo.first_region_id)
     if photo_ids is not None:
-        query = query.where(Photo.id.in_(among(photo_ids)))
+        query = query.where(among(Photo.id, photo_ids))
     rows = session.execute(query).all()
     try:
         table = np.array([tuple(row) for row in rows], np.int64).reshape(-1, len(columns))
@@ -106,5 +105,5 @@ def read_segments(session: Session, segment_ids: Iterable[int] | None = None) ->
     """These segments by id, or all."""
     query = select(Segment.__table__)
     if segment_ids is not None:
-        query = query.where(Segment.id.in_(among(segment_ids)))
+        query = query.where(among(Segment.id, segment_ids))
     return {row.id: SegmentFile(**row._mapping) for row in session.execute(query)}

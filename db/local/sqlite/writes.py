@@ -1,7 +1,9 @@
-"""What one commit does to the rows of photos.db, and the segment that belongs to it."""
+"""What one commit does to the rows: functions over a session, all of which end in one transaction."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 from sqlalchemy import bindparam, delete, exists, insert, select, text, update
@@ -10,72 +12,24 @@ from sqlalchemy.orm import Session
 from db.errors import UnknownId
 from db.local.checksums import features_crc32, regions_crc32
 from db.local.segments import SegmentFile, SegmentFolder
-from db.local.sqlite.connection import among
 from db.local.sqlite.snapshot import SavedIndex
 from db.records import FailedFile, ModelIdentity, NewPath, NewPhoto
-from db.tables import IndexFile, Meta, Photo, Region, Root, Segment
+from db.sql import among
+from db.tables import Build, IndexFile, Meta, Photo, Region, Root, Segment
 
-
-def check(photo: NewPhoto, model: ModelIdentity) -> None:
-    """Refuse arrays that do not fit together or the model; one NaN would make a region that no search can find.
-
-    Raises:
-        ValueError: names the photograph and the array.
-    """
-    count = len(photo.phrases)
-    if count == 0:
-        raise ValueError(f"{photo.path}: a photograph without regions")
-    for name, array, shape in (
-        ("boxes", photo.boxes, (count, 4)),
-        ("scores", photo.scores, (count,)),
-        ("codes", photo.codes, (count, model.code_size)),
-        ("embeddings", photo.embeddings, (count, model.embedding_size)),
-    ):
-        if array.shape != shape:
-            raise ValueError(f"{photo.path}: {name} are {array.shape} instead of {shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{photo.path}: {name} are not finite")
-    if not np.allclose(np.linalg.norm(photo.embeddings, axis=1), 1, atol=0.01):
-        raise ValueError(f"{photo.path}: embeddings are not of unit length")
-
-
-def check_together(
-    new: Sequence[NewPhoto],
-    moved: Mapping[int, NewPath],
-    touched: Collection[int],
-    gone: Collection[int],
-    failed: Sequence[FailedFile],
-) -> None:
-    """Refuse two changes of one photograph or of one path in one commit.
-
-    Raises:
-        ValueError: there are such.
-    """
-    ids = [*moved, *touched, *gone]
-    if len(set(ids)) != len(ids):
-        raise ValueError("a photograph is moved, touched or gone twice in one commit")
-    files: list[NewPhoto | NewPath | FailedFile] = [*new, *moved.values(), *failed]
-    if len({(file.root_id, file.path) for file in files}) != len(files):
-        raise ValueError("a path has two photographs in one commit")
+# -- photos
 
 
 def require_known(session: Session, photo_ids: Collection[int]) -> None:
-    """Raise UnknownId unless all of these photographs are there."""
-    known = set(session.scalars(select(Photo.id).where(Photo.id.in_(among(photo_ids)))))
+    """Raise UnknownId unless all of these photos are there."""
+    known = set(session.scalars(select(Photo.id).where(among(Photo.id, photo_ids))))
     if unknown := set(photo_ids) - known:
         raise UnknownId(f"photograph {min(unknown)}")
 
 
 def remove(session: Session, photo_ids: Collection[int]) -> None:
-    """Remove photographs and their regions."""
-    session.connection().execute(delete(Photo).where(Photo.id.in_(among(photo_ids))))
-
-
-def remove_root(session: Session, root_id: int) -> None:
-    """Remove a root, its photographs and their regions."""
-    connection = session.connection()
-    connection.execute(delete(Photo).where(Photo.root_id == root_id))
-    connection.execute(delete(Root).where(Root.id == root_id))
+    """Remove photos and their regions."""
+    session.connection().execute(delete(Photo).where(among(Photo.id, photo_ids)))
 
 
 def clear(session: Session, files: Iterable[NewPhoto | NewPath | FailedFile]) -> None:
@@ -88,10 +42,10 @@ def clear(session: Session, files: Iterable[NewPhoto | NewPath | FailedFile]) ->
 
 
 def move(session: Session, moved: Mapping[int, NewPath]) -> None:
-    """Give photographs their new paths; what was known under those is removed."""
+    """Give photos their new paths; what was known under those is removed."""
     if not moved:
         return
-    # First out of each other's way, to names that no file can have: two photographs may have changed places.
+    # First out of each other's way, to names that no file can have: two photos may have changed places.
     session.execute(update(Photo), [{"id": photo_id, "path": f"\0{photo_id}"} for photo_id in moved])
     clear(session, moved.values())
     session.execute(
@@ -104,7 +58,7 @@ def move(session: Session, moved: Mapping[int, NewPath]) -> None:
 
 
 def touch(session: Session, touched: Mapping[int, tuple[int, int]]) -> None:
-    """Note new sizes and modification times of photographs whose content is what it was."""
+    """Note new sizes and modification times of photos whose content is what it was."""
     if touched:
         session.execute(
             update(Photo),
@@ -112,102 +66,142 @@ def touch(session: Session, touched: Mapping[int, tuple[int, int]]) -> None:
         )
 
 
-def add(session: Session, folder: SegmentFolder, photos: Sequence[NewPhoto]) -> None:
-    """Write a segment with the features of these photographs, and all their rows."""
+def add(session: Session, segments: SegmentFolder, photos: Sequence[NewPhoto]) -> None:
+    """Write a segment with the features of these photos, and all their rows."""
     if not photos:
         return
     counts = [len(photo.phrases) for photo in photos]
     first_rows = np.cumsum([0, *counts]).tolist()
-    photo_id, region_id, segment_id = (next_id(session, table) for table in ("photo", "region", "segment"))
-    segment = folder.write(
+    first_photo_id, first_region_id, segment_id = (next_id(session, table) for table in ("photo", "region", "segment"))
+    segment = segments.write(
         segment_id,
-        np.arange(region_id, region_id + first_rows[-1]),
+        np.arange(first_region_id, first_region_id + first_rows[-1]),
         np.concatenate([photo.codes for photo in photos]),
         np.concatenate([photo.embeddings for photo in photos]),
     )
     session.execute(insert(Segment), [asdict(segment)])
-    phrases = [[_storable(phrase) for phrase in photo.phrases] for photo in photos]
-    session.execute(
-        insert(Photo),
-        [
-            {
-                "id": photo_id + number,
-                "root_id": photo.root_id,
-                "path": photo.path,
-                "size": photo.size,
-                "mtime_ns": photo.mtime_ns,
-                "digest": photo.digest,
-                "width": photo.width,
-                "height": photo.height,
-                "first_region_id": region_id + first_row,
-                "region_count": count,
-                "segment_id": segment_id,
-                "first_row": first_row,
-                "features_crc32": features_crc32(photo.codes, photo.embeddings),
-                "regions_crc32": regions_crc32(
-                    photo.digest.encode(),
-                    photo.width,
-                    photo.height,
-                    region_id + first_row,
-                    np.column_stack([photo.boxes, photo.scores]),
-                    [phrase.encode() for phrase in phrases[number]],
-                ),
-            }
-            for number, (photo, count, first_row) in enumerate(zip(photos, counts, first_rows))
-        ],
-    )
-    # Regions are fifty times as many as photographs: not through SQLAlchemy's rows, which take three times as long.
-    session.connection().exec_driver_sql(
-        "INSERT INTO region (id, photo_id, x1, y1, x2, y2, score, phrase) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (region_id + first_row + row, photo_id + number, *box, score, phrase)
-            for number, (photo, first_row) in enumerate(zip(photos, first_rows))
-            for row, (box, score, phrase) in enumerate(
-                zip(photo.boxes.tolist(), photo.scores.tolist(), phrases[number])
-            )
-        ],
-    )
+    photo_rows, region_rows = [], []
+    for photo_id, (photo, first_row) in enumerate(zip(photos, first_rows), first_photo_id):
+        photo_rows.append(_photo_row(photo_id, photo, first_region_id + first_row, segment_id, first_row))
+        region_rows += _region_rows(photo_id, photo, first_region_id + first_row)
+    session.execute(insert(Photo), photo_rows)
+    session.connection().execute(insert(Region), region_rows)
+
+
+def _photo_row(
+    photo_id: int, photo: NewPhoto, first_region_id: int, segment_id: int, first_row: int
+) -> dict[str, object]:
+    return {
+        "id": photo_id,
+        "root_id": photo.root_id,
+        "path": photo.path,
+        "size": photo.size,
+        "mtime_ns": photo.mtime_ns,
+        "digest": photo.digest,
+        "width": photo.width,
+        "height": photo.height,
+        "first_region_id": first_region_id,
+        "region_count": len(photo.phrases),
+        "segment_id": segment_id,
+        "first_row": first_row,
+        "features_crc32": features_crc32(photo.codes, photo.embeddings),
+        "regions_crc32": regions_crc32(
+            photo.digest.encode(),
+            photo.width,
+            photo.height,
+            first_region_id,
+            np.column_stack([photo.boxes, photo.scores]),
+            [_storable(phrase).encode() for phrase in photo.phrases],
+        ),
+    }
+
+
+def _region_rows(photo_id: int, photo: NewPhoto, first_region_id: int) -> list[dict[str, object]]:
+    regions = zip(photo.boxes.tolist(), photo.scores.tolist(), photo.phrases)
+    return [
+        {
+            "id": region_id,
+            "photo_id": photo_id,
+            **dict(zip(("x1", "y1", "x2", "y2"), box)),
+            "score": score,
+            "phrase": _storable(phrase),
+        }
+        for region_id, (box, score, phrase) in enumerate(regions, first_region_id)
+    ]
 
 
 def add_failed(session: Session, files: Sequence[FailedFile]) -> None:
     """Remember files that could not be described."""
     if files:
-        session.execute(
-            insert(Photo),
-            [
-                {
-                    "root_id": file.root_id,
-                    "path": file.path,
-                    "size": file.size,
-                    "mtime_ns": file.mtime_ns,
-                    "digest": file.digest,
-                    "reason": _storable(file.reason),
-                }
-                for file in files
-            ],
-        )
-
-
-def remove_regions(session: Session, region_ids: Iterable[int]) -> None:
-    """Remove regions that are of no photograph."""
-    session.connection().execute(delete(Region).where(Region.id.in_(among(region_ids))))
+        session.execute(insert(Photo), [{**asdict(file), "reason": _storable(file.reason)} for file in files])
 
 
 def describe_again(session: Session, photo_ids: Iterable[int], reason: str) -> None:
-    """Turn described photographs into files that failed, of a size that no file has: the next build looks at them."""
+    """Turn described photos into files that failed, of a size that no file has: the next build looks at them."""
+    photo_ids = list(photo_ids)
     connection = session.connection()
-    connection.execute(delete(Region).where(Region.photo_id.in_(among(photo_ids))))
+    connection.execute(delete(Region).where(among(Region.photo_id, photo_ids)))
     none_of = dict.fromkeys(
         ("width", "height", "first_region_id", "region_count", "segment_id", "first_row", "features_crc32",
          "regions_crc32")
     )  # fmt: skip
     connection.execute(
-        update(Photo).where(Photo.id.in_(among(photo_ids))).values(size=-1, reason=_storable(reason), **none_of)
+        update(Photo).where(among(Photo.id, photo_ids)).values(size=-1, reason=_storable(reason), **none_of)
     )
 
 
+def remove_regions(session: Session, region_ids: Iterable[int]) -> None:
+    """Remove regions that are of no photo."""
+    session.connection().execute(delete(Region).where(among(Region.id, region_ids)))
+
+
+# -- roots, builds, the collection itself
+
+
+def add_root(session: Session, folder: Path) -> int:
+    """The id of a folder of photos, added if it is not known."""
+    known = session.scalar(select(Root.id).where(Root.path == str(folder)))
+    if known is not None:
+        return known
+    root = Root(path=str(folder))
+    session.add(root)
+    session.flush()
+    return root.id
+
+
+def remove_root(session: Session, root_id: int) -> None:
+    """Remove a root, its photos and their regions."""
+    connection = session.connection()
+    connection.execute(delete(Photo).where(Photo.root_id == root_id))
+    connection.execute(delete(Root).where(Root.id == root_id))
+
+
+def add_build(session: Session, counts: Mapping[str, int], seconds: float) -> None:
+    """Remember a build that ends now."""
+    session.add(
+        Build(finished_at=datetime.now(UTC).isoformat(timespec="seconds"), seconds=seconds, counts=dict(counts))
+    )
+
+
+def create_meta(session: Session, model: ModelIdentity) -> None:
+    """The row that says what the collection is."""
+    session.add(
+        Meta(
+            id=1,
+            model_digest=model.digest,
+            embedding_size=model.embedding_size,
+            code_size=model.code_size,
+            revision=0,
+        )
+    )
+    session.flush()
+
+
+# -- files
+
+
 def place(session: Session, segment: SegmentFile, places: Sequence[Mapping[str, int]]) -> None:
-    """Say that the features of photographs are in this new segment.
+    """Note that the features of photos are in this new segment.
 
     places: `id`, `first_row` and `features_crc32` of each.
     """
@@ -216,14 +210,17 @@ def place(session: Session, segment: SegmentFile, places: Sequence[Mapping[str, 
 
 
 def replace_indexes(session: Session, replaced: Iterable[int], files: Sequence[SavedIndex]) -> None:
-    """FAISS files for others."""
-    session.connection().execute(delete(IndexFile).where(IndexFile.id.in_(among(replaced))))
+    """Put FAISS files in the place of others. replaced: ids."""
+    session.connection().execute(delete(IndexFile).where(among(IndexFile.id, replaced)))
     if files:
         session.execute(insert(IndexFile), [asdict(file) for file in files])
 
 
+# -- the commit
+
+
 def finish(session: Session) -> None:
-    """Forget the segments that no photograph needs any more, and count the commit.
+    """Forget the segments that no photo needs any more, and count the commit.
 
     Their files stay until nobody reads an earlier commit any more.
     """

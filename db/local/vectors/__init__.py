@@ -1,1 +1,1 @@
-"""FAISS and its files, a cache of what the segments hold."""
+"""The FAISS files: nearest embeddings. Only `faiss_index` imports faiss."""

@@ -1,6 +1,6 @@
 """Nearest embeddings: the only file that knows FAISS.
 
-Small collections: every vector is looked at (`IDMap2,SQfp16`). Measured on 350,000 clustered unit vectors of 256, one
+Small collections: every vector is compared (`IDMap2,SQfp16`). Measured on 350,000 clustered unit vectors of 256, one
 query, k = 100, one core, faiss 1.15.1:
 
     Flat     344 MiB   11.1 ms   recall@100 1
@@ -11,10 +11,10 @@ SQ8 is smaller but has to be trained, and then answers depend on what it was tra
 segments hold: the index is the segments bit for bit, and built anew or brought up to date it gives the same answers.
 
 Large ones: inverted lists with their own ids (`IVF<lists>,SQ8`; never inside an IDMap, whose ids go wrong when vectors
-are removed). 2,000,000 such vectors, 4,096 lists, one in eight of them searched: 7 ms against 41 ms for looking at all,
+are removed). 2,000,000 such vectors, 4,096 lists, one in eight of them searched: 7 ms against 41 ms for comparing all,
 recall@10 0.987, recall@100 0.965, 508 MiB against 1 GB; SQfp16 lists give 0.993 and 0.972 for twice the size.
 
-Which of them a file gets, cache.py decides.
+Which of them a file gets, index_files.py decides.
 """
 
 import math
@@ -28,15 +28,15 @@ import numpy as np
 from db.local.files import HashedStream
 
 TRAINING_VECTORS_PER_LIST = 64  # FAISS asks for at least 39; 2,048 lists train in 14 s on one core
-SEARCHED_SHARE = 8  # one list in this many
+NLIST_PER_PROBE = 8  # nprobe is nlist divided by this
 
 
 class UnreadableIndex(Exception):
     """FAISS cannot make sense of a file."""
 
 
-def lists_for(region_count: int) -> int:
-    """How many inverted lists suit so many regions: the power of two next to 4 * sqrt(n)."""
+def nlist_for(region_count: int) -> int:
+    """How many inverted lists suit a number of regions: the power of two next to 4 * sqrt(n)."""
     return 2 ** round(math.log2(4 * math.sqrt(region_count)))
 
 
@@ -48,13 +48,13 @@ class VectorIndex:
 
     @classmethod
     def exact(cls, size: int) -> "VectorIndex":
-        """An empty index that looks at every vector of `size` numbers."""
+        """An empty index for vectors of `size` numbers that compares all of them."""
         return cls(faiss.index_factory(size, "IDMap2,SQfp16", faiss.METRIC_INNER_PRODUCT))
 
     @classmethod
-    def with_lists(cls, lists: int, sample: np.ndarray) -> "VectorIndex":
+    def inverted(cls, nlist: int, sample: np.ndarray) -> "VectorIndex":
         """An empty index of inverted lists trained on `sample`, (N, size) float32. The same sample, the same lists."""
-        index = faiss.index_factory(sample.shape[1], f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+        index = faiss.index_factory(sample.shape[1], f"IVF{nlist},SQ8", faiss.METRIC_INNER_PRODUCT)
         index.train(np.ascontiguousarray(sample))
         return cls(index)
 
@@ -84,19 +84,19 @@ class VectorIndex:
         return int(self._index.d)
 
     @property
-    def lists(self) -> int:
-        """Inverted lists; 0: none, every vector is looked at."""
+    def nlist(self) -> int:
+        """Inverted lists; 0: none, every vector is compared."""
         return int(self._index.nlist) if isinstance(self._index, faiss.IndexIVF) else 0
 
     def ids(self) -> np.ndarray:
         """(N,) int64, in no particular order."""
-        if not self.lists:
+        if not self.nlist:
             return faiss.vector_to_array(self._index.id_map)
         inverted = self._index.invlists
         ids = [np.empty(0, np.int64)]
-        for number in range(self.lists):
-            if count := inverted.list_size(number):
-                ids.append(faiss.rev_swig_ptr(inverted.get_ids(number), count).copy())
+        for index in range(self.nlist):
+            if count := inverted.list_size(index):
+                ids.append(faiss.rev_swig_ptr(inverted.get_ids(index), count).copy())
         return np.concatenate(ids)
 
     def add(self, ids: np.ndarray, vectors: np.ndarray) -> None:
@@ -117,7 +117,8 @@ class VectorIndex:
         if k < 1:
             return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
         # Parameters of this search; `index.nprobe` would be state that all searches share.
-        parameters = faiss.SearchParametersIVF(nprobe=math.ceil(self.lists / SEARCHED_SHARE)) if self.lists else None
+        nprobe = math.ceil(self.nlist / NLIST_PER_PROBE)
+        parameters = faiss.SearchParametersIVF(nprobe=nprobe) if self.nlist else None
         scores, ids = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
         found = []
         for some_ids, some_scores in zip(ids, scores):

@@ -1,12 +1,11 @@
-"""The FAISS files as a cache of the segments: loaded, checked, brought up to date, made anew, saved.
+"""The FAISS files as a cache of the segments: loaded, checked, brought up to date, rebuilt, saved.
 
 Each file `regions.<id>.faiss` holds the regions of one range of ids, FILE_REGIONS at most, is written once, and counts
-once photos.db names it. New regions go into the last file, which is written anew until it is full: so neither the
+once photos.db names it. New regions go into the last file, which is written again until it is full: so neither the
 memory nor the time that saving takes grows with the collection, and a reader maps files instead of reading them.
 """
 
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from db.local.files import file_fault, published
-from db.local.segments import Extents, SegmentFolder
+from db.local.extents import Extents
+from db.local.files import atomic_write, file_fault
+from db.local.layout import damaged, index_file_name, index_files_in
+from db.local.segments import SegmentFolder
 from db.local.sqlite.snapshot import SavedIndex, Snapshot
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FILE_REGIONS = 500_000  # 256 MB as half floats of 256, in memory while the file is written
-# With more regions than this, files that are full get inverted lists; the last one is always looked at as a whole.
+# With more regions than this, files that are full get inverted lists; the last one is always scanned as a whole.
 EXACT_LIMIT = 2_000_000
 READ_BYTES = 32 * 2**20  # up to this size, a reader reads a file and compares its checksum (20 ms); else it maps it
 PART_ROWS = 100_000  # regions read from segments at a time: 100 MB as float32 vectors of 256
@@ -32,24 +33,24 @@ TRAINING_SEED = 1234
 
 
 class UnusableFile(Exception):
-    """A FAISS file cannot be used; the text follows its name in a sentence. Never leaves this package."""
+    """A FAISS file cannot be used; the text follows its name in a sentence. Never leaves `db`."""
 
 
 @dataclass(frozen=True)
-class Target:
+class IndexPlan:
     """A file to write."""
 
-    extents: Extents  # of the photographs whose regions it is going to hold
-    lists: int
+    extents: Extents  # of the photos whose regions it is going to hold
+    nlist: int  # inverted lists; 0: exact scan
     replaced: SavedIndex | None  # whose regions are a part of these, or were
 
 
-class VectorCache:
-    """The FAISS files of the collection in `folder`."""
+class IndexFiles:
+    """The FAISS files in a collection's folder."""
 
-    def __init__(self, folder: Path, segment_folder: SegmentFolder, embedding_size: int):
+    def __init__(self, folder: Path, segments: SegmentFolder, embedding_size: int):
         self.folder = folder
-        self._segment_folder = segment_folder
+        self._segments = segments
         self._embedding_size = embedding_size
 
     def open(self, snapshot: Snapshot) -> "Vectors":
@@ -63,24 +64,24 @@ class VectorCache:
         from db.local.vectors.faiss_index import Vectors
 
         indexes = []
-        for file, left in zip(snapshot.files, snapshot.left):
+        for file, live_count in zip(snapshot.files, snapshot.live_counts):
             try:
                 # Mapped ones cannot be changed.
-                mapped = left == file.region_count and file.size > READ_BYTES
+                mapped = live_count == file.region_count and file.size > READ_BYTES
                 index = self.load(file, mapped=mapped)
-                if left != file.region_count:
+                if live_count != file.region_count:
                     self._remove_gone(index, snapshot.extents.between(file.first_region_id, file.last_region_id))
             except UnusableFile as fault:
                 logger.warning(
-                    "%s %s: searching the segments instead; the next `indexer build` writes it anew.",
+                    "%s %s: searching the segments instead; the next `indexer build` rebuilds it.",
                     self.folder / file.name,
                     fault,
                 )
                 extents = snapshot.extents.between(file.first_region_id, file.last_region_id)
-                index = self._make(snapshot, extents, lists=0)
+                index = self._build(snapshot, extents, nlist=0)
             indexes.append(index)
-        if sum(snapshot.left) < snapshot.region_count:
-            indexes.append(self._make(snapshot, snapshot.extents.beyond(snapshot.last_region_id), lists=0))
+        if sum(snapshot.live_counts) < snapshot.region_count:
+            indexes.append(self._build(snapshot, snapshot.extents.beyond(snapshot.last_region_id), nlist=0))
         return Vectors(indexes)
 
     def fault(self, file: SavedIndex, *, thorough: bool = False) -> str | None:
@@ -109,14 +110,14 @@ class VectorCache:
             raise UnusableFile(f"holds {len(index)} regions instead of {file.region_count}")
         return index
 
-    def targets(self, snapshot: Snapshot, *, anew: bool = False) -> Iterator[Target]:
+    def plan(self, snapshot: Snapshot, *, from_scratch: bool = False) -> Iterator[IndexPlan]:
         """The files to write so that all of them together hold exactly the snapshot's regions: few or none.
 
-        anew: all of them, as if there were none yet. The same regions are then always cut in the same way.
+        from_scratch: all of them, as if there were none yet. The same regions are then always cut in the same way.
         """
-        from db.local.vectors.faiss_index import lists_for
+        from db.local.vectors.faiss_index import nlist_for
 
-        files = [] if anew else snapshot.files
+        files = [] if from_scratch else snapshot.files
         extents = snapshot.extents
         pieces: list[tuple[Extents, SavedIndex | None]] = [
             (extents.between(file.first_region_id, file.last_region_id), file) for file in files
@@ -128,23 +129,23 @@ class VectorCache:
         else:
             last = None
             parts = list(extents.beyond(files[-1].last_region_id if files else 0).parts(FILE_REGIONS))
-        pieces.extend((part, last if number == 0 else None) for number, part in enumerate(parts))
+        pieces.extend((part, last if index == 0 else None) for index, part in enumerate(parts))
 
-        for number, (part, file) in enumerate(pieces):
-            lists = file.lists if file else 0
-            full = number < len(pieces) - 1 and part.region_count > FILE_REGIONS // 2
-            if full and not lists and snapshot.region_count > EXACT_LIMIT:
-                lists = lists_for(part.region_count)
+        for index, (part, file) in enumerate(pieces):
+            nlist = file.nlist if file else 0
+            full = index < len(pieces) - 1 and part.region_count > FILE_REGIONS // 2
+            if full and not nlist and snapshot.region_count > EXACT_LIMIT:
+                nlist = nlist_for(part.region_count)
             kept = (
                 file is not None
-                and snapshot.left[number] == file.region_count == part.region_count
-                and lists == file.lists
+                and snapshot.live_counts[index] == file.region_count == part.region_count
+                and nlist == file.nlist
                 and not self.fault(file)
             )
             if not kept:
-                yield Target(part, lists, file)
+                yield IndexPlan(part, nlist, file)
 
-    def write(self, index_id: int, target: Target, snapshot: Snapshot) -> SavedIndex:
+    def write(self, index_id: int, plan: IndexPlan, snapshot: Snapshot) -> SavedIndex:
         """Put a file on the disk; it counts when the caller commits it to photos.db. For writers.
 
         A file to be replaced that cannot be used is set aside as `<name>.damaged`, and a warning says so.
@@ -154,47 +155,47 @@ class VectorCache:
             OSError: the disk refuses.
         """
         index = None
-        if target.replaced and target.replaced.lists == target.lists:
-            index = self._grown(target.replaced, target.extents, snapshot)
+        if plan.replaced and plan.replaced.nlist == plan.nlist:
+            index = self._updated(plan.replaced, plan.extents, snapshot)
         if index is None:
-            index = self._make(snapshot, target.extents, target.lists)
-        with published(self.folder / f"regions.{index_id}.faiss") as stream:
+            index = self._build(snapshot, plan.extents, plan.nlist)
+        with atomic_write(self.folder / index_file_name(index_id)) as stream:
             index.write(stream)
-        ids = target.extents.region_ids()
-        return SavedIndex(index_id, int(ids[0]), int(ids[-1]), len(ids), index.lists, stream.size, stream.sha256)
+        ids = plan.extents.region_ids()
+        return SavedIndex(index_id, int(ids[0]), int(ids[-1]), len(ids), index.nlist, stream.size, stream.sha256)
 
     def sweep(self, files: list[SavedIndex]) -> None:
         """Delete the files that the last commit does not name. Not while anybody reads."""
         kept = {file.name for file in files}
-        for path in self.folder.glob("regions.*.faiss*"):
-            if path.name not in kept and re.fullmatch(r"regions\.\d+\.faiss(\.tmp)?", path.name):
+        for path in index_files_in(self.folder):
+            if path.name not in kept:
                 path.unlink()
 
-    def _grown(self, file: SavedIndex, extents: Extents, snapshot: Snapshot) -> "VectorIndex | None":
+    def _updated(self, file: SavedIndex, extents: Extents, snapshot: Snapshot) -> "VectorIndex | None":
         """A file's index without the regions that are gone and with those that came after it; None: cannot be used."""
         path = self.folder / file.name
         try:
             index = self.load(file)
             self._remove_gone(index, extents.between(file.first_region_id, file.last_region_id))
         except UnusableFile as fault:
-            logger.warning("%s %s: making it anew from the segments.", path, fault)
+            logger.warning("%s %s: rebuilding it from the segments.", path, fault)
             if path.exists():
-                path.replace(path.with_name(path.name + ".damaged"))
+                path.replace(damaged(path))
             return None
         self._fill(index, snapshot, extents.beyond(file.last_region_id))
         return index
 
-    def _make(self, snapshot: Snapshot, extents: Extents, lists: int) -> "VectorIndex":
+    def _build(self, snapshot: Snapshot, extents: Extents, nlist: int) -> "VectorIndex":
         """A new index of these regions; the same regions give the same index."""
         from db.local.vectors.faiss_index import TRAINING_VECTORS_PER_LIST, VectorIndex
 
-        if lists:
-            # Whole photographs, drawn at random: neighbouring regions are much alike.
+        if nlist:
+            # Whole photos, drawn at random: neighbouring regions are much alike.
             order = np.random.default_rng(TRAINING_SEED).permutation(len(extents.photo_ids))
-            enough = np.searchsorted(np.cumsum(extents.counts[order]), lists * TRAINING_VECTORS_PER_LIST) + 1
+            enough = np.searchsorted(np.cumsum(extents.counts[order]), nlist * TRAINING_VECTORS_PER_LIST) + 1
             sample = extents.take(np.sort(order[:enough]))
-            vectors = self._segment_folder.read("embeddings", sample, snapshot.segments)
-            index = VectorIndex.with_lists(lists, vectors.astype(np.float32))
+            vectors = self._segments.read("embeddings", sample, snapshot.segments)
+            index = VectorIndex.inverted(nlist, vectors.astype(np.float32))
         else:
             index = VectorIndex.exact(self._embedding_size)
         self._fill(index, snapshot, extents)
@@ -210,9 +211,9 @@ class VectorCache:
             raise UnusableFile(f"lacks {extents.region_count - len(index)} regions")
 
     def _fill(self, index: "VectorIndex", snapshot: Snapshot, extents: Extents) -> None:
-        """Add the regions of these photographs from the segments, whose checksums are compared first."""
+        """Add the regions of these photos from the segments, whose checksums are compared first."""
         for segment_id in np.unique(extents.segment_ids).tolist():
-            self._segment_folder.check(snapshot.segments[segment_id])
+            self._segments.check(snapshot.segments[segment_id])
         for part in extents.parts(PART_ROWS):
-            vectors = self._segment_folder.read("embeddings", part, snapshot.segments)
+            vectors = self._segments.read("embeddings", part, snapshot.segments)
             index.add(part.region_ids(), vectors.astype(np.float32))

@@ -7,24 +7,24 @@ import numpy as np
 from db.local.segments import SegmentFolder
 from db.local.sqlite.snapshot import Snapshot
 from db.local.vectors.faiss_index import Vectors
-from db.local.vectors.index_files import PART_ROWS, VectorCache
+from db.local.vectors.index_files import PART_ROWS, IndexFiles
 from db.records import IndexReport
 
 QUERIES = 100
 DEPTH = 100
 SEED = 4321
-TOLERANCE = 1e-6  # between two sums of the same products: copies of a photograph are equally good answers
+TOLERANCE = 1e-6  # between two sums of the same products: copies of a photo are equally good answers
 
 
-def judge(snapshot: Snapshot, cache: VectorCache, folder: SegmentFolder) -> IndexReport:
+def measure(snapshot: Snapshot, index_files: IndexFiles, segments: SegmentFolder) -> IndexReport:
     """Measure the saved FAISS files of a snapshot."""
-    vectors = cache.open(snapshot)
-    queries = sample_queries(snapshot, folder)
-    at_10, at_100 = recall(vectors, queries, _all(snapshot, folder)) if len(queries) else (1.0, 1.0)
+    vectors = index_files.open(snapshot)
+    queries = sample_queries(snapshot, segments)
+    at_10, at_100 = recall(vectors, queries, _all(snapshot, segments)) if len(queries) else (1.0, 1.0)
     return IndexReport(
         regions=snapshot.region_count,
         files=len(snapshot.files),
-        lists=sum(file.lists for file in snapshot.files),
+        lists=sum(file.nlist for file in snapshot.files),
         bytes=sum(file.size for file in snapshot.files),
         queries=len(queries),
         recall_at_10=at_10,
@@ -32,13 +32,13 @@ def judge(snapshot: Snapshot, cache: VectorCache, folder: SegmentFolder) -> Inde
     )
 
 
-def sample_queries(snapshot: Snapshot, folder: SegmentFolder) -> np.ndarray:
-    """One region each of up to QUERIES photographs: (Q, embedding_size) float32. The same collection, the same ones."""
+def sample_queries(snapshot: Snapshot, segments: SegmentFolder) -> np.ndarray:
+    """One region each of up to QUERIES photos: (Q, embedding_size) float32. The same collection, the same ones."""
     rng = np.random.default_rng(SEED)
     count = len(snapshot.extents.photo_ids)
     extents = snapshot.extents.take(np.sort(rng.permutation(count)[:QUERIES]))
     rows = np.cumsum(extents.counts) - extents.counts + rng.integers(extents.counts)
-    return folder.read("embeddings", extents, snapshot.segments)[rows].astype(np.float32)
+    return segments.read("embeddings", extents, snapshot.segments)[rows].astype(np.float32)
 
 
 def recall(
@@ -73,7 +73,7 @@ def recall(
     return float(np.mean(shares[0])), float(np.mean(shares[1]))
 
 
-def _all(snapshot: Snapshot, folder: SegmentFolder) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _all(snapshot: Snapshot, segments: SegmentFolder) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Every region's id and embedding, piece by piece."""
     for part in snapshot.extents.parts(PART_ROWS):
-        yield part.region_ids(), folder.read("embeddings", part, snapshot.segments).astype(np.float32)
+        yield part.region_ids(), segments.read("embeddings", part, snapshot.segments).astype(np.float32)

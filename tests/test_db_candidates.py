@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from db.collection import Collection
+from db.collection import open_collection
+from db.local import candidates as module
+from db.local.candidates import best_found
 from helpers.word_predictor import WordPredictor, build, embedding_of
-from search import shortlist as module
-from search.shortlist import best_found, shortlist
 
 
 def test_best_found_is_what_a_photograph_may_score_at_most():
@@ -28,7 +28,7 @@ def collection(tmp_path):
         "6.jpg": ["red lamp"],
     }
     build(tmp_path / "collection", tmp_path, photos)
-    with Collection.open(tmp_path / "collection") as opened:
+    with open_collection(tmp_path / "collection") as opened:
         yield opened
 
 
@@ -40,21 +40,21 @@ VECTORS = np.stack([embedding_of(phrase) for phrase in ("dog couch", "a dog", "a
 
 
 def test_photographs_are_proposed_by_the_mean_over_phrases(collection):
-    assert names(collection, shortlist(collection, VECTORS[:1], 1)) == ["4.jpg"]
-    assert names(collection, shortlist(collection, VECTORS[1:], 1)) == ["3.jpg"]
-    assert names(collection, shortlist(collection, VECTORS[1:], 4)) == ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]
+    assert names(collection, collection.candidates(VECTORS[:1], 1)) == ["4.jpg"]
+    assert names(collection, collection.candidates(VECTORS[1:], 1)) == ["3.jpg"]
+    assert names(collection, collection.candidates(VECTORS[1:], 4)) == ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]
 
 
 def test_a_shortlist_longer_than_the_collection_is_all_of_it(collection):
-    assert shortlist(collection, VECTORS, 100).tolist() == collection.photo_ids().tolist()
+    assert collection.candidates(VECTORS, 100).tolist() == collection.photo_ids().tolist()
 
 
 def test_more_regions_are_asked_for_until_they_fill_the_shortlist(collection, monkeypatch):
-    monkeypatch.setattr(module, "SHORTLIST_REGIONS", 1)
+    monkeypatch.setattr(module, "FIRST_DEPTH", 1)
     tree = embedding_of("tree")[None]
-    assert len(shortlist(collection, tree, 1)) == 1
-    assert names(collection, shortlist(collection, tree, 2)) == ["1.jpg", "5.jpg"]
-    assert len(shortlist(collection, tree, 6)) == 6
+    assert len(collection.candidates(tree, 1)) == 1
+    assert names(collection, collection.candidates(tree, 2)) == ["1.jpg", "5.jpg"]
+    assert len(collection.candidates(tree, 6)) == 6
 
 
 def test_the_predictor_of_these_tests_fits_the_collection(collection):

@@ -1,0 +1,40 @@
+"""What an inspection of a collection counts and finds, and what there is to repair."""
+
+from dataclasses import dataclass, field
+
+from db.records import Problem
+
+ALTERED_ROWS = "What the collection knew of it was damaged: the next build describes it again."
+LOST_FEATURES = "Its features were damaged: the next build describes it again."
+
+
+@dataclass
+class Counts:
+    """What there is."""
+
+    photographs: int = 0
+    regions: int = 0
+    segments: int = 0
+    index_files: int = 0
+    rows_of_gone: int = 0  # rows in segments, of photos that are gone: compacting drops them
+    unsaved_regions: int = 0  # added or gone since FAISS files were saved: readers know, and the next build saves them
+    without_checksums: int = 0  # photos that an older version described
+
+
+@dataclass
+class Findings:
+    """What there is, and what is wrong with it."""
+
+    counts: Counts = field(default_factory=Counts)
+    problems: list[Problem] = field(default_factory=list)
+
+    # What there is to repair.
+    damaged: dict[int, str] = field(default_factory=dict)  # photos to describe again -> why
+    orphan_regions: list[int] = field(default_factory=list)  # of no photo
+    lost: list[int] = field(default_factory=list)  # photos of no root, or whose names are damaged
+    index_unusable: bool = False
+
+
+def counted(rows: list[int], what: str) -> str:
+    """A number and a noun."""
+    return f"{len(rows):,} {what}" + ("" if len(rows) == 1 else "s")

@@ -1,0 +1,36 @@
+"""`rebuild_index`: all FAISS files from the segments."""
+
+from typing import TYPE_CHECKING
+
+from db.local.sqlite.connection import plain_errors
+from db.local.sqlite.snapshot import SavedIndex
+from db.local.sqlite.writes import next_id, replace_indexes
+from db.records import IndexReport
+
+if TYPE_CHECKING:
+    from db.local.collection import LocalCollection
+
+
+def rebuild_index(collection: "LocalCollection") -> IndexReport:
+    """Build all FAISS files from the segments, and measure how well they find.
+
+    Files are of the kind that suits the number of regions. The same collection gives the same files.
+
+    Raises:
+        CollectionDamaged: a segment is missing or altered.
+    """
+    collection.require_writer()
+    snapshot = collection.snapshot()
+    with collection.database.session() as session:
+        first_id = next_id(session, "index_file")
+    # All are committed at once: ranges of old and new files need not agree.
+    files: list[SavedIndex] = []
+    with plain_errors(collection.path):
+        for plan in collection.index_files.plan(snapshot, from_scratch=True):
+            files.append(collection.index_files.write(first_id + len(files), plan, snapshot))
+    with collection.database.session() as session:
+        replace_indexes(session, [file.id for file in snapshot.files], files)
+    collection.index_saved()
+    from db.local.vectors.recall import measure  # imports faiss
+
+    return measure(collection.snapshot(), collection.index_files, collection.segments)
