@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from db.collection import open_collection
+from db.collection import Collection, open_collection
 from helpers.workshop import Listener, Workshop
 from indexer.build.content import Content, content_digest, read
 from indexer.build.pending import Pending
