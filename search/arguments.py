@@ -1,15 +1,34 @@
 """Which photographs the arguments of `search detect` name. Opens none of them."""
 
 import os
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from commands.text import printable
 from decoding.formats import EXTRAS, SUFFIXES
+from search.errors import DetectError
 
 
 def has_photo_name(path: str | Path) -> bool:
     """Whether a file is a photograph by its name."""
     return Path(path).suffix.lower() in SUFFIXES.union(*(extra.suffixes for extra in EXTRAS))
+
+
+def refuse_photos_among_phrases(phrases: Sequence[str], places: Sequence[Path]) -> None:
+    """Raise DetectError for photographs that stand among the phrases, as they did before there was --in.
+
+    A word that happens to be the name of a file or folder here ("dog") is a phrase nonetheless.
+    """
+    misplaced = [
+        phrase
+        for phrase in phrases
+        if has_photo_name(phrase) or phrase.endswith("/") or ("/" in phrase and os.path.exists(phrase))
+    ]
+    if misplaced:
+        words = [phrase for phrase in phrases if phrase not in misplaced] or ["head of a dog"]
+        command = shlex.join(["search", "detect", *words, "--in", *map(str, places), *misplaced])
+        raise DetectError(f"Photographs come after --in, and what to look for before it: {printable(command)}")
 
 
 def find_photos(arguments: Iterable[Path]) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.errors import plain_errors
+from commands.many_values import ManyValuesCommand, ManyValuesOption
 from commands.options import (
     CONTEXT_SETTINGS,
     collection_option,
@@ -20,7 +21,7 @@ from commands.options import (
 from commands.text import printable
 from fcln.scoring import SCORINGS
 from search import output
-from search.arguments import find_photos, has_photo_name
+from search.arguments import find_photos, has_photo_name, refuse_photos_among_phrases
 from search.errors import DetectError, DrawError
 
 if TYPE_CHECKING:
@@ -164,9 +165,16 @@ def query(
         return 0
 
 
-@commands.command()
-@click.argument("phrase", metavar="PHRASE...")
-@click.argument("arguments", nargs=-1, metavar="[PHOTO...]")
+@commands.command(cls=ManyValuesCommand)
+@click.argument("phrases", nargs=-1, required=True, metavar="PHRASE...")
+@click.option(
+    "--in",
+    "places",
+    cls=ManyValuesOption,
+    type=click.Path(path_type=Path),
+    metavar="PHOTO...",
+    help="Photographs, or folders of them, to look at on the spot. Default: the collection.",
+)
 @click.option(
     "--threshold",
     type=_Share(0, 1),
@@ -198,8 +206,8 @@ def query(
 @weights_option
 @device_option
 def detect(
-    phrase: str,
-    arguments: tuple[str, ...],
+    phrases: tuple[str, ...],
+    places: tuple[Path, ...],
     threshold: float | None,
     prior: float | None,
     top: int | None,
@@ -213,8 +221,7 @@ def detect(
     """Find where in photographs is what PHRASE, in English, names: boxes, each with a confidence.
 
     PHOTOs are files or folders; they are looked at on the spot and nothing is kept. Without any, the collection is
-    searched. Every argument after the first that is the name of a file or folder, or looks like one (with a / in it, or
-    .jpg or the like at its end), is a PHOTO; all others are PHRASEs, and a photograph with a box for any is shown.
+    searched. A photograph with a box for any PHRASE is shown.
 
     The confidence of a box is the probability that it overlaps (intersection over union at least 0.5) a thing that the
     phrase names. It depends on how many of the photographs show such a thing at all: see --prior.
@@ -224,35 +231,25 @@ def detect(
 
     \b
     Examples:
-      search detect "head of a dog" photo.jpg
-      search detect "a red shirt" "a hat" photos/ --threshold 0.5 --json
-      search detect "a dog" photos/*.jpg --draw drawn/
+      search detect "head of a dog" --in photo.jpg
+      search detect "a red shirt" "a hat" --in photos/ --threshold 0.5 --json
+      search detect "a dog" --in photos/*.jpg --draw drawn/
       search detect "a dog" -k 20 --draw dogs.png
 
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, or no photograph could be read (single ones
     that cannot are named and skipped), 130 interrupted.
     """
     with plain_errors():
-
-        def is_photo(argument: str) -> bool:
-            return os.path.exists(argument) or "/" in argument or has_photo_name(argument)
-
-        phrases = [phrase, *(argument for argument in arguments if not is_photo(argument))]
-        paths = [Path(argument) for argument in arguments if is_photo(argument)]
-        # A phrase may be called like a folder that happens to be here, if other photographs are named.
-        is_folder = phrase.endswith("/") or (arguments and not paths and os.path.isdir(phrase))
-        if has_photo_name(phrase) or is_folder:
-            raise DetectError(
-                f"{printable(phrase)} is the name of a {'folder' if is_folder else 'photograph'}: what to look "
-                f'for comes first, such as search detect "head of a dog" {printable(phrase)}.'
-            )
-        if paths and collection is not None:
-            raise DetectError(f"Name photographs or a collection, not both: {printable(paths[0])} is a photograph.")
+        refuse_photos_among_phrases(phrases, places)
+        for phrase in map(printable, filter(os.path.exists, () if places else phrases)):
+            click.echo(f"Note: {phrase} is read as words; `--in {phrase}` looks into what has that name.", err=True)
+        if places and collection is not None:
+            raise DetectError(f"Name photographs or a collection, not both: {printable(places[0])} is a photograph.")
         wanted: dict[str, Any] = {"threshold": threshold, "prior": prior, "k": top}
         options = {"as_typed": as_typed, **{name: value for name, value in wanted.items() if value is not None}}
-        photos = find_photos(paths)
-        if paths and not photos:
-            raise DetectError(f"There is no photograph in {', '.join(printable(p) for p in paths)}.")
+        photos = find_photos(places)
+        if places and not photos:
+            raise DetectError(f"There is no photograph in {', '.join(map(printable, places))}.")
         _check_drawing(draw, photos)
         if photos:
             answer = _detect_in_photos(phrases, photos, weights, device, options)

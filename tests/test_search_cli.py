@@ -295,7 +295,7 @@ def test_a_picture_that_cannot_be_written_loses_no_hits(search, tmp_path):
 
 
 def test_detect_in_a_photograph(detect, photos):
-    result = detect("head of a dog", photos / "1.jpg", "--json")
+    result = detect("head of a dog", "--in", photos / "1.jpg", "--json")
     assert (result.code, result.err) == (0, "")
     document = json.loads(result.out)
     assert list(document) == [
@@ -318,7 +318,7 @@ def test_detect_in_a_photograph(detect, photos):
 
 
 def test_detect_in_a_folder_skips_and_names_what_cannot_be_read(detect, photos):
-    result = detect("a dog", photos, "--json")
+    result = detect("a dog", "--in", photos, "--json")
     assert result.code == 0
     assert result.err == f"Skipped {photos}/broken.jpg: a text file, not a photograph\n"
     document = json.loads(result.out)
@@ -327,15 +327,24 @@ def test_detect_in_a_folder_skips_and_names_what_cannot_be_read(detect, photos):
     assert sorted(os.listdir(photos)) == ["1.jpg", "2.jpg", "broken.jpg"]
 
 
-def test_detect_takes_phrases_and_photographs_apart(detect, photos, monkeypatch):
+def test_detect_takes_all_phrases_before_and_all_photographs_after_in(detect, photos, monkeypatch):
     monkeypatch.chdir(photos)
-    (photos / "dog").mkdir()  # the first argument is a phrase whatever is there
-    result = detect("dog", "red lamp", "1.jpg", "a couch", "--json", "--threshold", "0")
+    (photos / "dog").mkdir()  # a phrase, whatever is there
+    result = detect("dog", "red lamp", "a couch", "--in", "1.jpg", "2.jpg", "--json", "--threshold", "0")
+    assert result.err == ""
     document = json.loads(result.out)
     assert document["query"] == ["dog", "red lamp", "a couch"]
-    assert [hit["path"] for hit in document["hits"]] == [str(photos / "1.jpg")]
+    assert sorted(hit["path"] for hit in document["hits"]) == [str(photos / "1.jpg"), str(photos / "2.jpg")]
     regions = document["hits"][0]["regions"]
     assert list(dict.fromkeys(region["for"] for region in regions)) == ["dog", "red lamp", "a couch"]
+
+
+def test_detect_notes_a_phrase_that_is_the_name_of_something_here(detect, photos, place, monkeypatch):
+    monkeypatch.chdir(photos)
+    (photos / "dog").mkdir()
+    result = detect("dog", "--collection", place.sure)
+    assert result.code == 0
+    assert result.err == "Note: dog is read as words; `--in dog` looks into what has that name.\n"
 
 
 def test_detect_over_a_collection(detect, place):
@@ -354,13 +363,13 @@ def test_detect_over_a_collection(detect, place):
 
 
 def test_detect_piped_prints_paths_and_a_table_on_request(detect, photos):
-    assert detect("a dog", photos / "1.jpg").out == os.fsencode(photos / "1.jpg") + b"\n"
-    table = detect("a dog", photos / "1.jpg", "--table").out.decode()
+    assert detect("a dog", "--in", photos / "1.jpg").out == os.fsencode(photos / "1.jpg") + b"\n"
+    table = detect("a dog", "--in", photos / "1.jpg", "--table").out.decode()
     assert '"a dog": 1 photograph, confidence of at least 0.25\n' in table
 
 
 def test_detect_finds_nothing(detect, photos, place):
-    result = detect("a dog", photos / "1.jpg", "--threshold", "1")
+    result = detect("a dog", "--in", photos / "1.jpg", "--threshold", "1")
     assert (result.code, result.out) == (1, b"")
     assert result.err == "Nothing found in 1 photograph with a confidence of at least 1; --threshold lowers it.\n"
     result = detect("a dog", "--collection", place.sure, "--threshold", "1")
@@ -369,12 +378,12 @@ def test_detect_finds_nothing(detect, photos, place):
 
 
 def test_detect_draws_a_sheet_or_a_folder(detect, photos, tmp_path):
-    result = detect("a dog", photos, "--draw", tmp_path / "sheet.png")
+    result = detect("a dog", "--in", photos, "--draw", tmp_path / "sheet.png")
     assert result.err.endswith(f"Drew the best 2 of 2: {tmp_path}/sheet.png\n")
     with Image.open(tmp_path / "sheet.png") as sheet:
         pixels = np.asarray(sheet.convert("RGB"))
     assert (pixels == (213, 94, 0)).all(axis=2).sum() > 300  # the first phrase's colour
-    result = detect("a dog", photos, "--draw", tmp_path / "drawn")
+    result = detect("a dog", "--in", photos, "--draw", tmp_path / "drawn")
     assert result.err.endswith(f"Drew the best 2 of 2: {tmp_path}/drawn\n")
     assert sorted(os.listdir(tmp_path / "drawn")) == ["1.png", "2.png"]
 
@@ -382,9 +391,9 @@ def test_detect_draws_a_sheet_or_a_folder(detect, photos, tmp_path):
 def test_drawings_never_overwrite_photographs(detect, photos):
     (photos / "1.jpg").rename(photos / "1.png")  # Pillow looks at what is in it
     before = (photos / "1.png").read_bytes()
-    result = detect("a dog", photos / "1.png", "--draw", photos / "1.png")
+    result = detect("a dog", "--in", photos / "1.png", "--draw", photos / "1.png")
     assert (result.code, result.err) == (2, f"Error: The picture would overwrite the photograph {photos}/1.png.\n")
-    assert detect("a dog", photos / "1.png", "--draw", photos).code == 0
+    assert detect("a dog", "--in", photos / "1.png", "--draw", photos).code == 0
     assert (photos / "1.png").read_bytes() == before
     assert (photos / "1-2.png").exists()
 
@@ -412,29 +421,42 @@ def test_drawings_overwrite_drawings_only(detect, search, place, tmp_path):
     ("arguments", "sentence"),
     [
         ([], "Missing argument 'PHRASE...'"),
-        (["1.jpg"], r"^Error: 1.jpg is the name of a photograph: what to look for comes first"),
-        (["?", "1.jpg"], 'There is no word in "?"'),
-        (["zorblax qwertyuiop", "1.jpg"], r"The model knows none of these words: zorblax, qwertyuiop\."),
-        (["dog", "gone.jpg"], r"^Error: The photograph could not be read: gone.jpg: there is no such file\.$"),
-        (["dog", "gone/"], r"^Error: The photograph could not be read: gone: there is no such file\.$"),
-        (["empty", "a dog"], r"^Error: empty is the name of a folder: what to look for comes first"),
-        (["gone/", "a dog"], r"^Error: gone/ is the name of a folder: what to look for comes first"),
-        (["dog", "broken.jpg", "gone.jpg"], r"(?s)^Skipped .*\nSkipped .*\nError: No photograph could be read\.$"),
-        (["dog", "empty"], r"^Error: There is no photograph in empty\.$"),
+        (["--in", "1.jpg"], "Missing argument 'PHRASE...'"),
+        (["dog", "--in"], "Option '--in' requires an argument"),
+        (["1.jpg"], r"before it: search detect .head of a dog. --in 1\.jpg$"),
         (
-            ["dog", "1.jpg", "--collection", "c"],
+            ["a dog", "1.jpg", "red"],
+            r"what to look for before it: search detect .a dog. red --in 1\.jpg$",
+        ),
+        (["dog", "gone.jpg", "--in", "1.jpg"], r"search detect dog --in 1\.jpg gone\.jpg$"),
+        (["dog", "gone/"], r"search detect dog --in gone/$"),
+        (["dog", "./empty"], r"search detect dog --in \./empty$"),
+        (["?", "--in", "1.jpg"], 'There is no word in "?"'),
+        (["zorblax qwertyuiop", "--in", "1.jpg"], r"The model knows none of these words: zorblax, qwertyuiop\."),
+        (["dog", "--in", "gone.jpg"], r"^Error: The photograph could not be read: gone.jpg: there is no such file\.$"),
+        (["dog", "--in", "gone/"], r"^Error: The photograph could not be read: gone: there is no such file\.$"),
+        (
+            ["dog", "--in", "broken.jpg", "gone.jpg"],
+            r"(?s)^Skipped .*\nSkipped .*\nError: No photograph could be read\.$",
+        ),
+        (["dog", "--in", "empty"], r"^Error: There is no photograph in empty\.$"),
+        (
+            ["dog", "--in", "1.jpg", "--collection", "c"],
             r"^Error: Name photographs or a collection, not both: 1.jpg",
         ),
-        (["dog", "1.jpg", "--threshold", "nan"], "nan is no number between 0 and 1"),
-        (["dog", "1.jpg", "--prior", "nan"], "nan is no number between 0 and 1"),
-        (["dog", "1.jpg", "--threshold", "1.5"], "1.5 is not in the range 0<=x<=1"),
-        (["dog", "1.jpg", "--threshold", "half"], "'half' is not a valid float"),
-        (["dog", "1.jpg", "--prior", "0"], "0.0 is not in the range 0<x<1"),
-        (["dog", "1.jpg", "-k", "0"], "0 is not in the range x>=1"),
-        (["dog", "1.jpg", "--draw", "none/a.png"], "there is no folder none"),
-        (["dog", "1.jpg", "--draw", "2.jpg"], "A drawing is a PNG, or each in a folder: 2.jpg names neither"),
-        (["dog", "1.jpg", "--draw", "new.JPG"], "A drawing is a PNG, or each in a folder: new.JPG names neither"),
-        (["dog", "1.jpg", "--draw", "plain"], "The folder plain cannot be made: File exists"),
+        (["dog", "--in", "1.jpg", "--threshold", "nan"], "nan is no number between 0 and 1"),
+        (["dog", "--in", "1.jpg", "--prior", "nan"], "nan is no number between 0 and 1"),
+        (["dog", "--in", "1.jpg", "--threshold", "1.5"], "1.5 is not in the range 0<=x<=1"),
+        (["dog", "--in", "1.jpg", "--threshold", "half"], "'half' is not a valid float"),
+        (["dog", "--in", "1.jpg", "--prior", "0"], "0.0 is not in the range 0<x<1"),
+        (["dog", "--in", "1.jpg", "-k", "0"], "0 is not in the range x>=1"),
+        (["dog", "--in", "1.jpg", "--draw", "none/a.png"], "there is no folder none"),
+        (["dog", "--in", "1.jpg", "--draw", "2.jpg"], "drawing is a PNG, or each in a folder: 2.jpg names neither"),
+        (
+            ["dog", "--in", "1.jpg", "--draw", "new.JPG"],
+            "A drawing is a PNG, or each in a folder: new.JPG names neither",
+        ),
+        (["dog", "--in", "1.jpg", "--draw", "plain"], "The folder plain cannot be made: File exists"),
         (["dog", "--collection", "none"], "no collection in"),
     ],
 )
@@ -450,7 +472,7 @@ def test_what_detect_refuses(detect, photos, monkeypatch, arguments, sentence):
 
 
 def test_detect_refuses_weights_and_collections_it_does_not_fit(detect, photos, place, tiny_checkpoint):
-    result = detect("a dog", photos / "1.jpg", weights=tiny_checkpoint)
+    result = detect("a dog", "--in", photos / "1.jpg", weights=tiny_checkpoint)
     assert result.code == 2
     assert re.search(r"^Error: These weights hold no confidence, .*scripts\.train\.choose_confidence", result.err)
     result = detect("a dog", "--collection", place.full)
@@ -460,7 +482,8 @@ def test_detect_refuses_weights_and_collections_it_does_not_fit(detect, photos, 
 
 def test_detect_in_a_process_of_its_own(photos, place):
     run = command(
-        "detect", "head of a dog", photos, "--json", "--weights", place.sure_weights, capture_output=True, text=True
+        "detect", "head of a dog", "--in", photos, "--json", "--weights", place.sure_weights,
+        capture_output=True, text=True,
     )  # fmt: skip
     assert run.returncode == 0
     assert run.stderr == f"Skipped {photos}/broken.jpg: a text file, not a photograph\n"
