@@ -135,10 +135,13 @@ class RegionScores(RegionIds):
 
     scores: np.ndarray  # (Q, N) float32, higher is better; -inf: not judged
 
+    def take(self, rows: slice | np.ndarray) -> "RegionScores":
+        """Some of the regions. rows: a slice, (N,) bool, or indices of rows."""
+        return RegionScores(self.region_ids[rows], self.photo_ids[rows], self.scores[:, rows])
+
     def of(self, photo_id: int) -> "RegionScores":
         """The regions of one photo."""
-        rows = np.flatnonzero(self.photo_ids == photo_id)
-        return RegionScores(self.region_ids[rows], self.photo_ids[rows], self.scores[:, rows])
+        return self.take(np.flatnonzero(self.photo_ids == photo_id))
 
 
 @dataclass(frozen=True)

@@ -223,11 +223,11 @@ def _closest(collection: "Collection", vectors: np.ndarray, count: int) -> Itera
     if not collection.region_count():
         return
     photo_ids = sorted({int(i) for vector in vectors for i in collection.candidates(vector[None], count)})
-    features = collection.features(photo_ids)
-    rows = collection.regions(features.region_ids.tolist())
-    photos = collection.photos(features.photo_ids[features.starts()].tolist())
-    for photo, its_rows in zip(photos, features.slices(), strict=True):
-        yield DescribedPhoto.from_rows(photo, rows[its_rows]), vectors @ features.embeddings[its_rows].T
+    cosines = collection.cosines(vectors, photo_ids)
+    rows = collection.regions(cosines.region_ids)
+    photos = collection.photos(cosines.photo_ids[cosines.starts()])
+    for photo, its_rows in zip(photos, cosines.slices(), strict=True):
+        yield DescribedPhoto.from_rows(photo, rows[its_rows]), cosines.scores[:, its_rows]
 
 
 def _detections(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from search.ranking import RegionScores
+from db.records import RegionScores
 
 if TYPE_CHECKING:
     from search.model import Model

@@ -9,22 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from db.records import RegionIds
+from db.records import RegionScores
 
 # Equal photographs must tie, but float32 sums differ in the seventh digit with the shape of the matrix product.
 _DIGITS = 6
-
-
-@dataclass(frozen=True)
-class RegionScores(RegionIds):
-    """Scores of N regions for Q phrases."""
-
-    scores: np.ndarray  # (Q, N) float32, higher is better; -inf: not judged
-
-    def of(self, photo_id: int) -> "RegionScores":
-        """The regions of one photograph."""
-        rows = np.flatnonzero(self.photo_ids == photo_id)
-        return RegionScores(self.region_ids[rows], self.photo_ids[rows], self.scores[:, rows])
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
 """`Searcher`: a collection and a network in, ranked photographs with the regions that answer out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from db.records import Features, RegionRow
+from db.records import Features, RegionRow, RegionScores
 from fcln.scoring import SCORINGS
 from fcln.vocabulary import token_count
 from search.errors import QueryError
@@ -22,13 +22,17 @@ from search.likelihood import (
     log_likelihoods,
 )
 from search.model import Model, require_same_checkpoint
-from search.ranking import Ranking, RegionScores, rank_photographs
+from search.ranking import Ranking, rank_photographs
 from search.shortlist import SHORTLIST_PHOTOS
 from search.wording.lexicon import Lexicon
 from search.wording.parse import Query, parse_query
 
 if TYPE_CHECKING:
     from db.collection import Collection
+
+
+# Regions whose codes are in memory at one time: 8 MB.
+_REGIONS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,9 @@ class Searcher:
             return Answer(query.given, scoring, [], query.unknown_words, query.substitutions)
         vectors = self._model.encode_phrases(query.phrases)
         if exact:
-            regions = self._score(query, vectors, self._everything(), scoring)
+            regions = self._score(query, self._collection.cosines(vectors), scoring)
         else:
-            regions = self._score(query, vectors, self._candidates(query, vectors, scoring, k), scoring, JUDGED_REGIONS)
+            regions = self._score(query, self._shortlist(query, vectors, scoring, k), scoring, JUDGED_REGIONS)
         ranking = rank_photographs(regions, query.phrases)
         hits = self._hits(query, scoring, regions, ranking, k)
         return Answer(query.given, scoring, hits, query.unknown_words, query.substitutions)
@@ -120,8 +124,13 @@ class Searcher:
         scoring = self._checked(scoring)
         query = parse_query(phrases, self._lexicon)
         vectors = self._model.encode_phrases(query.phrases)
-        regions = self._score(query, vectors, self._everything(), scoring, judged_regions)
-        return rank_photographs(regions, query.phrases)
+        features = self._everything()
+        cosines = RegionScores(features.region_ids, features.photo_ids, vectors @ features.embeddings.T)
+
+        def codes(region_ids: np.ndarray) -> np.ndarray:
+            return features.codes[np.searchsorted(features.region_ids, region_ids)]
+
+        return rank_photographs(self._score(query, cosines, scoring, judged_regions, codes), query.phrases)
 
     def ground(
         self, phrases: Sequence[str], photo_id: int, *, scoring: str | None = None, judged_regions: int | None = None
@@ -134,7 +143,7 @@ class Searcher:
         scoring = self._checked(scoring)
         query = parse_query(phrases, self._lexicon)
         vectors = self._model.encode_phrases(query.phrases)
-        scored = self._score(query, vectors, self._collection.features([photo_id]), scoring, judged_regions)
+        scored = self._score(query, self._collection.cosines(vectors, [photo_id]), scoring, judged_regions)
         rows = self._collection.regions(scored.region_ids)
         return [rows[row] for row in ground(scored.scores, PhotoRegions.from_rows(rows), scoring)]
 
@@ -151,26 +160,34 @@ class Searcher:
             self._features = revision, self._collection.features()
         return self._features[1]
 
-    def _candidates(self, query: Query, vectors: np.ndarray, scoring: str, k: int) -> Features:
-        """The features of the photographs worth scoring."""
+    def _shortlist(self, query: Query, vectors: np.ndarray, scoring: str, k: int) -> RegionScores:
+        """The cosines of the photographs worth scoring."""
         photo_ids = self._collection.candidates(vectors, max(self._shortlist_photos, k))
-        features = self._collection.features(photo_ids.tolist())
+        cosines = self._collection.cosines(vectors, photo_ids)
         if scoring == "embedding":
-            return features
-        closest = rank_photographs(_cosines(vectors, features), query.phrases)
-        kept = np.isin(
-            features.photo_ids, closest.photo_ids[: judged_photos(len(query.phrases), k, self._judged_pairs)]
-        )
-        return features.take(kept)
+            return cosines
+        closest = rank_photographs(cosines, query.phrases).photo_ids
+        kept = closest[: judged_photos(len(query.phrases), k, self._judged_pairs)]
+        return cosines.take(np.isin(cosines.photo_ids, kept))
 
     def _score(
-        self, query: Query, vectors: np.ndarray, features: Features, scoring: str, judged_regions: int | None = None
+        self,
+        query: Query,
+        cosines: RegionScores,
+        scoring: str,
+        judged_regions: int | None = None,
+        codes: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> RegionScores:
-        cosines = _cosines(vectors, features)
+        """Scores of the regions whose cosines these are. codes: of region ids; None for the collection's."""
         if scoring == "embedding":
             return cosines
         judged = None if judged_regions is None else closest_regions(cosines, judged_regions)
-        scores = log_likelihoods(self._model, query.phrases, features.codes, judged)
+        scores = np.full(cosines.scores.shape, -np.inf, np.float32)
+        rows = np.arange(len(cosines.region_ids)) if judged is None else np.flatnonzero(judged.any(axis=0))
+        for some in np.split(rows, range(_REGIONS_AT_ONCE, len(rows), _REGIONS_AT_ONCE)):
+            some_codes = (codes or self._collection.codes)(cosines.region_ids[some])
+            some_judged = None if judged is None else judged[:, some]
+            scores[:, some] = log_likelihoods(self._model, query.phrases, some_codes, some_judged)
         if scoring == "fused":
             tokens = [token_count(phrase) for phrase in query.phrases]
             scores = fuse(cosines.scores, scores, tokens, self._model.scoring.fused_weight)
@@ -198,7 +215,3 @@ def _answering(query: Query, scoring: str, scores: np.ndarray, photo: DescribedP
         phrase = query.phrases[column]
         once.setdefault((row, phrase), photo.hit_region(row, scores[column, row], phrase))
     return list(once.values())
-
-
-def _cosines(vectors: np.ndarray, features: Features) -> RegionScores:
-    return RegionScores(features.region_ids, features.photo_ids, vectors @ features.embeddings.T)

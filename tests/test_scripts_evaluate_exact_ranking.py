@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import scripts.evaluate.exact_ranking
-from db.records import Features
+from db.records import Features, RegionScores
 from scripts.evaluate.exact_ranking import Question, RankedQuestion, Scorer, rank_all, whole_photographs
-from search.ranking import RegionScores, rank_photographs
+from search.ranking import rank_photographs
 
 
 def features(photo_ids: list[int]) -> Features:

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from db.records import RegionScores
 from helpers.word_predictor import WordPredictor, code_of
 from search.likelihood import (
     JUDGED_PAIRS,
@@ -13,7 +14,6 @@ from search.likelihood import (
     judged_photos,
     log_likelihoods,
 )
-from search.ranking import RegionScores
 
 
 def test_log_likelihoods_of_the_regions_to_judge():

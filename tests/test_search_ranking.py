@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from search.ranking import RegionScores, best_scores, rank_photographs
+from db.records import RegionScores
+from search.ranking import best_scores, rank_photographs
 
 
 def regions(photo_ids, *scores, region_ids=None):

@@ -103,13 +103,13 @@ def test_a_phrase_given_twice_is_answered_once(searcher):
 
 
 def test_a_phrase_given_twice_is_answered_once_though_its_scores_differ_in_the_last_digit(searcher, monkeypatch):
-    cosines = module._cosines
+    cosines = searcher._collection.cosines
 
-    def rounded(vectors, features):
-        scores = cosines(vectors, features)
+    def rounded(vectors, photo_ids):
+        scores = cosines(vectors, photo_ids)
         return dataclasses.replace(scores, scores=scores.scores + np.float32([[0], [1e-6]]))
 
-    monkeypatch.setattr(module, "_cosines", rounded)
+    monkeypatch.setattr(searcher._collection, "cosines", rounded)
     assert len(searcher.search(["tree", "tree"]).hits[0].regions) == 1
 
 
@@ -151,13 +151,14 @@ def test_embedding_scoring_asks_the_language_model_nothing(large):
 
 def test_searching_reads_a_shortlist_only(large, monkeypatch):
     read = []
-    features = large._collection.features
+    cosines = large._collection.cosines
 
-    def spy(photo_ids=None):
+    def spy(vectors, photo_ids=None):
         read.append(photo_ids)
-        return features(photo_ids)
+        return cosines(vectors, photo_ids)
 
-    monkeypatch.setattr(large._collection, "features", spy)
+    monkeypatch.setattr(large._collection, "cosines", spy)
+    monkeypatch.setattr(large._collection, "features", None)  # is not called
     large.search(["dog on couch"])
     assert len(read) == 1
     assert read[0] is not None

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from db.records import Features
-from search.ranking import Ranking, RegionScores, best_scores, rank_by_best
+from db.records import Features, RegionScores
+from search.ranking import Ranking, best_scores, rank_by_best
 
 # Regions scored at a time: bounds memory.
 _REGIONS = 8192

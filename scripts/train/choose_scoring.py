@@ -15,7 +15,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from db.records import Features
+from db.records import Features, RegionScores
 from fcln.checkpoint import load_checkpoint, save_checkpoint
 from fcln.predictor import Predictor
 from fcln.scoring import Scoring
@@ -25,7 +25,7 @@ from scripts.evaluate.command import errors_as_sentences
 from scripts.evaluate.labelled_collection import labelled_collection
 from scripts.evaluate.retrieval import RetrievalQuery, draw_queries, find_candidates
 from search.likelihood import JUDGED_REGIONS, closest_regions, fuse, log_likelihoods
-from search.ranking import RegionScores, rank_photographs
+from search.ranking import rank_photographs
 
 WEIGHTS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)
 _DEPTHS = (1, 5, 10)
