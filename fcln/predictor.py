@@ -12,9 +12,10 @@ from torch import Tensor
 
 from fcln.checkpoint import Checkpoint, load_checkpoint
 from fcln.errors import DeviceError
-from fcln.modeling.backbone import STRIDE, normalize
-from fcln.modeling.boxes import fit
+from fcln.modeling.backbone import STRIDE
+from fcln.modeling.boxes import resize_shape
 from fcln.modeling.fcln import whole_boxes
+from fcln.modeling.normalization import normalize
 from fcln.precision import autocast, has_bfloat16
 from fcln.vocabulary import MAX_PHRASE_WORDS
 from fcln.weights_file import checkpoint_digest
@@ -104,7 +105,7 @@ class Predictor:
         """The numbers of the images that the network sees at one size, by that size (width, height)."""
         by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
         for number, image in enumerate(images):
-            by_size[fit(*image.size, self.config.image_size, STRIDE)].append(number)
+            by_size[resize_shape(*image.size, self.config.image_size, STRIDE)].append(number)
         return by_size
 
     def _describe(self, images: Sequence[Image.Image], size: tuple[int, int], max_regions: int) -> list[Regions]:
@@ -136,7 +137,7 @@ class Predictor:
         boxes = np.asarray(boxes, np.float32)
         if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
             raise ValueError(f"boxes must be (N, 4) with N >= 1, not {boxes.shape}")
-        size = fit(*image.size, self.config.image_size, STRIDE)
+        size = resize_shape(*image.size, self.config.image_size, STRIDE)
         seen = torch.from_numpy(boxes / _scale(image, size)).to(self.device)
         with autocast(self.device):
             features, sizes = self._features([image], size)
@@ -159,13 +160,14 @@ class Predictor:
         Returns (N, 4) float32, N <= count, best first, x1 y1 x2 y2, pixels of the image, 0 <= x1 < x2 <= width. The
         whole photograph, which `describe` always adds, is not among them.
         """
-        size = fit(*image.size, self.config.image_size, STRIDE)
+        size = resize_shape(*image.size, self.config.image_size, STRIDE)
         with autocast(self.device):
             features, sizes = self._features([image], size)
-            ((boxes, _),) = self._model.propose(self._model.maps(features), sizes, count=count)
+            anchors = self._model.localize(self._model.maps(features))
+            ((boxes, _),) = self._model.proposals(anchors, sizes, count=count)
         return _full_boxes(boxes, image, size)
 
-    def _features(self, images: Sequence[Image.Image], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def _features(self, images: Sequence[Image.Image], size: tuple[int, int]) -> tuple[list[Tensor], Tensor]:
         """The model's features of images seen at one size, and (B, 2) float32 of that size."""
         resized = [image.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0) for image in images]
         pixels = np.stack([np.asarray(image) for image in resized])

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fcln.checkpoint import new_model
+from fcln.training.annotations import AnnotatedImage, BatchLoader, Photograph
 from fcln.training.baselines import baseline_config, region_crops, whole_photographs
-from fcln.training.dataset import BatchLoader, Photograph
 from fcln.training.losses import ContrastiveLoss, training_losses
 from fcln.training.trainer import Recipe, Trainer
 from helpers.small_world import tiny_config, vocabulary, word_pieces, write_photo
@@ -37,7 +37,7 @@ def test_the_region_rnn_reads_crops_of_what_people_labelled(photograph):
     assert crop.window == pytest.approx((0.6, 0.2, 0.9, 0.6))
 
 
-def model_and_loader(photographs: list[Photograph], **options):
+def model_and_loader(photographs: list[AnnotatedImage], **options):
     torch.manual_seed(0)
     config = baseline_config(tiny_config(), max_words=5)
     assert (config.image_rnn, config.fine, config.context, config.max_words) == (True, False, False, 5)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from fcln.errors import DatasetError
-from fcln.training.dataset import BatchLoader, cut, load_photographs, mirror, pad_stack, read_photo
+from fcln.training.annotations import BatchLoader, cut, load_annotations, mirror, pad_stack, read_photo
 from fcln.training.distillation import TeacherVectors
 from fcln.training.feature_cache import FeatureCache
 from fcln.vocabulary import UNK
@@ -40,7 +40,7 @@ def test_both_key_names_of_visual_genome(tmp_path, photos, key):
         image_data=[{key: 1, "width": 60, "height": 40}],
         region_descriptions=[{key: 1, "regions": [region((1, 2, 10, 20), "a dog") | {"region_id": 5, "image_id": 1}]}],
     )
-    (photo,) = load_photographs(photos, annotations)
+    (photo,) = load_annotations(photos, annotations)
     assert (photo.image_id, photo.path, photo.width, photo.height) == (1, photos / "1.jpg", 60, 40)
     assert photo.boxes.tolist() == [[1, 2, 11, 22]] and photo.boxes.dtype == np.float32
     assert photo.phrases == (("a dog",),) and photo.weak == (False,) and photo.captions == ()
@@ -55,7 +55,7 @@ def test_photographs_in_visual_genomes_two_folders(tmp_path):
         image_data=[{"image_id": i, "width": 20, "height": 20} for i in (2, 1, 3)],  # 3 has no file
         region_descriptions=[{"id": i, "regions": [region((1, 2, 10, 10), "a dog")]} for i in (1, 2, 3)],
     )
-    paths = [photo.path for photo in load_photographs(root, annotations)]
+    paths = [photo.path for photo in load_annotations(root, annotations)]
     assert paths == [root / "VG_100K_2" / "2.jpg", root / "VG_100K" / "1.jpg"]  # in the order of image_data.json
 
 
@@ -73,7 +73,7 @@ def test_boxes_are_cut_merged_and_dropped(tmp_path, photos):
         image_data=[{"image_id": 1, "width": 60, "height": 40}],
         region_descriptions=[{"id": 1, "regions": regions}],
     )
-    (photo,) = load_photographs(photos, annotations)
+    (photo,) = load_annotations(photos, annotations)
     assert photo.boxes.tolist() == [[0, 10, 15, 40], [10, 10, 15, 15]]
     assert photo.phrases == (("over three borders",), ("one", "one again", "one"))
 
@@ -95,9 +95,9 @@ def test_captions_and_weak_labels(tmp_path, photos):
             {"image_id": 2, "objects": [{"name": "cup", "score": 0.4, "x": 0, "y": 0, "width": 9, "height": 9}]},
         ],
     )
-    (photo,) = load_photographs(photos, annotations)
+    (photo,) = load_annotations(photos, annotations)
     assert photo.captions == ("a dog runs",) and photo.phrases == (("a dog",),)
-    first, second = load_photographs(photos, annotations, weak_labels=True)
+    first, second = load_annotations(photos, annotations, weak_labels=True)
     assert first.phrases == (("a dog",), ("cat",)) and first.weak == (False, True)
     assert first.boxes.tolist() == [[0, 0, 20, 20], [12, 0, 32, 20]]
     assert second.phrases == (("cup",),) and second.weak == (True,)
@@ -127,7 +127,7 @@ def test_what_is_missing_or_malformed_is_named(tmp_path, photos, name, content, 
     if content is not None:
         (annotations / f"{name}.json").write_text(content)
     with pytest.raises(DatasetError, match=message):
-        load_photographs(photos, annotations)
+        load_annotations(photos, annotations)
 
 
 def test_read_photo_gives_rgb_of_the_size_asked(tmp_path):
@@ -172,7 +172,7 @@ def test_augmentation_moves_boxes_with_the_pixels(tmp_path):
         region_descriptions=[{"id": 1, "regions": [region((120, 90, 60, 90), "a red square")]}],
     )
     batches = loader(
-        load_photographs(tmp_path / "photos", annotations), batch_size=1, augment=True, flip=True, image_size=320
+        load_annotations(tmp_path / "photos", annotations), batch_size=1, augment=True, flip=True, image_size=320
     )
     sizes = set()
     for number in range(30):
@@ -235,7 +235,7 @@ def one_photo(tmp_path, *regions: dict, size=(60, 40), **files) -> list:
         region_descriptions=[{"id": 1, "regions": list(regions)}],
         **files,
     )
-    return load_photographs(tmp_path / "photos", annotations)
+    return load_annotations(tmp_path / "photos", annotations)
 
 
 def test_boxes_and_pixels_share_the_networks_frame(tmp_path):
@@ -256,7 +256,7 @@ def test_an_annotation_frame_of_another_size_is_scaled(tmp_path):
         image_data=[{"image_id": 1, "width": 60, "height": 40}],
         region_descriptions=[{"id": 1, "regions": [region((30, 20, 30, 20), "a dog")]}],
     )
-    batch = loader(load_photographs(tmp_path / "photos", annotations), batch_size=1).batch([0], (1,))
+    batch = loader(load_annotations(tmp_path / "photos", annotations), batch_size=1).batch([0], (1,))
     assert batch.images.shape[2:] == (48, 64)  # 40 * 64/60 = 42.7, 2.7 cells
     assert batch.boxes[0].tolist() == [[32, 24, 64, 48]]
 
@@ -315,7 +315,7 @@ def test_weak_labels_are_asked_for_but_not_in_the_query(tmp_path):
         region((0, 0, 20, 20), "a red square"),
         objects=[{"image_id": 1, "objects": [{"name": "blue", "score": 1, "x": 30, "y": 5, "width": 9, "height": 9}]}],
     )
-    photographs = load_photographs(tmp_path / "photos", tmp_path / "a", weak_labels=True)
+    photographs = load_annotations(tmp_path / "photos", tmp_path / "a", weak_labels=True)
     batch = loader(photographs, batch_size=1).batch([0], (1,))
     assert batch.phrase_boxes.tolist() == [[True, False], [False, True]] and batch.phrase_group.tolist() == [
         True,
@@ -343,7 +343,7 @@ def test_phrases_that_hold_for_other_photographs_too(tmp_path):
         image_data=[{"image_id": i, "width": 64, "height": 64} for i in said],
         region_descriptions=[{"id": i, "regions": [region((0, 0, 20, 20), text)]} for i, text in said.items()],
     )
-    batch = loader(load_photographs(tmp_path / "photos", annotations)).batch([0, 1, 2], (1,))
+    batch = loader(load_annotations(tmp_path / "photos", annotations)).batch([0, 1, 2], (1,))
     assert batch.also_true.tolist() == [[False, True, False], [True, False, False], [False, False, False]]
 
 
@@ -356,7 +356,7 @@ def test_a_mirrored_photograph_holds_the_mirrored_phrase(tmp_path):
         region_descriptions=[{"id": i, "regions": [region((0, 0, 20, 20), "left")]} for i in (1, 2)],
     )
     pieces = WordPieces(["[PAD]", "[UNK]", "left", "right"])
-    batches = loader(load_photographs(tmp_path / "photos", annotations), flip=True, pieces=pieces)
+    batches = loader(load_annotations(tmp_path / "photos", annotations), flip=True, pieces=pieces)
     kinds = set()
     for number in range(30):
         batch = batches.batch([0, 1], (number,))
@@ -371,7 +371,7 @@ def snapshot(batch) -> tuple:
 
 
 def test_batches_depend_on_seed_and_epoch_alone(tmp_path):
-    photographs = load_photographs(*write_world(tmp_path, 9))
+    photographs = load_annotations(*write_world(tmp_path, 9))
     first = [snapshot(b) for b in loader(photographs, flip=True).epoch(0)]
     assert len(first) == len(loader(photographs)) == 4  # the odd one out is left for another epoch
     assert [snapshot(b) for b in loader(photographs, flip=True).epoch(0)] == first
@@ -383,7 +383,7 @@ def test_batches_depend_on_seed_and_epoch_alone(tmp_path):
 
 
 def test_a_batch_is_mostly_of_one_shape(tmp_path):
-    photographs = load_photographs(*write_world(tmp_path, 8))  # four of 64x64, four of 64x48
+    photographs = load_annotations(*write_world(tmp_path, 8))  # four of 64x64, four of 64x48
     shapes = [batch.sizes.tolist() for batch in loader(photographs).epoch(0)]
     assert all(shape[0] == shape[1] for shape in shapes)
 

@@ -12,7 +12,7 @@ import fcln.training.losses
 from fcln.checkpoint import new_model
 from fcln.modeling.backbone import freeze_first_layers, normalize
 from fcln.modeling.fcln import FCLN, FCLNConfig
-from fcln.training.dataset import BatchLoader, load_photographs
+from fcln.training.annotations import BatchLoader, load_annotations
 from fcln.training.losses import (
     CONTRASTIVE_WEIGHTS,
     PAPER_WEIGHTS,
@@ -245,7 +245,7 @@ def test_temperatures_are_trained_and_bounded(contrastive):
 
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory) -> Batch:
-    photographs = load_photographs(*write_world(tmp_path_factory.mktemp("world"), 3))
+    photographs = load_annotations(*write_world(tmp_path_factory.mktemp("world"), 3))
     loader = BatchLoader(
         photographs, vocabulary(), word_pieces(), tiny_config(), batch_size=3, seed=1, cache=None, flip=False
     )

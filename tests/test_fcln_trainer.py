@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from fcln.checkpoint import new_model
 from fcln.errors import TrainingError
 from fcln.modeling.fcln import FCLN
-from fcln.training.dataset import BatchLoader, Photograph, load_photographs
+from fcln.training.annotations import AnnotatedImage, load_annotations
 from fcln.training.distillation import TeacherVectors, plain
 from fcln.training.feature_cache import FeatureCache
+from fcln.training.loader import BatchLoader
 from fcln.training.losses import CONTRASTIVE_WEIGHTS, PAPER_WEIGHTS, TEACHER_WEIGHTS
 from fcln.training.trainer import Recipe, Trainer, fill_cache, seed_everything
 from helpers.small_world import tiny_config, vocabulary, word_pieces, write_world
@@ -24,8 +25,8 @@ RECIPE = Recipe(epochs=2, batch_size=2, warmup=2, seed=3, bfloat16=False)
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory) -> list[Photograph]:
-    return load_photographs(*write_world(tmp_path_factory.mktemp("world"), 6))
+def photographs(tmp_path_factory) -> list[AnnotatedImage]:
+    return load_annotations(*write_world(tmp_path_factory.mktemp("world"), 6))
 
 
 def trainer(photographs, folder: Path, recipe: Recipe = RECIPE, *, cache=None, teacher=None, **config) -> Trainer:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from fcln.training.dataset import load_photographs
+from fcln.training.annotations import load_annotations
 from scripts.data.flickr30k_entities import main, read_boxes, read_sentences
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -85,7 +85,7 @@ def test_a_chain_repeats_each_phrase_for_each_of_its_boxes(entities: Path, tmp_p
 def test_training_reads_what_is_written(entities: Path, tmp_path: Path) -> None:
     convert("--entities", entities, "--out", tmp_path / "out")
     (tmp_path / "7.jpg").touch()
-    (photo,) = load_photographs(tmp_path, tmp_path / "out")
+    (photo,) = load_annotations(tmp_path, tmp_path / "out")
     assert photo.boxes.tolist() == [[10, 0, 30, 50], [0, 20, 100, 40]]
     assert photo.phrases == (("Two men", "They"), ("Two men", "They", "a café 's cart"))
     assert photo.captions[1] == "They push it past a wall"

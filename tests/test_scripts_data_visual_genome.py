@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from fcln.errors import DatasetError
-from fcln.training.dataset import load_photographs
+from fcln.training.annotations import load_annotations
 from scripts.data.visual_genome import (
     Filters,
     cut_opener,
@@ -134,7 +134,7 @@ def test_the_command_filters_and_splits_by_the_authors_file(tmp_path: Path) -> N
     assert kept["train"][0]["regions"][0]["phrase"] == "a dog"
 
     (tmp_path / "1.jpg").touch()
-    (photo,) = load_photographs(tmp_path, tmp_path / "out" / "train")
+    (photo,) = load_annotations(tmp_path, tmp_path / "out" / "train")
     assert photo.boxes.tolist() == [[1, 2, 31, 42]] and photo.phrases == (("a dog",) * 20,)
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from decoding.photos import OpenedPhoto
 from fcln.predictor import Predictor
-from fcln.training.dataset import load_photographs
+from fcln.training.annotations import load_annotations
 from helpers.labelled_photos import write_labels, write_photo
 from scripts.evaluate.captions import Described, labelled_captions, main, summarize, table
 from scripts.evaluate.dense_captioning_metric import Labels, Prediction
@@ -122,7 +122,7 @@ def test_labels_are_words_in_the_frame_of_the_image(tmp_path: Path) -> None:
     long, longest = "a " * 16, "a " * 15
     labels = [(thing, "A man's T-shirt!"), (other, "?!"), (other, long), (thing, "shirt"), (other, longest)]
     write_labels(tmp_path / "labels", {1: labels})
-    (photograph,) = load_photographs(tmp_path / "photos", tmp_path / "labels")
+    (photograph,) = load_annotations(tmp_path / "photos", tmp_path / "labels")
     boxes, captions = labelled_captions(photograph, (192, 64))
     assert captions == ["a mans tshirt", "shirt", longest.strip()]
     assert boxes.tolist() == [[20, 20, 80, 60], [20, 20, 80, 60], [0, 0, 192, 64]]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from db.collection import open_collection
 from fcln.predictor import Predictor, Regions
-from fcln.training.dataset import Photograph, load_photographs
+from fcln.training.annotations import AnnotatedImage, load_annotations
 from helpers.labelled_photos import write_labels, write_photo
 from indexer.build.build import build
 from indexer.build.options import BuildOptions
@@ -16,7 +16,7 @@ from scripts.evaluate.labelled_collection import EvaluationError, labelled_colle
 
 
 @pytest.fixture
-def photographs(tmp_path: Path) -> list[Photograph]:
+def photographs(tmp_path: Path) -> list[AnnotatedImage]:
     """Three labelled photographs, one of which is no JPEG, in a folder that holds a fourth without labels.
 
     The labels' frame is twice as wide and four times as high as the photographs.
@@ -25,7 +25,7 @@ def photographs(tmp_path: Path) -> list[Photograph]:
         write_photo(tmp_path / "photos" / f"{image_id}.jpg", size=(96, 64), seed=image_id)
     (tmp_path / "photos" / "3.jpg").write_text("no photograph")
     regions = {image_id: [((20, 40, 60, 80), "a dog")] for image_id in (2, 3, 1)}
-    return load_photographs(tmp_path / "photos", write_labels(tmp_path / "labels", regions, size=(192, 256)))
+    return load_annotations(tmp_path / "photos", write_labels(tmp_path / "labels", regions, size=(192, 256)))
 
 
 class CountingPredictor:
@@ -44,7 +44,7 @@ class CountingPredictor:
 
 
 def test_holds_the_labelled_photographs_that_can_be_decoded(
-    photographs: list[Photograph], tiny_predictor: Predictor, capsys: pytest.CaptureFixture[str]
+    photographs: list[AnnotatedImage], tiny_predictor: Predictor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with labelled_collection(photographs, tiny_predictor, max_regions=5) as labelled:
         assert labelled.collection.photo_count() == 2
@@ -57,14 +57,16 @@ def test_holds_the_labelled_photographs_that_can_be_decoded(
     assert not where.exists()
 
 
-def test_boxes_are_in_the_pixels_of_the_photograph(photographs: list[Photograph], tiny_predictor: Predictor) -> None:
+def test_boxes_are_in_the_pixels_of_the_photograph(
+    photographs: list[AnnotatedImage], tiny_predictor: Predictor
+) -> None:
     with labelled_collection(photographs, tiny_predictor, max_regions=5) as labelled:
         # x1 y1 x2 y2 = 20 40 80 120 of 192x256 in a photograph of 96x64.
         assert [photo.boxes.tolist() for photo in labelled.photos] == [[[10, 10, 40, 30]]] * 2
 
 
 def test_a_kept_collection_is_used_again_and_follows_the_labels(
-    photographs: list[Photograph], tiny_predictor: Predictor, tmp_path: Path
+    photographs: list[AnnotatedImage], tiny_predictor: Predictor, tmp_path: Path
 ) -> None:
     kept = tmp_path / "kept"
     predictor = CountingPredictor(tiny_predictor)
@@ -80,7 +82,7 @@ def test_a_kept_collection_is_used_again_and_follows_the_labels(
 
 
 def test_a_kept_collection_with_another_number_of_regions_is_refused(
-    photographs: list[Photograph], tiny_predictor: Predictor, tmp_path: Path
+    photographs: list[AnnotatedImage], tiny_predictor: Predictor, tmp_path: Path
 ) -> None:
     with labelled_collection(photographs, tiny_predictor, max_regions=5, kept_at=tmp_path / "kept"):
         pass
@@ -92,7 +94,7 @@ def test_a_kept_collection_with_another_number_of_regions_is_refused(
 
 
 def test_a_collection_of_other_photographs_is_refused(
-    photographs: list[Photograph], tiny_predictor: Predictor, tmp_path: Path
+    photographs: list[AnnotatedImage], tiny_predictor: Predictor, tmp_path: Path
 ) -> None:
     kept = tmp_path / "kept"
     with labelled_collection(photographs, tiny_predictor, max_regions=5, kept_at=kept):
@@ -106,7 +108,7 @@ def test_a_collection_of_other_photographs_is_refused(
         pass
 
 
-def test_links_follow_the_photographs(photographs: list[Photograph], tmp_path: Path) -> None:
+def test_links_follow_the_photographs(photographs: list[AnnotatedImage], tmp_path: Path) -> None:
     folder = tmp_path / "links"
     link_photographs(photographs, folder)
     (folder / "note.txt").write_text("stays")

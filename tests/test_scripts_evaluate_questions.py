@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from fcln.predictor import Predictor
-from fcln.training.dataset import load_photographs
+from fcln.training.annotations import load_annotations
 from helpers.labelled_photos import write_labelled_photos
 from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
 from scripts.evaluate.questions import Question, judge, main, read_questions, summarize, table
@@ -63,7 +63,7 @@ def test_a_question_asked_twice_over_is_read_as_one_phrase(tmp_path: Path, tiny_
     photos, annotations = write_labelled_photos(tmp_path, 4)
     question = "dog on couch"
     assert Lexicon.of(tiny_predictor).noun_phrases(question) not in ([], [question])
-    with labelled_collection(load_photographs(photos, annotations), tiny_predictor, max_regions=20) as labelled:
+    with labelled_collection(load_annotations(photos, annotations), tiny_predictor, max_regions=20) as labelled:
         ranking = Searcher(labelled.collection, tiny_predictor).rank([question, question], scoring="embedding")
         features = labelled.collection.features()
         cosines = features.embeddings @ tiny_predictor.encode_phrases([question])[0]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from fcln.training.dataset import Photograph
+from fcln.training.annotations import AnnotatedImage
 from helpers.labelled_photos import write_labelled_photos
 from scripts.evaluate.labelled_collection import EvaluationError, LabelledPhoto
 from scripts.evaluate.retrieval import (
@@ -33,7 +33,7 @@ def photo_with(photo_id: int, *phrases_of_boxes: tuple[str, ...]) -> LabelledPho
     """A photograph whose n-th box is (n, 0, n + 1, 1)."""
     boxes = np.array([[n, 0, n + 1, 1] for n in range(len(phrases_of_boxes))], np.float32)
     weak = (False,) * len(boxes)
-    labels = Photograph(100 + photo_id, Path("x.jpg"), 50, 50, boxes, phrases_of_boxes, (), weak)
+    labels = AnnotatedImage(100 + photo_id, Path("x.jpg"), 50, 50, boxes, phrases_of_boxes, (), weak)
     return LabelledPhoto(photo_id, labels, boxes)
 
 

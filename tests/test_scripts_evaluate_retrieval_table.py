@@ -17,8 +17,8 @@ from db.records import Features, RegionRow
 from decoding.photos import Photograph
 from fcln.checkpoint import load_checkpoint, new_model, save_checkpoint
 from fcln.predictor import Predictor
+from fcln.training.annotations import load_annotations
 from fcln.training.baselines import baseline_config
-from fcln.training.dataset import load_photographs
 from helpers.labelled_photos import write_labels, write_photo
 from scripts.evaluate import retrieval as evaluate_retrieval
 from scripts.evaluate.exact_ranking import RankedQuestion
@@ -200,7 +200,7 @@ def test_the_networks_rows_are_what_evaluate_retrieval_says(measured: dict, comm
 
 def by_hand(labelled: tuple[Path, Path], fcln: Predictor, rnn: Predictor, collection: Collection, crops: int):
     """recall@1 and median rank of each draw: each photograph judged by loops."""
-    photographs = load_photographs(*labelled)
+    photographs = load_annotations(*labelled)
     ids = {int(photo.path.stem): photo for photo in collection.photos(collection.photo_ids().tolist())}
     photos = [LabelledPhoto(ids[photo.image_id].photo_id, photo, photo.boxes) for photo in photographs]
     cuts = []
@@ -226,7 +226,7 @@ def by_hand(labelled: tuple[Path, Path], fcln: Predictor, rnn: Predictor, collec
 
 
 def test_the_row_of_the_cropped_regions_by_hand(measured, command, labelled, tiny_predictor) -> None:
-    photographs = load_photographs(*labelled)
+    photographs = load_annotations(*labelled)
     with open_collection(labelled[0].parent / "collection") as collection:
         ids = {int(photo.path.stem): photo.photo_id for photo in collection.photos(collection.photo_ids().tolist())}
         seen = {photo_id: collection.features([photo_id]).embeddings[:3] for photo_id in ids.values()}

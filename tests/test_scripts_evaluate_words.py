@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from fcln.predictor import Predictor
-from fcln.training.dataset import load_photographs
+from fcln.training.annotations import load_annotations
 from helpers.labelled_photos import write_labelled_photos, write_labels
 from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
 from scripts.evaluate.words import (
@@ -163,7 +163,7 @@ def test_a_word_can_be_encoded_as_the_unknown_piece(tiny_predictor: Predictor) -
 
 def test_a_search_may_take_words_as_they_are_typed(tmp_path: Path, tiny_predictor: Predictor) -> None:
     photos, annotations = write_labelled_photos(tmp_path, 12)
-    with labelled_collection(load_photographs(photos, annotations), tiny_predictor, max_regions=20) as labelled:
+    with labelled_collection(load_annotations(photos, annotations), tiny_predictor, max_regions=20) as labelled:
         searcher = Searcher(labelled.collection, tiny_predictor)
         right = top_photographs(searcher, "couch")
         assert len(right) == 10

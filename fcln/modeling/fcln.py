@@ -1,6 +1,7 @@
 """FCLNConfig and FCLN: the paper's Fully Convolutional Localization Network, stages in the paper's order."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,58 +9,97 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fcln.modeling.anchors import PAPER_IMAGE_SIZE, scaled_anchors
-from fcln.modeling.backbone import CHANNELS, FINE_CHANNELS, FINE_STRIDE, STRIDE, make_backbone, split_features
-from fcln.modeling.boxes import apply_offsets, clip, geometry
+from fcln.modeling.backbone import CHANNELS, STRIDE, make_backbone
+from fcln.modeling.boxes import apply_offsets, box_position_features, clip
 from fcln.modeling.language_model import LanguageModel
-from fcln.modeling.localization import LocalizationLayer, bilinear_sample, inside, move_anchors, propose
+from fcln.modeling.localization import LocalizationLayer, bilinear_sample, inside, move_anchors, nms
 from fcln.modeling.phrase_encoder import PhraseEncoder
-from fcln.modeling.recognition import RecognitionNetwork, photograph_context
+from fcln.modeling.recognition import RecognitionNetwork, mean_features
+
+# Points a side at which a region reads the deepest map: its cells are 32 pixels, most regions cover a few of them.
+_DEEP_SIZE = 3
+
+# Names of fields in weights files of version 0.1.
+_OLD_NAMES = {
+    "fine": "stride8_features",
+    "samples": "anchors_per_image",
+    "positive_iou": "fg_iou",
+    "negative_iou": "bg_iou",
+    "rois": "rois_per_image",
+    "roi_pool": "roi_candidates",
+    "roi_positive_iou": "roi_fg_iou",
+    "roi_negative_iou": "roi_bg_iou",
+    "box_gradient": "caption_box_gradient",
+    "score_overlap": "iou_aware_score",
+    "box_beta": "smooth_l1_beta",
+    "proposals": "post_nms_top_n",
+    "considered": "pre_nms_top_n",
+    "proposal_iou": "proposal_nms_iou",
+    "proposal_share": "proposal_logit_weight",
+    "final_iou": "final_nms_iou",
+}
 
 
 @dataclass(frozen=True)
 class FCLNConfig:
     """Every number that shapes the network or how it is used at test time; saved with the weights."""
 
-    backbone: str = "resnet50"  # vgg16, resnet50 or resnet18, to stride 16
+    # The photograph and its features
+    backbone: str = "resnet50"  # a key of backbone.CHANNELS
     caffe_strides: bool = True  # a resnet50's: see backbone.make_backbone
     image_size: int = 448  # longest side at which photographs are seen, pixels
     neck_channels: int = 512  # 1x1 convolution after the backbone; 0: none (paper)
+
+    # Localization layer
     localization_channels: int = 256
     anchors: tuple[tuple[float, float], ...] = scaled_anchors(448)  # k (width, height), pixels
+
+    # Bilinear sampling
     roi_channels: int = 160  # 1x1 convolution before sampling; 0: none (paper)
     roi_size: int = 7  # X = Y of the paper
+    stride8_features: bool = True  # regions are sampled at stride 8, from the maps of 8 and 16 together; the paper: 16
+
+    # Recognition network
     image_rnn: bool = False  # the paper's baselines: no proposals, the whole photograph is the only region
-    fine: bool = True  # regions are sampled from maps of stride 8, the backbone's of 8 and 16 together; the paper: 16
     hidden_size: int = 1024  # fc6
     code_size: int = 512  # fc7: the region code, D of the paper
     context: bool = True  # the code also sees the whole photograph and the box's place in it
+    deep_features: bool = False  # the code also reads the map of stride 32, which the paper's network does not have
     dropout: float = 0.3
+
+    # Language model
     word_size: int = 384
     lstm_size: int = 384
     max_words: int = 10  # longest generated phrase, and longest phrase trained on (paper: 10)
-    piece_size: int = 192  # the phrase encoder's
+
+    # Phrase encoder
+    piece_size: int = 192
     phrase_hidden_size: int = 256
     embedding_size: int = 256
-    samples: int = 256  # B of the paper: proposals a photograph that train the localization layer
-    positive_iou: float = 0.7
-    negative_iou: float = 0.3
-    rois: int = 48  # proposals a photograph that train the recognition network; the paper: the same B
-    roi_pool: int = 300  # they are drawn from that many which test time would look at; 0, the paper: from all
-    roi_positive_iou: float = 0.5  # of those; Girshick 2015's: what is left between 0.3 and 0.7 crowds the best out
-    roi_negative_iou: float = 0.5  # the paper: 0.7 and 0.3
-    box_gradient: float = 0.01  # share of the captions' gradient that reaches the boxes they sample; the paper: all
-    score_overlap: bool = True  # the final score learns how well its box fits; the paper: only whether it may do
-    box_beta: float = 1 / 9  # smooth L1 is linear beyond it (Ren et al. 2015's code); the paper: 1
-    proposals: int = 450  # kept by non-maximum suppression at test time (paper: 300)
-    considered: int = 2000  # best-scored boxes that take part in it
-    proposal_iou: float = 0.7
-    proposal_share: float = 0.4  # of a proposal's log-odds in its final score's; the paper: none
-    final_iou: float = 0.48  # suppression after refinement; the released code: 0.3
+
+    # Training: which boxes the losses see
+    anchors_per_image: int = 256  # B of the paper: anchors that train the localization layer
+    fg_iou: float = 0.7
+    bg_iou: float = 0.3
+    rois_per_image: int = 48  # proposals that train the recognition network; the paper: the same B
+    roi_candidates: int = 300  # they are drawn from that many which test time would look at; 0, the paper: from all
+    roi_fg_iou: float = 0.5  # of those; Girshick 2015's: what is left between 0.3 and 0.7 crowds the best out
+    roi_bg_iou: float = 0.5  # the paper: 0.7 and 0.3
+    caption_box_gradient: float = 0.01  # share of the captions' gradient that reaches the sampled boxes; the paper: all
+    iou_aware_score: bool = True  # the final score learns how well its box fits; the paper: only whether it may do
+    smooth_l1_beta: float = 1 / 9  # smooth L1 is linear beyond it (Ren et al. 2015's code); the paper: 1
+
+    # Test time
+    pre_nms_top_n: int = 2000  # best-scored boxes that take part in non-maximum suppression
+    post_nms_top_n: int = 450  # proposals that it keeps (paper: 300)
+    proposal_nms_iou: float = 0.7
+    proposal_logit_weight: float = 0.4  # of a proposal's log-odds in its final score's; the paper: none
+    final_nms_iou: float = 0.48  # suppression after refinement; the released code: 0.3
 
     @classmethod
     def default(cls) -> "FCLNConfig":
         """Fast on a CPU; the configuration whose weights ship with the package."""
-        return cls()
+        return cls(backbone="efficientnet_lite2", deep_features=True, roi_channels=128, post_nms_top_n=300)
 
     @classmethod
     def paper(cls) -> "FCLNConfig":
@@ -81,7 +121,7 @@ class FCLNConfig:
             neck_channels=0,
             anchors=scaled_anchors(PAPER_IMAGE_SIZE),
             roi_channels=0,
-            fine=False,
+            stride8_features=False,
             hidden_size=4096,
             code_size=4096,
             context=False,
@@ -89,17 +129,17 @@ class FCLNConfig:
             word_size=512,
             lstm_size=512,
             embedding_size=512,
-            rois=256,
-            roi_pool=0,
-            roi_positive_iou=0.7,
-            roi_negative_iou=0.3,
-            box_gradient=1.0,
-            score_overlap=False,
-            box_beta=1.0,
-            proposals=300,
-            considered=20_000,
-            proposal_share=0.0,
-            final_iou=0.3,
+            rois_per_image=256,
+            roi_candidates=0,
+            roi_fg_iou=0.7,
+            roi_bg_iou=0.3,
+            caption_box_gradient=1.0,
+            iou_aware_score=False,
+            smooth_l1_beta=1.0,
+            pre_nms_top_n=20_000,
+            post_nms_top_n=300,
+            proposal_logit_weight=0.0,
+            final_nms_iou=0.3,
         )
 
     def to_json(self) -> dict:
@@ -107,7 +147,8 @@ class FCLNConfig:
 
     @classmethod
     def from_json(cls, values: dict) -> "FCLNConfig":
-        """The inverse of to_json; TypeError for a field that this version does not know."""
+        """The inverse of to_json, of version 0.1's too; TypeError for a field that this version does not know."""
+        values = {_OLD_NAMES.get(name, name): value for name, value in values.items()}
         anchors = tuple((float(w), float(h)) for w, h in values["anchors"])
         return cls(**{**values, "anchors": anchors})
 
@@ -116,9 +157,32 @@ class FCLNConfig:
 class Maps:
     """A batch's features as the stages above the backbone read them."""
 
-    neck: Tensor  # (B, C, h, w) at stride 16: proposals, and the photograph as context
+    neck: Tensor  # (B, C, h, w) at stride 16: what the localization layer sees
     regions: Tensor  # (B, C', h', w') what regions are sampled from
-    stride: int  # of `regions`, pixels
+    regions_stride: int  # pixels
+    context: Tensor  # (B, C'', h'', w'') whose mean tells the photograph's context
+    context_stride: int
+    deep: Tensor | None  # (B, code_size, h'', w'') at stride 32: what regions read of the deepest map
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """What the localization layer says of a batch's A anchors."""
+
+    scores: Tensor  # (B, A) float32 log-odds of a thing
+    offsets: Tensor  # (B, A, 4) float32 tx ty tw th
+    boxes: Tensor  # (A, 4) float32, the anchors themselves, pixels of the network's input
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A forward pass: what each stage of the network says of a batch."""
+
+    anchors: Anchors | None  # None: of an Image RNN
+    boxes: Tensor  # (B, R, 4) float32, the regions sampled, pixels of the network's input
+    codes: Tensor  # (B, R, code_size)
+    logits: Tensor  # (B, R) float32, final log-odds of a thing
+    offsets: Tensor  # (B, R, 4) float32, from the sampled box to the final one
 
 
 @dataclass(frozen=True)
@@ -142,105 +206,147 @@ class FCLN(nn.Module):
         self.config = config
         self.backbone: nn.Module = nn.Identity()
         if backbone:
-            self.backbone = make_backbone(config.backbone, caffe_strides=config.caffe_strides, fine=config.fine)
+            self.backbone = make_backbone(config.backbone, caffe_strides=config.caffe_strides)
         channels, neck = CHANNELS[config.backbone], config.neck_channels
-        self.neck = nn.Sequential(nn.Conv2d(channels, neck, 1), nn.ReLU()) if neck else nn.Identity()
-        channels = neck or channels
-        self.localization = LocalizationLayer(channels, config.localization_channels, config.anchors, STRIDE)
+        self.neck = nn.Sequential(nn.Conv2d(channels[STRIDE], neck, 1), nn.ReLU()) if neck else nn.Identity()
+        if 32 in channels:  # the top-down step of a feature pyramid from stride 32
+            self.top_down = nn.Conv2d(channels[32], neck, 1, bias=False)
+        neck = neck or channels[STRIDE]
+        self.localization = LocalizationLayer(neck, config.localization_channels, config.anchors, STRIDE)
         roi = config.roi_channels
-        self.roi = nn.Conv2d(channels, roi, 1) if roi else nn.Identity()
-        if config.fine:
-            self.lateral = nn.Conv2d(FINE_CHANNELS[config.backbone], roi or channels, 1, bias=False)
+        self.roi = nn.Conv2d(neck, roi, 1) if roi else nn.Identity()
+        if config.stride8_features:
+            self.lateral = nn.Conv2d(channels[8], roi or neck, 1, bias=False)
             nn.init.zeros_(self.lateral.weight)  # training begins with what stride 16 shows
         self.recognition = RecognitionNetwork(
-            roi or channels,
+            roi or neck,
             config.roi_size,
             config.hidden_size,
             config.code_size,
-            context=channels if config.context else 0,
+            context=channels.get(32, neck) if config.context else 0,
             dropout=config.dropout,
         )
+        if config.deep_features:
+            self.deep = nn.Conv2d(channels[32], config.code_size, 1, bias=False)
         self.language = LanguageModel(config.code_size, config.word_size, config.lstm_size, vocabulary)
         self.embedding = nn.Linear(config.code_size, config.embedding_size)
         self.phrases = PhraseEncoder(pieces, config.piece_size, config.phrase_hidden_size, config.embedding_size)
 
-    def features(self, images: Tensor) -> Tensor:
-        """Normalised RGB (B, 3, H, W), H and W multiples of 16 -> (B, C, H/16, W/16), see backbone.make_backbone."""
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Normalised RGB (B, 3, H, W), H and W multiples of 16 -> maps by stride, see backbone.make_backbone."""
         return self.backbone(images)
 
-    def maps(self, features: Tensor) -> Maps:
-        """(B, C, h, w) of `features` -> what proposals, context and regions are read from."""
-        if not self.config.fine:
-            neck = self.neck(features)
-            return Maps(neck, F.relu(self.roi(neck)) if self.config.roi_channels else neck, STRIDE)
+    def forward(self, features: list[Tensor], sizes: Tensor, select: Callable[[Anchors], Tensor]) -> Stages:
+        """The stages in the paper's order, the same in training and at test time but for what `select` does.
+
+        features: of `features`. sizes: (B, 2) width and height of each photograph in pixels of the network's input,
+        padding excluded. select: which boxes go on to the recognition network, (B, R, 4): in training a sample of
+        positives and negatives, at test time what non-maximum suppression leaves (paper 3.2).
+        """
+        maps = self.maps(features)
+        anchors = self.localize(maps)
+        boxes = select(anchors)
+        codes = self.codes(maps, sizes, boxes)
+        logits, offsets = self.recognition.score_and_offset(codes)
+        return Stages(anchors, boxes, codes, logits, offsets)
+
+    def maps(self, features: list[Tensor]) -> Maps:
+        """Features by stride -> what localization, sampling and context are read from."""
+        by_stride = dict(zip(CHANNELS[self.config.backbone], features, strict=True))
+        stride16, deepest = by_stride[STRIDE], by_stride.get(32)
+        if deepest is None:
+            neck = context = self.neck(stride16)
+            context_stride = STRIDE
+        else:  # a 1x1 convolution commutes with interpolation: cheaper before it
+            above = F.interpolate(self.top_down(deepest), size=stride16.shape[-2:], mode="bilinear")
+            lateral: nn.Module = self.neck[0]  # type: ignore[index]  # a Sequential: with stride 32 there is a neck
+            neck, context, context_stride = F.relu(lateral(stride16) + above), deepest, 32
+        deep = self.deep(deepest) if self.config.deep_features else None
+        if not self.config.stride8_features:
+            regions = F.relu(self.roi(neck)) if self.config.roi_channels else neck
+            return Maps(neck, regions, STRIDE, context, context_stride, deep)
         # The top-down path of Lin et al. (Feature Pyramid Networks, CVPR 2017), one step of it: what a thing is comes
         # from stride 16, where its edges are from stride 8. Without it half of the things below 50 pixels are missed.
-        coarse, fine = split_features(features, self.config.backbone)
-        neck = self.neck(coarse)
-        above = F.interpolate(self.roi(neck), scale_factor=STRIDE // FINE_STRIDE, mode="bilinear")
-        return Maps(neck, F.relu(above + self.lateral(fine)), FINE_STRIDE)
+        above = F.interpolate(self.roi(neck), size=by_stride[8].shape[-2:], mode="bilinear")
+        return Maps(neck, F.relu(above + self.lateral(by_stride[8])), 8, context, context_stride, deep)
+
+    def localize(self, maps: Maps) -> Anchors:
+        """The localization layer's scores and offsets (paper 3.2)."""
+        return Anchors(*self.localization(maps.neck))
 
     def codes(self, maps: Maps, sizes: Tensor, boxes: Tensor) -> Tensor:
         """Region codes of boxes: sizes (B, 2), boxes (B, R, 4) -> (B, R, code_size)."""
         config = self.config
-        regions = bilinear_sample(maps.regions, boxes, stride=maps.stride, size=config.roi_size)
+        regions = bilinear_sample(maps.regions, boxes, stride=maps.regions_stride, size=config.roi_size)
         batch, count = boxes.shape[:2]
-        context = photograph_context(maps.neck, sizes, STRIDE)[:, None].expand(-1, count, -1)
-        places = torch.cat([geometry(b, *size) for b, size in zip(boxes, sizes.tolist(), strict=True)])
-        codes = self.recognition(regions.flatten(0, 1), context.flatten(0, 1), places)
+        context = mean_features(maps.context, sizes, maps.context_stride)[:, None].expand(-1, count, -1)
+        places = box_position_features(boxes, sizes[:, None])
+        deep = None
+        if maps.deep is not None:
+            deep = bilinear_sample(maps.deep, boxes, stride=32, size=_DEEP_SIZE).mean((3, 4)).flatten(0, 1)
+        codes = self.recognition(regions.flatten(0, 1), context.flatten(0, 1), places.flatten(0, 1), deep)
         return codes.view(batch, count, -1)
 
     def embed(self, codes: Tensor) -> Tensor:
         """Region embeddings: codes (..., code_size) -> (..., embedding_size) float32, unit length."""
         return F.normalize(self.embedding(codes).float(), dim=-1)
 
-    def propose(self, maps: Maps, sizes: Tensor, *, count: int) -> list[tuple[Tensor, Tensor]]:
+    def proposals(self, anchors: Anchors, sizes: Tensor, *, count: int) -> list[tuple[Tensor, Tensor]]:
         """Where the localization layer sees things (paper 3.2, test time): at most `count` boxes of each photograph.
 
-        sizes: (B, 2), see detect. Returns for each photograph boxes (P, 4) float32 x1 y1 x2 y2 in pixels of the
+        sizes: (B, 2), see forward. Returns for each photograph boxes (P, 4) float32 x1 y1 x2 y2 in pixels of the
         network's input, best first, and their log-odds (P,).
         """
         config = self.config
-        scores, offsets, anchors = self.localization(maps.neck)
-        proposals = []
-        for s, o, (width, height) in zip(scores, offsets, sizes.tolist(), strict=True):
-            moved = move_anchors(anchors, o, width, height)
-            s = s.masked_fill(~inside(anchors, width, height), -torch.inf)
-            before = min(config.considered, int(torch.isfinite(s).sum()))
-            kept = propose(moved, s, count=count, iou=config.proposal_iou, before=before)
-            proposals.append((moved[kept], s[kept]))
-        return proposals
+        found = []
+        for scores, offsets, (width, height) in zip(anchors.scores, anchors.offsets, sizes.tolist(), strict=True):
+            moved = move_anchors(anchors.boxes, offsets, width, height)
+            scores = scores.masked_fill(~inside(anchors.boxes, width, height), -torch.inf)
+            top_n = min(config.pre_nms_top_n, int(torch.isfinite(scores).sum()))
+            kept = nms(moved, scores, iou=config.proposal_nms_iou, pre_nms_top_n=top_n, post_nms_top_n=count)
+            found.append((moved[kept], scores[kept]))
+        return found
 
     @torch.no_grad()
-    def detect(self, features: Tensor, sizes: Tensor, *, max_regions: int) -> list[Detection]:
+    def detect(self, features: list[Tensor], sizes: Tensor, *, max_regions: int) -> list[Detection]:
         """The regions of each photograph (test time: paper 3.2 and the released code's final suppression).
 
-        features: (B, C, h, w) of `features`. sizes: (B, 2) width and height of each photograph in pixels of the
-        network's input, padding excluded. The whole photograph is always one region of each: many phrases (a street,
-        the beach) name all of it, and no proposal is certain to cover it.
+        features, sizes: see forward. The whole photograph is always one region of each: many phrases (a street, the
+        beach) name all of it, and no proposal is certain to cover it.
         """
         config = self.config
-        maps, whole = self.maps(features), whole_boxes(sizes)
+        whole = whole_boxes(sizes)
         if config.image_rnn:
-            codes = self.codes(maps, sizes, whole)
+            codes = self.codes(self.maps(features), sizes, whole)
             return [Detection(box, box.new_ones(1), code.float()) for box, code in zip(whole, codes, strict=True)]
-        proposals = self.propose(maps, sizes, count=config.proposals)
-        # Photographs may have fewer proposals than others: their rows are filled with the whole photograph.
-        counts = [1 + len(p) for p, _ in proposals]
-        rows = [torch.cat([w, p, w.expand(max(counts) - 1 - len(p), -1)]) for w, (p, _) in zip(whole, proposals)]
-        boxes = torch.stack(rows)
-        codes = self.codes(maps, sizes, boxes)
-        logits, refine = self.recognition.score_and_offset(codes)
+        proposals: list[tuple[Tensor, Tensor]] = []
+
+        def suppress(anchors: Anchors) -> Tensor:
+            proposals.extend(self.proposals(anchors, sizes, count=config.post_nms_top_n))
+            # Photographs may have fewer proposals than others: their rows are filled with the whole photograph.
+            rows = 1 + max(len(boxes) for boxes, _ in proposals)
+            filled = [torch.cat([w, p, w.expand(rows - 1 - len(p), -1)]) for w, (p, _) in zip(whole, proposals)]
+            return torch.stack(filled)
+
+        stages = self(features, sizes, suppress)
         found = []
-        for b, (count, (_, first)) in enumerate(zip(counts, proposals, strict=True)):
-            logits[b, 1:count] += config.proposal_share * first
+        for b, (_, proposal_logits) in enumerate(proposals):
+            count = 1 + len(proposal_logits)
+            logits = stages.logits[b, :count].clone()
+            logits[1:] += config.proposal_logit_weight * proposal_logits
             width, height = sizes[b].tolist()
-            final = clip(apply_offsets(boxes[b, :count], refine[b, :count]), width, height)
-            final[0] = boxes[b, 0]
-            kept = propose(final[1:], logits[b, 1:count], count=max_regions - 1, iou=config.final_iou, before=count) + 1
-            kept = torch.cat([kept.new_zeros(1), kept])
-            kept = kept[logits[b, kept].argsort(descending=True, stable=True)]
-            found.append(Detection(final[kept], logits[b, kept].sigmoid(), codes[b, kept].float()))
+            final = clip(apply_offsets(stages.boxes[b, :count], stages.offsets[b, :count]), width, height)
+            final[0] = stages.boxes[b, 0]
+            kept = nms(
+                final[1:],
+                logits[1:],
+                iou=config.final_nms_iou,
+                pre_nms_top_n=count - 1,
+                post_nms_top_n=max_regions - 1,
+            )
+            kept = torch.cat([kept.new_zeros(1), kept + 1])
+            kept = kept[logits[kept].argsort(descending=True, stable=True)]
+            found.append(Detection(final[kept], logits[kept].sigmoid(), stages.codes[b, kept].float()))
         return found
 
 

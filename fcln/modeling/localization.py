@@ -39,8 +39,10 @@ class LocalizationLayer(nn.Module):
         return scores.float(), offsets.float(), anchor_grid(rows, columns, self.stride, self.shapes)
 
 
-def move_anchors(anchors: Tensor, offsets: Tensor, width: float, height: float) -> Tensor:
+def move_anchors(anchors: Tensor, offsets: Tensor, width: float | Tensor, height: float | Tensor) -> Tensor:
     """Proposals of one photograph: anchors moved by their offsets and cut at its border. (A, 4) each, pixels.
+
+    Of several photographs: offsets (B, A, 4), width and height (B, 1).
 
     The released code drops proposals that cross the border from training; regressed boxes of things at the border
     cross it by a pixel most of the time, so we cut them instead, in training as at test time.
@@ -48,22 +50,25 @@ def move_anchors(anchors: Tensor, offsets: Tensor, width: float, height: float) 
     return clip(apply_offsets(anchors, offsets), width, height)
 
 
-def inside(anchors: Tensor, width: float, height: float) -> Tensor:
-    """Which anchors are centred in the photograph, not in a batch's padding: (A, 4) -> (A,) bool."""
+def inside(anchors: Tensor, width: float | Tensor, height: float | Tensor) -> Tensor:
+    """Which anchors are centred in the photograph, not in a batch's padding: (A, 4) -> (A,) bool.
+
+    Of several photographs: width and height (B, 1), giving (B, A).
+    """
     centers = (anchors[:, :2] + anchors[:, 2:]) / 2
     return (centers[:, 0] < width) & (centers[:, 1] < height)
 
 
-def propose(boxes: Tensor, scores: Tensor, *, count: int, iou: float, before: int) -> Tensor:
-    """Greedy non-maximum suppression (paper 3.2, test time): indices of at most `count` proposals, best first.
+def nms(boxes: Tensor, scores: Tensor, *, iou: float, pre_nms_top_n: int, post_nms_top_n: int) -> Tensor:
+    """Greedy non-maximum suppression (paper 3.2, test time): indices of at most post_nms_top_n boxes, best first.
 
-    boxes: (A, 4) pixels. scores: (A,). iou: overlap above which the weaker goes. before: how many of the best take
-    part; the released code lets all take part, which costs 80 of its 240 ms and changes next to nothing.
+    boxes: (A, 4) pixels. scores: (A,). iou: overlap above which the weaker goes. pre_nms_top_n: how many of the best
+    take part; the released code lets all take part, which costs 80 of its 240 ms and changes next to nothing.
     """
-    from torchvision.ops import nms
+    from torchvision import ops
 
-    best = scores.topk(min(before, len(scores))).indices
-    return best[nms(boxes[best], scores[best], iou)[:count]]
+    best = scores.topk(min(pre_nms_top_n, len(scores))).indices
+    return best[ops.nms(boxes[best], scores[best], iou)[:post_nms_top_n]]
 
 
 def bilinear_sample(features: Tensor, boxes: Tensor, *, stride: int, size: int) -> Tensor:

@@ -28,12 +28,17 @@ class RecognitionNetwork(nn.Module):
         nn.init.zeros_(self.offset.weight)  # refinement starts as "leave the box where it is"
         nn.init.zeros_(self.offset.bias)
 
-    def forward(self, regions: Tensor, context: Tensor, geometry: Tensor) -> Tensor:
-        """regions (N, C, size, size), context (N, context), geometry (N, 5) -> codes (N, code), ReLU: >= 0."""
+    def forward(self, regions: Tensor, context: Tensor, geometry: Tensor, deep: Tensor | None = None) -> Tensor:
+        """regions (N, C, size, size), context (N, context), geometry (N, 5) -> codes (N, code), ReLU: >= 0.
+
+        deep: (N, code), what the deepest map shows of each region, added likewise; None: there is none.
+        """
         hidden = self.dropout(F.relu(self.fc6(regions.flatten(1))))
         code = self.fc7(hidden)
         if self.context is not None and self.geometry is not None:
             code = code + self.context(context) + self.geometry(geometry)
+        if deep is not None:
+            code = code + deep
         return self.dropout(F.relu(code))
 
     def score_and_offset(self, codes: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,7 +46,7 @@ class RecognitionNetwork(nn.Module):
         return self.score(codes).squeeze(-1).float(), self.offset(codes).float()
 
 
-def photograph_context(features: Tensor, sizes: Tensor, stride: int) -> Tensor:
+def mean_features(features: Tensor, sizes: Tensor, stride: int) -> Tensor:
     """Mean features of each photograph, padding left out: (B, C, H, W), sizes (B, 2) width height pixels -> (B, C)."""
     rows, columns = features.shape[-2:]
     y = (torch.arange(rows, device=features.device) * stride)[None, :, None] < sizes[:, 1, None, None]

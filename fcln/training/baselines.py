@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from fcln.modeling.fcln import FCLNConfig
-from fcln.training.dataset import Photograph
+from fcln.training.annotations import AnnotatedImage
 
 # Captions of whole photographs have about 11 words, phrases of regions 2 or 3.
 CAPTION_WORDS = 20
@@ -14,10 +14,12 @@ CAPTION_WORDS = 20
 
 def baseline_config(config: FCLNConfig, *, max_words: int) -> FCLNConfig:
     """An Image RNN with the layers of a network: convolutions and language model without localization."""
-    return replace(config, image_rnn=True, fine=False, context=False, max_words=max_words)
+    return replace(
+        config, image_rnn=True, stride8_features=False, deep_features=False, context=False, max_words=max_words
+    )
 
 
-def whole_photographs(photographs: Sequence[Photograph]) -> list[Photograph]:
+def whole_photographs(photographs: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
     """For the Full Image RNN: whole photographs with their captions; those without captions left out."""
     return [
         replace(
@@ -26,13 +28,14 @@ def whole_photographs(photographs: Sequence[Photograph]) -> list[Photograph]:
             phrases=(photo.captions,),
             captions=(),
             weak=(False,),
+            numbers=(0,),
         )
         for photo in photographs
         if photo.captions
     ]
 
 
-def region_crops(photographs: Sequence[Photograph]) -> list[Photograph]:
+def region_crops(photographs: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
     """For the Region RNN: each region that a person labelled cut out, as a photograph of its own with its phrases."""
     crops = []
     for photo in photographs:
@@ -51,6 +54,7 @@ def region_crops(photographs: Sequence[Photograph]) -> list[Photograph]:
                     phrases=(phrases,),
                     captions=(),
                     weak=(False,),
+                    numbers=(0,),
                     window=(left, top, right, bottom),
                 )
             )

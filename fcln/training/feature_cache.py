@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import h5py
@@ -12,7 +12,7 @@ from fcln.errors import TrainingError
 
 
 class FeatureCache:
-    """One (C, H/16, W/16) float16 data set a photograph, named by its image id; the file names its backbone.
+    """A group a photograph, named by its image id, of float16 maps "0", "1" and so on; the file names its backbone.
 
     An HDF5 file does not survive a kill while it grows. From the first `write` until `flush` it is marked as growing;
     one that is found so, or that no longer opens, is set aside and filled anew.
@@ -43,15 +43,17 @@ class FeatureCache:
         """Those that are not cached yet."""
         return [i for i in image_ids if i not in self]
 
-    def write(self, image_id: int, features: np.ndarray) -> None:
-        """features: (C, H/16, W/16), kept as float16. Safe from a kill only after flush."""
+    def write(self, image_id: int, features: Sequence[np.ndarray]) -> None:
+        """features: maps by stride, (C, H/s, W/s) each, kept as float16. Safe from a kill only after flush."""
         if not self._growing:
             self._mark(growing=True)
-        self._file.create_dataset(str(image_id), data=features.astype(np.float16))
+        for number, maps in enumerate(features):
+            self._file.create_dataset(f"{image_id}/{number}", data=maps.astype(np.float16))
 
-    def read(self, image_id: int) -> np.ndarray:
-        """(C, H/16, W/16) float16."""
-        return self._file[str(image_id)][()]
+    def read(self, image_id: int) -> list[np.ndarray]:
+        """(C, H/s, W/s) float16 each."""
+        group = self._file[str(image_id)]
+        return [group[str(number)][()] for number in range(len(group))]
 
     def flush(self) -> None:
         """Call after the last write."""

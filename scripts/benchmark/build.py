@@ -27,8 +27,9 @@ from db.collection import open_collection
 from db.records import ModelIdentity
 from decoding.formats import SUFFIXES
 from fcln.checkpoint import load_checkpoint
-from fcln.modeling.backbone import STRIDE, normalize
-from fcln.modeling.boxes import fit
+from fcln.modeling.backbone import STRIDE
+from fcln.modeling.boxes import resize_shape
+from fcln.modeling.normalization import normalize
 from fcln.precision import autocast
 from fcln.predictor import Predictor
 from indexer.build.build import build
@@ -137,7 +138,7 @@ def time_backbone(photographs: Sequence[Path], weights: Path | None, device: tor
     """Median seconds of the backbone's forward pass over all photographs, in the way that `Predictor` runs it."""
     model = load_checkpoint(weights).model.to(device)
     model.backbone.to(memory_format=torch.channels_last)
-    size = fit(*SIZE, model.config.image_size, STRIDE)
+    size = resize_shape(*SIZE, model.config.image_size, STRIDE)
     pixels = np.stack([np.asarray(Image.open(path).resize(size)) for path in photographs])
     batches = [
         normalize(torch.from_numpy(pixels[start : start + BATCH_SIZE]).to(device).permute(0, 3, 1, 2)).contiguous(

@@ -1,4 +1,4 @@
-"""Write annotations as Visual Genome publishes them, the form that fcln.training.dataset reads."""
+"""Write annotations as Visual Genome publishes them, the form that fcln.training.annotations reads."""
 
 import json
 from collections.abc import Sequence

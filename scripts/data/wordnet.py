@@ -66,6 +66,10 @@ class WordNet:
         """What a lemma means, the most frequent meaning first."""
         return [self._synsets[key] for key in self._senses.get((kind, lemma), ())]
 
+    def synset(self, kind: str, offset: str) -> Synset | None:
+        """The synset of an offset in its data file ("01677366"), None if there is none."""
+        return self._synsets.get((kind, offset))
+
     def broader(self, synset: Synset) -> list[Synset]:
         """What means more, or nearly the same."""
         return [self._synsets[key] for key in synset.broader]

@@ -29,7 +29,7 @@ from decoding.errors import PhotoError
 from decoding.photos import OpenedPhoto
 from fcln.boxes import iou
 from fcln.predictor import Predictor, Regions
-from fcln.training.dataset import Photograph, load_photographs
+from fcln.training.annotations import AnnotatedImage, load_annotations
 from fcln.vocabulary import words_of
 from scripts.evaluate.command import errors_as_sentences, network_options, show
 from scripts.evaluate.dense_captioning_metric import (
@@ -69,7 +69,7 @@ class Described:
 def main(photos: Path, annotations: Path, weights: Path | None, device: str, as_json: bool, images: int | None,
          max_regions: int) -> None:  # fmt: skip
     with errors_as_sentences(), Meteor() as meteor:
-        photographs = load_photographs(photos, annotations)[:images]
+        photographs = load_annotations(photos, annotations)[:images]
         predictor = Predictor.load(weights, device=device)
         described = []
         for photograph in tqdm(photographs, unit="photo", desc="Describing", mininterval=5):
@@ -84,7 +84,7 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, as_
     show(summary, lambda: table(summary), as_json=as_json)
 
 
-def describe(photograph: Photograph, predictor: Predictor, max_regions: int) -> Described:
+def describe(photograph: AnnotatedImage, predictor: Predictor, max_regions: int) -> Described:
     """What people and the network say about a photograph.
 
     Raises PhotoError if its file cannot be decoded, EvaluationError if people said nothing that can be compared.
@@ -110,7 +110,7 @@ def _prediction(regions: Regions) -> Prediction:
     return Prediction(regions.boxes, regions.scores, regions.phrases)
 
 
-def labelled_captions(photograph: Photograph, size: tuple[int, int]) -> tuple[np.ndarray, list[str]]:
+def labelled_captions(photograph: AnnotatedImage, size: tuple[int, int]) -> tuple[np.ndarray, list[str]]:
     """What people labelled, a row for each phrase: boxes (R, 4) float32 in pixels of an image of that size, words."""
     scale = np.array([size[0] / photograph.width, size[1] / photograph.height] * 2, np.float32)
     rows = [

@@ -12,7 +12,7 @@ import numpy as np
 from db.collection import Collection, open_collection
 from db.records import ModelIdentity
 from fcln.predictor import Predictor
-from fcln.training.dataset import Photograph
+from fcln.training.annotations import AnnotatedImage
 from fcln.vocabulary import words_of
 from indexer.build.build import build
 from indexer.build.options import BuildOptions
@@ -30,7 +30,7 @@ class LabelledPhoto:
     """A photograph of the collection and what people said about it."""
 
     photo_id: int
-    labels: Photograph
+    labels: AnnotatedImage
     boxes: np.ndarray  # (G, 4) float32, the labels' boxes, x1 y1 x2 y2 in pixels of the upright photograph
 
     def words(self) -> frozenset[str]:
@@ -49,7 +49,7 @@ class LabelledCollection:
 
 @contextmanager
 def labelled_collection(
-    photographs: Sequence[Photograph], predictor: Predictor, *, max_regions: int, kept_at: Path | None = None
+    photographs: Sequence[AnnotatedImage], predictor: Predictor, *, max_regions: int, kept_at: Path | None = None
 ) -> Iterator[LabelledCollection]:
     """Index the photographs, at most max_regions regions each, and open the collection for reading.
 
@@ -73,7 +73,7 @@ def labelled_collection(
         yield LabelledCollection(collection, _match(collection, photographs, links.resolve()))
 
 
-def link_photographs(photographs: Sequence[Photograph], folder: Path) -> None:
+def link_photographs(photographs: Sequence[AnnotatedImage], folder: Path) -> None:
     """Make a folder hold a link `<image_id>.jpg` to each photograph, and no other link.
 
     The photographs' own folder may hold others too, which would be indexed and ranked with them.
@@ -99,7 +99,7 @@ def _require_max_regions(folder: Path, max_regions: int, *, exists: bool) -> Non
     note.write_text(str(max_regions))
 
 
-def _match(collection: Collection, photographs: Sequence[Photograph], links: Path) -> list[LabelledPhoto]:
+def _match(collection: Collection, photographs: Sequence[AnnotatedImage], links: Path) -> list[LabelledPhoto]:
     labels = {photo.image_id: photo for photo in photographs}
     found = []
     for row in collection.photos(collection.photo_ids().tolist()):

@@ -15,7 +15,7 @@ import numpy as np
 
 from fcln.boxes import iou
 from fcln.predictor import Predictor
-from fcln.training.dataset import load_photographs
+from fcln.training.annotations import load_annotations
 from scripts.evaluate.command import collection_options, errors_as_sentences, show
 from scripts.evaluate.labelled_collection import LabelledCollection, labelled_collection
 from search.metrics import localization_recall
@@ -28,7 +28,7 @@ THRESHOLDS = (0.3, 0.5)
 def main(photos: Path, annotations: Path, weights: Path | None, device: str, collection: Path | None, max_regions: int,
          as_json: bool) -> None:  # fmt: skip
     with errors_as_sentences():
-        photographs = load_photographs(photos, annotations)
+        photographs = load_annotations(photos, annotations)
         predictor = Predictor.load(weights, device=device)
         with labelled_collection(photographs, predictor, max_regions=max_regions, kept_at=collection) as labelled:
             overlaps = best_overlaps(labelled)

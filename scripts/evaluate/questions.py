@@ -18,7 +18,7 @@ import click
 from tqdm import tqdm
 
 from fcln.predictor import Predictor
-from fcln.training.dataset import load_photographs
+from fcln.training.annotations import load_annotations
 from fcln.vocabulary import words_of
 from scripts.evaluate.command import collection_options, errors_as_sentences, scoring_options, show
 from scripts.evaluate.labelled_collection import EvaluationError, LabelledPhoto, labelled_collection
@@ -55,7 +55,7 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
          as_one_phrase: bool) -> None:  # fmt: skip
     with errors_as_sentences():
         questions = read_questions(questions_file or annotations / "questions.json")
-        photographs = load_photographs(photos, annotations)
+        photographs = load_annotations(photos, annotations)
         predictor = Predictor.load(weights, device=device)
         with labelled_collection(photographs, predictor, max_regions=max_regions, kept_at=collection) as labelled:
             searcher = Searcher(labelled.collection, predictor)

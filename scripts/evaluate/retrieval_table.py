@@ -35,7 +35,7 @@ from db.collection import Collection
 from db.records import Features
 from decoding.photos import OpenedPhoto, Photograph
 from fcln.predictor import Predictor
-from fcln.training.dataset import load_photographs
+from fcln.training.annotations import load_annotations
 from fcln.vocabulary import token_count
 from scripts.evaluate.command import collection_options, errors_as_sentences, show
 from scripts.evaluate.exact_ranking import Question, RankedQuestion, Scorer, rank_all
@@ -81,7 +81,7 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
          as_json: bool, draws: int, queries: int, min_words: int, seed: int, full_image: Path | None,
          region: Path | None, scorings: tuple[str, ...], regions: int, bfloat16: bool) -> None:  # fmt: skip
     with errors_as_sentences():
-        photographs = load_photographs(photos, annotations)
+        photographs = load_annotations(photos, annotations)
         predictor = Predictor.load(weights, device=device)
         if predictor.config.image_rnn:
             raise EvaluationError(f"{weights} is an Image RNN, which finds no regions: --weights is for the FCLN.")

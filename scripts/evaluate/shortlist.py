@@ -29,7 +29,7 @@ from tqdm import tqdm
 from db.collection import Collection, open_collection
 from fcln.predictor import Predictor
 from fcln.scoring import SCORINGS
-from fcln.training.dataset import load_photographs
+from fcln.training.annotations import load_annotations
 from scripts.benchmark.query import QUESTIONS, fill
 from scripts.evaluate.command import collection_options, errors_as_sentences, show
 from scripts.evaluate.labelled_collection import labelled_collection
@@ -64,7 +64,7 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
          as_json: bool, scoring: str | None, images: int | None, queries: int, sizes: tuple[int, ...],
          made_up: int | None, made_up_at: Path | None, plot: Path | None) -> None:  # fmt: skip
     with errors_as_sentences(), ExitStack() as stack:
-        photographs = load_photographs(photos, annotations)[:images]
+        photographs = load_annotations(photos, annotations)[:images]
         predictor = Predictor.load(weights, device=device)
         scoring = scoring or predictor.scoring.default
         sizes = tuple(sorted(sizes)) or default_sizes(scoring)

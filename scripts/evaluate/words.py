@@ -35,7 +35,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fcln.predictor import Predictor
-from fcln.training.dataset import load_photographs
+from fcln.training.annotations import load_annotations
 from fcln.vocabulary import words_of
 from scripts.evaluate.command import collection_options, errors_as_sentences, scoring_options, show
 from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
@@ -120,7 +120,7 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
             click.echo(f"Left out {pair.known} and {pair.other}: {reason}.", err=True)
         synonyms = [pair for pair in synonyms if pair not in left_out]
         slips = [pair for pair in slips if pair not in left_out]
-        photographs = load_photographs(photos, annotations)
+        photographs = load_annotations(photos, annotations)
         predictor = Predictor.load(weights, device=device)
         with labelled_collection(photographs, predictor, max_regions=max_regions, kept_at=collection) as labelled:
             lexicon, as_typed = Lexicon.of(predictor), AsTyped.of(predictor)

@@ -40,7 +40,7 @@ def write_tiny_checkpoint(path: Path, *, seed: int = 7) -> None:
     config = FCLNConfig(
         backbone="resnet18", image_size=96, anchors=scaled_anchors(96), neck_channels=16, localization_channels=8,
         roi_channels=4, hidden_size=32, code_size=24, word_size=16, lstm_size=16, max_words=4, piece_size=8,
-        phrase_hidden_size=8, embedding_size=16, proposals=30,
+        phrase_hidden_size=8, embedding_size=16, post_nms_top_n=30,
     )  # fmt: skip
     pieces = WordPieces(["[PAD]", "[UNK]", *WORDS, *LETTERS, *(f"##{letter}" for letter in LETTERS)])
     vocabulary = Vocabulary(list(WORDS))

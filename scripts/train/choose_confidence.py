@@ -43,7 +43,7 @@ from fcln.boxes import iou
 from fcln.checkpoint import load_checkpoint, save_checkpoint
 from fcln.predictor import Predictor
 from fcln.scoring import Calibration
-from fcln.training.dataset import load_photographs
+from fcln.training.annotations import load_annotations
 from fcln.vocabulary import words_of
 from scripts.evaluate.command import errors_as_sentences, show
 from scripts.evaluate.labelled_collection import EvaluationError, LabelledCollection, labelled_collection
@@ -97,7 +97,7 @@ class Case:
 def main(weights: Path, photos: Path, annotations: Path, images: int, device: str, collection: Path | None,
          dry_run: bool, as_json: bool) -> None:  # fmt: skip
     with errors_as_sentences():
-        photographs = load_photographs(photos, annotations)[:images]
+        photographs = load_annotations(photos, annotations)[:images]
         predictor = Predictor.load(weights, device=device)
         with labelled_collection(photographs, predictor, max_regions=MAX_REGIONS, kept_at=collection) as labelled:
             described = read_photographs(labelled)

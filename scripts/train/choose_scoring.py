@@ -19,7 +19,7 @@ from db.records import Features, RegionScores
 from fcln.checkpoint import load_checkpoint, save_checkpoint
 from fcln.predictor import Predictor
 from fcln.scoring import Scoring
-from fcln.training.dataset import load_photographs
+from fcln.training.annotations import load_annotations
 from fcln.vocabulary import token_count
 from scripts.evaluate.command import errors_as_sentences
 from scripts.evaluate.labelled_collection import labelled_collection
@@ -42,7 +42,7 @@ _DEPTHS = (1, 5, 10)
 def main(weights: Path, photos: Path, annotations: Path, images: int, queries: int, collection: Path | None,
          dry_run: bool) -> None:  # fmt: skip
     with errors_as_sentences():
-        photographs = load_photographs(photos, annotations)[:images]
+        photographs = load_annotations(photos, annotations)[:images]
         predictor = Predictor.load(weights)
         with labelled_collection(photographs, predictor, max_regions=50, kept_at=collection) as labelled:
             candidates = find_candidates(labelled.photos, 3)

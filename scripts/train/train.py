@@ -2,6 +2,8 @@
 
     python -m scripts.train --photos PHOTOS --annotations TRAIN --pieces runs/pieces.safetensors --out runs/first
 
+Several data sets: --photos, --annotations and --weight once for each; every batch has its share of each.
+
 Killed or stopped, the same command goes on where it was, on a machine of the same kind to the same result. The run's
 folder holds `log.jsonl` (a line every 20 steps), `losses.png` and, at the end, `weights.safetensors`.
 """
@@ -25,11 +27,14 @@ from fcln.modeling.anchors import scaled_anchors
 from fcln.modeling.backbone import load_imagenet, strides_on_conv1
 from fcln.modeling.fcln import FCLNConfig
 from fcln.scoring import Scoring
+from fcln.training.annotations import AnnotatedImage, load_annotations
 from fcln.training.baselines import CAPTION_WORDS, baseline_config, region_crops, whole_photographs
-from fcln.training.dataset import BatchLoader, Photograph, load_photographs
 from fcln.training.distillation import TeacherVectors
 from fcln.training.feature_cache import FeatureCache
-from fcln.training.trainer import Recipe, Trainer, fill_cache, seed_everything
+from fcln.training.loader import BatchLoader
+from fcln.training.region_targets import RegionTargets
+from fcln.training.terms import Terms
+from fcln.training.trainer import Trainer, TrainingConfig, fill_cache, seed_everything
 from fcln.vocabulary import Vocabulary, words_of
 from fcln.word_pieces import WordPieces
 from fcln.word_uses import WordUse, count_word_uses
@@ -52,8 +57,23 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
 
 
 @click.command(help=__doc__)
-@click.option("--photos", type=_FOLDER, required=True, help="Folder of <image_id>.jpg, or of VG_100K and VG_100K_2.")
-@click.option("--annotations", type=_FOLDER, required=True, help="Folder of image_data.json, region_descriptions.json.")
+@click.option(
+    "--photos",
+    type=_FOLDER,
+    required=True,
+    multiple=True,
+    help="Folder of <image_id>.jpg, or of VG_100K and VG_100K_2.",
+)
+@click.option(
+    "--annotations", type=_FOLDER, required=True, multiple=True,
+    help="Folder of image_data.json, region_descriptions.json.",
+)  # fmt: skip
+@click.option(
+    "--weight",
+    type=click.FloatRange(0, min_open=True),
+    multiple=True,
+    help="How often an epoch shows a data set; default: once.",
+)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The run's folder.")
 @click.option(
     "--config", callback=_config, default="default", show_default=True,
@@ -75,11 +95,24 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
     "--cache", type=click.Path(dir_okay=False, path_type=Path), help="HDF5 file for a frozen backbone's features."
 )
 @click.option("--teacher", type=_FILE, help="From scripts.train.teacher_vectors: which phrases mean alike.")
+@click.option("--terms", type=_FILE, help="From scripts.data.terms: names of things, and names.json is read.")
+@click.option(
+    "--terms-per-batch", default=512, show_default=True, help="Against so many a photograph's names are told."
+)
+@click.option(
+    "--targets", type=_FILE, help="From scripts.train.region_targets: what an image classifier sees in regions."
+)
+@click.option("--workers", default=0, show_default=True, help="Processes that read photographs; 0: a thread.")
 @click.option("--image-size", type=click.IntRange(32), help="Longest side in pixels; default: the configuration's.")
 @click.option("--fine/--coarse", default=None, help="Regions from stride 8, or 16 alone; default: the configuration's.")
 @click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), help="Default: the configuration's.")
 @click.option("--augment", is_flag=True, help="Cut and tint photographs at random.")
-@click.option("--frozen-stages", type=click.IntRange(0, 4), default=0, help="Of a ResNet's four, from below.")
+@click.option(
+    "--frozen-stages",
+    type=click.IntRange(0),
+    default=0,
+    help="Of a ResNet's four, or an EfficientNet's blocks, from below.",
+)
 @click.option(
     "--average",
     type=click.FloatRange(0, 1, max_open=True),
@@ -87,6 +120,7 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
     help="Ship the running mean of the weights; 0.995 remembers some 200 steps.",
 )
 @click.option("--epochs", default=6, show_default=True)
+@click.option("--minutes", default=0.0, help="Train for so long instead, on a machine that is lent, say.")
 @click.option("--batch-size", default=16, show_default=True)
 @click.option("--lr", default=1e-3, show_default=True, help="Of everything above the backbone.")
 @click.option(
@@ -100,11 +134,13 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
 @click.option("--save-every", default=200, show_default=True, help="Steps between saved states.")
 def main(
-    photos: Path, annotations: Path, out: Path, config: FCLNConfig, baseline: str | None,
-    backbone_weights: Path | None, pieces: Path | None, start_from: Path | None, text: Path | None, weak_labels: bool,
-    cache: Path | None, teacher: Path | None, image_size: int | None, fine: bool | None, dropout: float | None,
-    augment: bool, frozen_stages: int, average: float, epochs: int, batch_size: int, lr: float, backbone_lr: float,
-    detection_weight: float, warmup: int, min_count: int, seed: int, bfloat16: bool, device: str, save_every: int,
+    photos: tuple[Path, ...], annotations: tuple[Path, ...], weight: tuple[float, ...], out: Path, config: FCLNConfig,
+    baseline: str | None, backbone_weights: Path | None, pieces: Path | None, start_from: Path | None,
+    text: Path | None, weak_labels: bool, cache: Path | None, teacher: Path | None, terms: Path | None,
+    terms_per_batch: int, targets: Path | None, workers: int, image_size: int | None, fine: bool | None,
+    dropout: float | None, augment: bool, frozen_stages: int, average: float, epochs: int, minutes: float,
+    batch_size: int, lr: float, backbone_lr: float, detection_weight: float, warmup: int, min_count: int, seed: int,
+    bfloat16: bool, device: str, save_every: int,
 ) -> None:  # fmt: skip
     try:
         if device == "auto":
@@ -118,34 +154,43 @@ def main(
         if baseline and fine:
             raise click.UsageError("--baseline samples no regions: leave --fine out.")
         seed_everything(seed)
-        photographs = load_photographs(photos, annotations, weak_labels=weak_labels)
+        if len(photos) != len(annotations) or (weight and len(weight) != len(photos)):
+            raise click.UsageError("--photos, --annotations and --weight belong together: each as often as the others.")
+        read_terms = Terms(terms) if terms else None
+        sets = [
+            load_annotations(*folders, weak_labels=weak_labels, names=terms is not None)
+            for folders in zip(photos, annotations)
+        ]
         if baseline == "full-image":
-            photographs = whole_photographs(photographs)
-            if not photographs:
-                raise DatasetError(f"No photograph of {annotations} has a caption (captions.json): --baseline region?")
+            sets = [whole_photographs(one) for one in sets]
+            if not all(sets):
+                raise DatasetError("No photograph has a caption (captions.json): --baseline region?")
             config = baseline_config(config, max_words=CAPTION_WORDS)
         elif baseline == "region":
-            photographs = region_crops(photographs)
+            sets = [region_crops(one) for one in sets]
             config = baseline_config(config, max_words=config.max_words)
+        photographs = [photo for one in sets for photo in one]
         if start_from:
             checkpoint = load_checkpoint(start_from)
         elif pieces:
-            checkpoint = _fresh(config, photographs, pieces, text, backbone_weights, min_count)
+            checkpoint = _fresh(config, photographs, pieces, text, backbone_weights, min_count, read_terms)
         else:
             raise click.UsageError("--pieces or --start-from is needed.")
-        changes: dict[str, Any] = {"fine": fine, "dropout": dropout, "image_size": image_size}
+        changes: dict[str, Any] = {"stride8_features": fine, "dropout": dropout, "image_size": image_size}
         changes["anchors"] = scaled_anchors(image_size) if image_size else None
         if baseline:  # of --start-from; a fresh one's are so already
             changes |= {"image_rnn": True, "max_words": config.max_words}
         checkpoint = _changed(checkpoint, {name: value for name, value in changes.items() if value is not None})
         features = _cached_features(checkpoint, photographs, cache, device) if cache else None
-        recipe = Recipe(epochs, batch_size, lr, backbone_lr, warmup=warmup, seed=seed, bfloat16=bfloat16,
+        training = TrainingConfig(epochs, batch_size, lr, backbone_lr, warmup=warmup, seed=seed, bfloat16=bfloat16,
                         detection_weight=detection_weight, augment=augment, frozen_stages=frozen_stages,
-                        average=average)  # fmt: skip
-        loader = BatchLoader(photographs, checkpoint.vocabulary, checkpoint.pieces, checkpoint.model.config,
-                             batch_size=batch_size, seed=seed, cache=features, flip=recipe.flip,
-                             augment=augment, teacher=TeacherVectors(teacher) if teacher else None)  # fmt: skip
-        trainer = Trainer(checkpoint.model, loader, recipe, out, device=device)
+                        average=average, minutes=minutes)  # fmt: skip
+        loader = BatchLoader(sets, checkpoint.vocabulary, checkpoint.pieces, checkpoint.model.config,
+                             batch_size=batch_size, seed=seed, cache=features, flip=training.flip,
+                             augment=augment, teacher=TeacherVectors(teacher) if teacher else None, weights=weight,
+                             terms=read_terms, terms_per_batch=terms_per_batch, workers=workers,
+                             targets=RegionTargets(targets) if targets else None)  # fmt: skip
+        trainer = Trainer(checkpoint.model, loader, training, out, device=device)
         click.echo(
             f"{len(photographs)} photographs, {trainer.steps} steps, from step {trainer.step}, on {device}", err=True
         )
@@ -164,15 +209,18 @@ def main(
         raise click.ClickException(str(error)) from error
 
 
-def _fresh(config: FCLNConfig, photographs: list[Photograph], pieces: Path, text: Path | None,
-           backbone_weights: Path | None, min_count: int) -> Checkpoint:  # fmt: skip
+def _fresh(config: FCLNConfig, photographs: list[AnnotatedImage], pieces: Path, text: Path | None,
+           backbone_weights: Path | None, min_count: int, terms: Terms | None) -> Checkpoint:  # fmt: skip
     """A network with ImageNet's convolutions, the teacher's piece vectors, and the words of the training phrases."""
     phrases = [p for photo in photographs for ps in photo.phrases for p in ps]
+    if terms:  # what photographs are called, as often as they are
+        phrases += [terms.forms[term][0] for photo in photographs for term in terms.of_image.get(photo.image_id, ())]
     vocabulary = Vocabulary.from_phrases(phrases, min_count=min_count)
     table, word_pieces = _read_pieces(pieces)
     if table.shape[1] != config.piece_size:
         raise CheckpointError(f"{pieces} holds vectors of {table.shape[1]} numbers, not of {config.piece_size}.")
-    config = replace(config, caffe_strides=strides_on_conv1(backbone_weights))
+    if config.backbone == "resnet50":
+        config = replace(config, caffe_strides=strides_on_conv1(backbone_weights))
     model = new_model(config, vocabulary, word_pieces)
     model.phrases.pieces.copy_(table)
     load_imagenet(model.backbone, config.backbone, backbone_weights)
@@ -198,7 +246,7 @@ def _changed(checkpoint: Checkpoint, changes: dict[str, Any]) -> Checkpoint:
     return replace(checkpoint, model=model)
 
 
-def _count_word_uses(photographs: list[Photograph], text: Path | None) -> dict[str, WordUse]:
+def _count_word_uses(photographs: list[AnnotatedImage], text: Path | None) -> dict[str, WordUse]:
     """From whole captions and the noun phrases in them: the text folder's, else the photographs' own."""
     counts: Counter[str] = Counter()
     if text:
@@ -218,7 +266,9 @@ def _count_word_uses(photographs: list[Photograph], text: Path | None) -> dict[s
     return count_word_uses(sentences, +counts)  # without those that no caption says
 
 
-def _cached_features(checkpoint: Checkpoint, photographs: list[Photograph], path: Path, device: str) -> FeatureCache:
+def _cached_features(
+    checkpoint: Checkpoint, photographs: list[AnnotatedImage], path: Path, device: str
+) -> FeatureCache:
     digest = hashlib.sha256(str(checkpoint.model.config.image_size).encode())
     for tensor in checkpoint.model.backbone.state_dict().values():
         digest.update(np.ascontiguousarray(tensor.half().numpy()).tobytes())
@@ -236,6 +286,8 @@ def plot_losses(log: Path, picture: Path) -> None:
     import matplotlib.pyplot as plt
 
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    if not lines:
+        return  # a run shorter than one window of steps
     names = [n for n in lines[0] if n not in ("step", "steps", "epoch", "photographs_per_second", "gradient_norm")]
     figure, axes = plt.subplots(4, 3, figsize=(12, 10), sharex=True)
     for axis, name in zip(axes.flat, names, strict=False):

@@ -1,0 +1,15 @@
+"""Pixels as every backbone takes them: ImageNet's mean 0 and deviation 1 in each channel."""
+
+import torch
+from torch import Tensor
+
+# torchvision's ImageNet statistics, for RGB in [0, 1]. (The released code feeds Caffe's BGR 0-255 less a mean.)
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def normalize(images: Tensor) -> Tensor:
+    """(B, 3, H, W) RGB in 0 to 255, uint8 or float -> float32 with ImageNet's mean 0 and deviation 1 per channel."""
+    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1)
+    return (images.float() / 255 - mean) / std
