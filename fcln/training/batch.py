@@ -94,4 +94,4 @@ class Batch:
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
-        return replace(self, **pinned)
+        return replace(self, **pinned)  # type: ignore[arg-type]

@@ -80,7 +80,6 @@ _TOO_BROAD = frozenset(
         "implement",
         "system",
         "assembly",
-        "unit",
         "way",
         "passage",
         "chordamate",
@@ -313,7 +312,7 @@ def main(out: Path, wordnet: Path, annotations: tuple[Path, ...]) -> None:
     classes = []
     for category in ResNet50_Weights.IMAGENET1K_V1.meta["categories"]:
         classes.append(terms.add(split_name(category)[0]))
-    for name, count in shown.items():  # broader terms that people use
+    for name, count in sorted(shown.items()):  # broader terms that people use
         if count >= _MIN_PHOTOS and all(english.dictionary.get(w, 0) > _KNOWN for w in name.split()) and len(name) > 2:
             terms.add(name)
     index = {name: number for number, name in enumerate(terms.names)}
