@@ -1,10 +1,9 @@
-"""The backbones: stride 16, batch norms folded without changing what is computed, where the strides are."""
+"""The backbones: maps by stride, batch norms folded without changing what is computed, where the strides are."""
 
 from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -13,21 +12,19 @@ from torch.testing import assert_close
 from fcln.errors import CheckpointError
 from fcln.modeling.backbone import (
     CHANNELS,
-    FINE_CHANNELS,
     freeze_first_layers,
     load_imagenet,
     make_backbone,
-    mirror_features,
-    normalize,
-    split_features,
     strides_on_conv1,
 )
+from fcln.modeling.normalization import normalize
 
 
-def unfolded(resnet: nn.Module, images: Tensor) -> Tensor:
-    """conv1 to layer3 of torchvision's own network."""
+def unfolded(resnet: nn.Module, images: Tensor) -> list[Tensor]:
+    """layer2 and layer3 of torchvision's own network."""
     x = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(images))))
-    return resnet.layer3(resnet.layer2(resnet.layer1(x)))
+    stride8 = resnet.layer2(resnet.layer1(x))
+    return [stride8, resnet.layer3(stride8)]
 
 
 def random_resnet(name: str) -> nn.Module:
@@ -72,36 +69,33 @@ def images() -> Tensor:
     return torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("name", "channels"), [("vgg16", 512), ("resnet50", 1024), ("resnet18", 256)])
-def test_features_have_stride_16(name, channels):
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("vgg16", {16: 512}),
+        ("resnet50", {8: 512, 16: 1024}),
+        ("resnet18", {8: 128, 16: 256}),
+        ("efficientnet_lite2", {8: 48, 16: 120, 32: 1280}),
+    ],
+)
+def test_maps_have_the_strides_and_channels_that_are_told(name, channels):
     with torch.device("meta"):
         backbone = make_backbone(name)
-        features = backbone(torch.empty(2, 3, 96, 160))
+        maps = backbone(torch.empty(2, 3, 96, 176))
     assert CHANNELS[name] == channels
-    assert features.shape == (2, channels, 6, 10)
+    expected = [(2, c, 96 // stride, -(-176 // stride)) for stride, c in channels.items()]
+    assert [tuple(m.shape) for m in maps] == expected  # 176 is no multiple of 32
 
 
 @torch.no_grad()
-def test_fine_features_are_layer2s_and_layer3s_own(images):
+def test_stride_8_is_layer2s_own_and_stride_16_layer3s(images):
     torch.manual_seed(0)
-    backbone = make_backbone("resnet18", fine=True)
-    coarse, fine = split_features(backbone(images), "resnet18")
-    assert coarse.shape == (2, 256, 4, 6) and fine.shape == (2, FINE_CHANNELS["resnet18"], 8, 12)
+    backbone = make_backbone("resnet18")
+    stride8, stride16 = backbone(images)
+    assert stride16.shape == (2, 256, 4, 6) and stride8.shape == (2, 128, 8, 12)
     stem, layer1, layer2, layer3 = backbone
-    assert_close(fine, layer2(layer1(stem(images))))
-    assert_close(coarse, layer3(fine))
-
-
-def test_vgg16_has_no_fine_features():
-    with pytest.raises(ValueError, match="ResNet"):
-        make_backbone("vgg16", fine=True)
-
-
-def test_mirrored_features_are_mirrored_at_both_strides():
-    coarse, fine = torch.randn(1, 256, 2, 3), torch.randn(1, 128, 4, 6)
-    features = torch.cat([coarse, F.pixel_unshuffle(fine, 2)], 1)
-    found = split_features(mirror_features(features[0], "resnet18")[None], "resnet18")
-    assert torch.equal(found[0], coarse.flip(3)) and torch.equal(found[1], fine.flip(3))
+    assert_close(stride8, layer2(layer1(stem(images))))
+    assert_close(stride16, layer3(stride8))
 
 
 def test_the_first_stages_of_a_resnet_can_stay_as_they_are():
@@ -153,7 +147,7 @@ def test_a_folded_resnet50_computes_what_torchvisions_does(resnet50, images, tmp
     load_imagenet(backbone, "resnet50", save(resnet50, tmp_path / "w.safetensors"))
     expected = unfolded(resnet50, images)
     assert_close(backbone(images), expected, atol=1e-3, rtol=1e-3)
-    assert expected.std() > 0.1  # the comparison is not one of zeros
+    assert expected[1].std() > 0.1  # the comparison is not one of zeros
 
 
 @torch.no_grad()
@@ -172,7 +166,7 @@ def test_caffes_resnet50_has_its_strides_on_conv1(resnet50, images, tmp_path):
         for block in blocks:
             block.conv1.stride, block.conv2.stride = (1, 1), (2, 2)
     assert_close(backbone(images), expected, atol=1e-3, rtol=1e-3)
-    assert not torch.allclose(expected, unfolded(resnet50, images), atol=0.05)  # it makes a difference
+    assert not torch.allclose(expected[1], unfolded(resnet50, images)[1], atol=0.05)  # it makes a difference
 
 
 def test_vgg16_reads_torchvisions_names_and_leaves_the_classifier(tmp_path):

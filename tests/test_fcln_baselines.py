@@ -7,20 +7,22 @@ import pytest
 import torch
 
 from fcln.checkpoint import new_model
-from fcln.training.annotations import AnnotatedImage, BatchLoader, Photograph
+from fcln.training.annotations import AnnotatedImage
 from fcln.training.baselines import baseline_config, region_crops, whole_photographs
-from fcln.training.losses import ContrastiveLoss, training_losses
-from fcln.training.trainer import Recipe, Trainer
+from fcln.training.loader import BatchLoader
+from fcln.training.losses import AuxiliaryLosses, training_losses
+from fcln.training.trainer import Trainer, TrainingConfig
 from helpers.small_world import tiny_config, vocabulary, word_pieces, write_photo
 
 
 @pytest.fixture
-def photograph(tmp_path) -> Photograph:
+def photograph(tmp_path) -> AnnotatedImage:
     """100 x 50 pixels, the right half red: a labelled box on it, and a detector's."""
     write_photo(tmp_path / "1.png", (100, 50), [((50, 0, 50, 50), "red")])
-    return Photograph(
+    return AnnotatedImage(
         1, tmp_path / "1.png", 100, 50, np.array([[60, 10, 90, 30], [0, 0, 20, 20]], np.float32),
         (("a red square", "red"), ("white",)), ("a square", "a red square"), (False, True),
+        numbers=(0, 1),
     )  # fmt: skip
 
 
@@ -40,7 +42,7 @@ def test_the_region_rnn_reads_crops_of_what_people_labelled(photograph):
 def model_and_loader(photographs: list[AnnotatedImage], **options):
     torch.manual_seed(0)
     config = baseline_config(tiny_config(), max_words=5)
-    assert (config.image_rnn, config.fine, config.context, config.max_words) == (True, False, False, 5)
+    assert (config.image_rnn, config.stride8_features, config.context, config.max_words) == (True, False, False, 5)
     model = new_model(config, vocabulary(), word_pieces())
     loader = BatchLoader(photographs, vocabulary(), word_pieces(), config, batch_size=1, seed=1, **options)
     return model, loader
@@ -60,7 +62,7 @@ def test_only_captions_train_it(photograph):
     model, loader = model_and_loader(whole_photographs([photograph]))
     batch = loader.batch([0], (1,))
     features = model.features(batch.images.float())
-    losses = training_losses(model, ContrastiveLoss(), batch, features, torch.Generator())
+    losses = training_losses(model, AuxiliaryLosses(), batch, features, torch.Generator())
     assert set(losses) == {"caption"}
     losses["caption"].backward()
     assert model.backbone[0][0].weight.grad.any() and model.language.output.weight.grad.any()
@@ -69,9 +71,9 @@ def test_only_captions_train_it(photograph):
 
 def test_it_trains_and_finds_the_whole_photograph_alone(photograph, tmp_path):
     model, loader = model_and_loader(whole_photographs([photograph]))
-    recipe = Recipe(epochs=30, batch_size=1, learning_rate=5e-3, warmup=2, bfloat16=False)
+    training = TrainingConfig(epochs=30, batch_size=1, learning_rate=5e-3, warmup=2, bfloat16=False)
     lines: list[dict] = []
-    Trainer(model, loader, recipe, tmp_path / "run").run(window=10, report=lines.append)
+    Trainer(model, loader, training, tmp_path / "run").run(window=10, report=lines.append)
     assert lines[-1]["caption"] < 0.7 * lines[0]["caption"]
     model.eval()
     features = model.features(torch.zeros(2, 3, 32, 64))

@@ -93,9 +93,9 @@ def test_clip_keeps_a_pixel_inside(given, expected):
     assert_close(boxes.clip(torch.tensor([given]), 20, 25), torch.tensor([expected]))
 
 
-def test_geometry_written_out():
+def test_box_position_features_written_out():
     # In 200x100: a box of 100x25 pixels is an eighth of the photograph.
-    found = boxes.geometry(torch.tensor([[50.0, 25.0, 150.0, 50.0]]), 200, 100)
+    found = boxes.box_position_features(torch.tensor([[50.0, 25.0, 150.0, 50.0]]), torch.tensor([[200.0, 100.0]]))
     assert_close(found, torch.tensor([[0.25, 0.25, 0.75, 0.5, math.sqrt(1 / 8)]]))
 
 
@@ -112,8 +112,8 @@ def test_geometry_written_out():
         (2000, 20, (320, 32)),  # 3.2 pixels: kept at two cells
     ],
 )
-def test_fit(width, height, expected):
-    assert boxes.fit(width, height, 320, 16) == expected
+def test_resize_shape(width, height, expected):
+    assert boxes.resize_shape(width, height, 320, 16) == expected
 
 
 def test_iou_of_arrays():

@@ -11,7 +11,11 @@ import pytest
 from fcln.errors import TrainingError
 from fcln.training.feature_cache import FeatureCache
 
-FEATURES = np.linspace(-3, 3, 2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+# At two strides.
+FEATURES = [
+    np.linspace(-3, 3, 2 * 6 * 8, dtype=np.float32).reshape(2, 6, 8),
+    np.linspace(-3, 3, 3 * 3 * 4, dtype=np.float32).reshape(3, 3, 4),
+]
 
 
 @pytest.fixture
@@ -27,8 +31,11 @@ def test_round_trip_in_a_new_process_of_the_file(path):
     cache.close()
     cache = FeatureCache(path, "weights A")
     assert 7 in cache and 8 not in cache and cache.missing([7, 8]) == [8]
-    assert cache.read(7).dtype == np.float16
-    np.testing.assert_array_equal(cache.read(7), FEATURES.astype(np.float16))
+    again = cache.read(7)
+    assert len(again) == 2
+    for found, maps in zip(again, FEATURES, strict=True):
+        assert found.dtype == np.float16
+        np.testing.assert_array_equal(found, maps.astype(np.float16))
     cache.close()
 
 
@@ -59,7 +66,7 @@ import numpy as np
 from fcln.training.feature_cache import FeatureCache
 cache = FeatureCache(Path(sys.argv[1]), "weights A")
 for image_id in range(1, 10_000_000):
-    cache.write(image_id, np.ones((4, 30, 30)))
+    cache.write(image_id, [np.ones((4, 30, 30))])
     if image_id == 20:
         print("filling", flush=True)
 """
@@ -121,4 +128,4 @@ def test_the_file_is_plain_hdf5(path):
     cache.flush()
     cache.close()
     with h5py.File(path) as file:
-        assert file.attrs["fingerprint"] == "weights A" and file["7"].shape == (2, 3, 4)
+        assert file.attrs["fingerprint"] == "weights A" and file["7/1"].shape == (3, 3, 4)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from fcln.modeling.localization import LocalizationLayer, bilinear_sample, inside, move_anchors, propose
+from fcln.modeling.localization import LocalizationLayer, bilinear_sample, inside, move_anchors, nms
 
 STRIDE = 16
 
@@ -78,7 +78,18 @@ def test_inside_goes_by_the_centre():
     assert inside(anchors, 60, 50).tolist() == [True, False, False]  # centres (50, 10), (70, 10), (10, 50)
 
 
-def test_propose_by_hand():
+def test_several_photographs_at_once_are_moved_and_judged_each_by_its_own_size():
+    anchors = torch.tensor([[10.0, 10.0, 30.0, 30.0], [40.0, 0.0, 60.0, 20.0]])
+    offsets = torch.randn(2, 2, 4, generator=torch.Generator().manual_seed(0))
+    widths, heights = torch.tensor([[40.0], [64.0]]), torch.tensor([[20.0], [48.0]])
+    moved, within = move_anchors(anchors, offsets, widths, heights), inside(anchors, widths, heights)
+    for n, (width, height) in enumerate([(40, 20), (64, 48)]):
+        assert torch.equal(moved[n], move_anchors(anchors, offsets[n], width, height))
+        assert torch.equal(within[n], inside(anchors, width, height))
+    assert within.tolist() == [[False, False], [True, True]]  # centres (20, 20), which is on the border, and (50, 10)
+
+
+def test_nms_by_hand():
     boxes = torch.tensor(
         [
             [0.0, 0.0, 10.0, 10.0],
@@ -88,11 +99,11 @@ def test_propose_by_hand():
         ]
     )
     scores = torch.tensor([0.9, 0.95, 0.1, 0.5])
-    assert propose(boxes, scores, count=10, iou=0.7, before=10).tolist() == [1, 3, 2]
-    assert propose(boxes, scores, count=10, iou=0.6, before=10).tolist() == [1, 3]
-    assert propose(boxes, scores, count=10, iou=0.85, before=10).tolist() == [1, 0, 3, 2]
-    assert propose(boxes, scores, count=2, iou=0.85, before=10).tolist() == [1, 0]
-    assert propose(boxes, scores, count=10, iou=0.7, before=2).tolist() == [1]  # only the best two take part
+    assert nms(boxes, scores, iou=0.7, pre_nms_top_n=10, post_nms_top_n=10).tolist() == [1, 3, 2]
+    assert nms(boxes, scores, iou=0.6, pre_nms_top_n=10, post_nms_top_n=10).tolist() == [1, 3]
+    assert nms(boxes, scores, iou=0.85, pre_nms_top_n=10, post_nms_top_n=10).tolist() == [1, 0, 3, 2]
+    assert nms(boxes, scores, iou=0.85, pre_nms_top_n=10, post_nms_top_n=2).tolist() == [1, 0]
+    assert nms(boxes, scores, iou=0.7, pre_nms_top_n=2, post_nms_top_n=10).tolist() == [1]  # only the best two take part
 
 
 def test_bilinear_sample_by_hand():

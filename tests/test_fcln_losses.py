@@ -21,7 +21,7 @@ from fcln.training.losses import (
     _box_loss,
     _objectness,
     _pool,
-    meaning_loss,
+    distillation_loss,
     training_losses,
 )
 from helpers.small_world import tiny_config, vocabulary, word_pieces, write_world
@@ -89,7 +89,7 @@ def test_the_pool_is_what_test_time_would_look_at_and_the_best_of_each_truth():
     )
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6, -5.0, 3.0])
     allowed = torch.tensor([True] * 5 + [False])
-    pool = _pool(boxes, scores, torch.tensor([[20.0, 20.0, 30.0, 30.0]]), allowed, tiny_config(roi_pool=2))
+    pool = _pool(boxes, scores, torch.tensor([[20.0, 20.0, 30.0, 30.0]]), allowed, tiny_config(roi_candidates=2))
     assert pool.tolist() == [True, False, True, False, True, False]
 
 
@@ -164,8 +164,8 @@ def test_a_phrase_may_find_photographs_of_nearly_its_meaning_by_the_teacher(cont
 
 def test_meaning_is_least_where_we_agree_with_the_teacher():
     teacher = unit((1, 0), (0.9, 0.4), (0, 1))
-    agreed = meaning_loss(teacher, teacher)
-    assert agreed < meaning_loss(teacher[[2, 1, 0]] * torch.tensor([1, -1]), teacher)
+    agreed = distillation_loss(teacher, teacher)
+    assert agreed < distillation_loss(teacher[[2, 1, 0]] * torch.tensor([1, -1]), teacher)
     # By hand: each row's target is the softmax of the two others' similarities / 0.07.
     similar = (teacher @ teacher.T / 0.07).tolist()
     rows = [softmax(*(similar[i][j] for j in range(3) if j != i)) for i in range(3)]
@@ -175,7 +175,7 @@ def test_meaning_is_least_where_we_agree_with_the_teacher():
 def test_meaning_leaves_out_what_the_teacher_was_not_asked():
     teacher = unit((1, 0), (0.9, 0.4), (0, 1))
     more = torch.cat([teacher, torch.zeros(1, 2)])
-    assert_close(meaning_loss(torch.cat([teacher, -teacher[:1]]), more), meaning_loss(teacher, teacher))
+    assert_close(distillation_loss(torch.cat([teacher, -teacher[:1]]), more), distillation_loss(teacher, teacher))
 
 
 def test_phrases_that_hold_for_another_photograph_are_not_held_against_it(contrastive):
@@ -316,7 +316,7 @@ def test_the_caption_alone_trains_the_offsets_and_the_backbone(batch):
 
 
 def test_box_gradient_scales_what_the_boxes_get_and_nothing_else(batch):
-    whole, tenth, none = (gradients("caption", batch, box_gradient=share) for share in (1.0, 0.1, 0.0))
+    whole, tenth, none = (gradients("caption", batch, caption_box_gradient=share) for share in (1.0, 0.1, 0.0))
     assert_close(tenth["localization.offset.weight"], whole["localization.offset.weight"] * 0.1)
     assert_close(tenth["recognition.fc6.weight"], whole["recognition.fc6.weight"])
     assert "localization.offset.weight" not in none

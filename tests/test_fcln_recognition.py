@@ -3,7 +3,7 @@
 import torch
 from torch.testing import assert_close
 
-from fcln.modeling.recognition import RecognitionNetwork, photograph_context
+from fcln.modeling.recognition import RecognitionNetwork, mean_features
 
 
 def network(**changes) -> RecognitionNetwork:
@@ -32,6 +32,16 @@ def test_context_and_place_are_added_before_the_last_relu():
 
 
 @torch.no_grad()
+def test_what_the_deepest_map_shows_is_added_likewise():
+    net = network(context=7)
+    regions, context, place = torch.randn(6, 2, 3, 3), torch.randn(6, 7), torch.randn(6, 5)
+    deep = torch.randn(6, 4)
+    hidden = (regions.reshape(6, 18) @ net.fc6.weight.T + net.fc6.bias).clamp(min=0)
+    summed = hidden @ net.fc7.weight.T + net.fc7.bias + context @ net.context.weight.T + place @ net.geometry.weight.T
+    assert_close(net(regions, context, place, deep), (summed + deep).clamp(min=0))
+
+
+@torch.no_grad()
 def test_score_and_offset():
     net = network()
     net.score.weight.copy_(torch.tensor([[1.0, 0.0, -1.0, 2.0]]))
@@ -53,4 +63,12 @@ def test_context_is_the_mean_without_padding():
     features = torch.full((1, 2, 3, 4), 1000.0)
     features[0, 0, :2, :3] = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     features[0, 1, :2, :3] = 7.0
-    assert_close(photograph_context(features, torch.tensor([[48.0, 32.0]]), 16), torch.tensor([[3.5, 7.0]]))
+    assert_close(mean_features(features, torch.tensor([[48.0, 32.0]]), 16), torch.tensor([[3.5, 7.0]]))
+
+
+def test_the_means_of_photographs_of_several_sizes():
+    features = torch.randn(3, 4, 3, 4)
+    sizes = torch.tensor([[128.0, 96.0], [40.0, 33.0], [1.0, 1.0]])  # at stride 32: 4x3 cells, 2x2, 1x1
+    found = mean_features(features, sizes, 32)
+    for n, (rows, columns) in enumerate([(3, 4), (2, 2), (1, 1)]):
+        assert_close(found[n], features[n, :, :rows, :columns].mean((1, 2)))

@@ -18,10 +18,10 @@ from fcln.training.distillation import TeacherVectors, plain
 from fcln.training.feature_cache import FeatureCache
 from fcln.training.loader import BatchLoader
 from fcln.training.losses import CONTRASTIVE_WEIGHTS, PAPER_WEIGHTS, TEACHER_WEIGHTS
-from fcln.training.trainer import Recipe, Trainer, fill_cache, seed_everything
+from fcln.training.trainer import Trainer, TrainingConfig, fill_cache, seed_everything
 from helpers.small_world import tiny_config, vocabulary, word_pieces, write_world
 
-RECIPE = Recipe(epochs=2, batch_size=2, warmup=2, seed=3, bfloat16=False)
+TRAINING = TrainingConfig(epochs=2, batch_size=2, warmup=2, seed=3, bfloat16=False)
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +29,17 @@ def photographs(tmp_path_factory) -> list[AnnotatedImage]:
     return load_annotations(*write_world(tmp_path_factory.mktemp("world"), 6))
 
 
-def trainer(photographs, folder: Path, recipe: Recipe = RECIPE, *, cache=None, teacher=None, **config) -> Trainer:
+def trainer(photographs, folder: Path, training: TrainingConfig = TRAINING, *, cache=None, teacher=None, **config) -> Trainer:
     """As scripts.train makes it: the same seed, the same network."""
-    seed_everything(recipe.seed)
+    seed_everything(training.seed)
     model = new_model(tiny_config(**config), vocabulary(), word_pieces())
     torch.nn.init.normal_(model.phrases.pieces)
     loader = BatchLoader(
         photographs, vocabulary(), word_pieces(), model.config,
-        batch_size=recipe.batch_size, seed=recipe.seed, cache=cache, teacher=teacher,
-        flip=recipe.flip, augment=recipe.augment,
+        batch_size=training.batch_size, seed=training.seed, cache=cache, teacher=teacher,
+        flip=training.flip, augment=training.augment,
     )  # fmt: skip
-    return Trainer(model, loader, recipe, folder)
+    return Trainer(model, loader, training, folder)
 
 
 def log_of(folder: Path) -> list[dict]:
@@ -51,17 +51,17 @@ def weights_of(model: FCLN) -> dict[str, torch.Tensor]:
 
 
 def test_rate_warms_up_and_falls_to_nothing():
-    recipe = Recipe(warmup=10)
-    assert recipe.rate(0, 110) == pytest.approx(0.1)
-    assert recipe.rate(9, 110) == pytest.approx(1)
-    assert recipe.rate(10, 110) == pytest.approx(1)
-    assert recipe.rate(60, 110) == pytest.approx(0.5)
-    assert recipe.rate(109, 110) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
+    training = TrainingConfig(warmup=10)
+    assert training.rate(0, 110) == pytest.approx(0.1)
+    assert training.rate(9, 110) == pytest.approx(1)
+    assert training.rate(10, 110) == pytest.approx(1)
+    assert training.rate(60, 110) == pytest.approx(0.5)
+    assert training.rate(109, 110) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
 
 
 def test_it_learns_two_photographs_by_heart(photographs, tmp_path):
-    recipe = replace(RECIPE, epochs=60, learning_rate=5e-3, warmup=5, flip=False)
-    run = trainer(photographs[:2], tmp_path, recipe, dropout=0.0)
+    training = replace(TRAINING, epochs=60, learning_rate=5e-3, warmup=5, flip=False)
+    run = trainer(photographs[:2], tmp_path, training, dropout=0.0)
     run.run(window=10)
     log = log_of(tmp_path)
     assert [line["step"] for line in log] == [10, 20, 30, 40, 50, 60]
@@ -82,7 +82,7 @@ def test_the_log(photographs, tmp_path):
 
 
 def test_detection_weight_multiplies_four_losses(photographs, tmp_path):
-    run = trainer(photographs, tmp_path, replace(RECIPE, detection_weight=5))
+    run = trainer(photographs, tmp_path, replace(TRAINING, detection_weight=5))
     detection = ("proposal_score", "proposal_box", "final_score", "final_box")
     assert {name: run.weights[name] for name in detection} == dict.fromkeys(detection, 0.5)
     assert run.weights["caption"] == 1 and run.weights["grounding"] == CONTRASTIVE_WEIGHTS["grounding"]
@@ -99,13 +99,13 @@ def test_every_layer_is_trained_at_its_rate(photographs, tmp_path):
     for group in run.optimizer.param_groups:
         for parameter in group["params"]:
             (name,) = (n for n, p in run.parameters.items() if p is parameter)
-            expected = RECIPE.backbone_learning_rate if name.startswith("model.backbone") else RECIPE.learning_rate
+            expected = TRAINING.backbone_learning_rate if name.startswith("model.backbone") else TRAINING.learning_rate
             assert group["base"] == expected
-            assert group["weight_decay"] == (RECIPE.weight_decay if parameter.ndim > 1 else 0)
+            assert group["weight_decay"] == (TRAINING.weight_decay if parameter.ndim > 1 else 0)
 
 
 def test_a_backbone_of_rate_0_stays_as_it_is(photographs, tmp_path):
-    run = trainer(photographs, tmp_path, replace(RECIPE, backbone_learning_rate=0))
+    run = trainer(photographs, tmp_path, replace(TRAINING, backbone_learning_rate=0))
     before = weights_of(run.model)
     run.run(until=2)
     same = {name for name, tensor in run.model.state_dict().items() if torch.equal(before[name], tensor)}
@@ -113,7 +113,7 @@ def test_a_backbone_of_rate_0_stays_as_it_is(photographs, tmp_path):
 
 
 def test_frozen_stages_stay_as_they_are(photographs, tmp_path):
-    run = trainer(photographs, tmp_path, replace(RECIPE, frozen_stages=2))
+    run = trainer(photographs, tmp_path, replace(TRAINING, frozen_stages=2))
     before = weights_of(run.model)
     run.run(until=2)
     same = {name for name, tensor in run.model.state_dict().items() if torch.equal(before[name], tensor)}
@@ -122,7 +122,7 @@ def test_frozen_stages_stay_as_they_are(photographs, tmp_path):
 
 
 def test_the_average_of_the_weights_by_hand(photographs, tmp_path):
-    run = trainer(photographs, tmp_path, replace(RECIPE, average=0.15))
+    run = trainer(photographs, tmp_path, replace(TRAINING, average=0.15))
     name = "localization.score.weight"
     seen = [weights_of(run.model)[name]]
     for step in (1, 2):
@@ -147,7 +147,7 @@ def test_a_teacher_teaches_the_phrase_encoder(photographs, tmp_path):
 
 
 def test_gradients_are_clipped(photographs, tmp_path):
-    run = trainer(photographs, tmp_path, replace(RECIPE, clip_norm=0.01))
+    run = trainer(photographs, tmp_path, replace(TRAINING, clip_norm=0.01))
     run.run(until=1, window=1)
     total = torch.stack([p.grad.norm() for p in run.parameters.values() if p.grad is not None]).norm()
     assert total.item() == pytest.approx(0.01, rel=1e-3)
@@ -155,7 +155,7 @@ def test_gradients_are_clipped(photographs, tmp_path):
 
 
 def test_bfloat16_trains_too(photographs, tmp_path):
-    run = trainer(photographs, tmp_path, replace(RECIPE, bfloat16=True))
+    run = trainer(photographs, tmp_path, replace(TRAINING, bfloat16=True))
     run.run(until=2, window=1)
     assert {p.dtype for p in run.model.parameters()} == {torch.float32}
     assert all(math.isfinite(line["loss"]) for line in log_of(tmp_path))
@@ -208,18 +208,18 @@ def test_a_run_killed_before_its_first_save_starts_anew(photographs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "config", "count", "what"),
+    ("training", "config", "count", "what"),
     [
-        ({"learning_rate": 0.1}, {}, 6, "another recipe"),
-        ({}, {"positive_iou": 0.6}, 6, "another config"),
+        ({"learning_rate": 0.1}, {}, 6, "another training"),
+        ({}, {"fg_iou": 0.6}, 6, "another config"),
         ({}, {"hidden_size": 40}, 6, "another config"),
         ({}, {}, 5, "another set of photographs"),
     ],
 )
-def test_a_run_of_another_kind_is_refused(photographs, tmp_path, recipe, config, count, what):
+def test_a_run_of_another_kind_is_refused(photographs, tmp_path, training, config, count, what):
     trainer(photographs, tmp_path).run(until=1)
     with pytest.raises(TrainingError, match=what):
-        trainer(photographs[:count], tmp_path, replace(RECIPE, **recipe), **config)
+        trainer(photographs[:count], tmp_path, replace(TRAINING, **training), **config)
 
 
 def test_a_damaged_state_is_refused_by_name(photographs, tmp_path):
@@ -236,13 +236,13 @@ def test_a_damaged_state_is_refused_by_name(photographs, tmp_path):
 @pytest.fixture
 def cache(photographs, tmp_path):
     cache = FeatureCache(tmp_path / "features.h5", "tiny")
-    seed_everything(RECIPE.seed)
+    seed_everything(TRAINING.seed)
     fill_cache(new_model(tiny_config(), vocabulary(), word_pieces()), photographs, cache)
     yield cache
     cache.close()
 
 
-FROZEN = replace(RECIPE, backbone_learning_rate=0, flip=False)
+FROZEN = replace(TRAINING, backbone_learning_rate=0, flip=False)
 
 
 def test_a_loss_that_is_not_finite_names_the_photograph(photographs, tmp_path, cache):

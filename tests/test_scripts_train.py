@@ -79,7 +79,7 @@ def test_a_trained_network_is_refined_with_everything_on(world, tmp_path):
     """From coarse to fine features, a teacher, augmentation, frozen stages, another dropout, an average of weights."""
     assert train(world, tmp_path / "coarse", "--coarse").exit_code == 0
     before = load_checkpoint(tmp_path / "coarse" / "weights.safetensors").model
-    assert not before.config.fine and not hasattr(before, "lateral")
+    assert not before.config.stride8_features and not hasattr(before, "lateral")
     TeacherVectors.write(tmp_path / "t.h5", ["a red square", "a blue square"], np.eye(2, dtype=np.float32))
     result = train(
         world, tmp_path / "fine", "--fine", "--augment", pieces=None, config=None, **{
@@ -89,7 +89,7 @@ def test_a_trained_network_is_refined_with_everything_on(world, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     after = load_checkpoint(tmp_path / "fine" / "weights.safetensors").model
-    assert after.config == replace(before.config, fine=True, dropout=0.3)
+    assert after.config == replace(before.config, stride8_features=True, dropout=0.3)
     assert after.lateral.weight.any()  # began at zero
     same = {name for name, tensor in before.state_dict().items() if torch.equal(tensor, after.state_dict()[name])}
     assert {name.split(".")[1] for name in same if name.startswith("backbone.")} >= {"0", "1"}

@@ -117,7 +117,7 @@ def load_package_weights(backbone: nn.Module, path: Path | None = None) -> dict[
         for convolution, name, norm in convolutions:
             _fold_into(convolution, state, name, norm)  # type: ignore[arg-type]
     except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path or _PACKAGE} does not fit efficientnet_lite2 ({error}).") from error
+        raise _unfit(path, error) from error
     return state
 
 
@@ -125,8 +125,16 @@ def load_classifier(path: Path | None = None) -> LiteClassifier:
     """The teacher, ready to ask."""
     classifier = LiteClassifier()
     state = load_package_weights(classifier.backbone, path)
-    classifier.classify.load_state_dict({"weight": state["_fc.weight"], "bias": state["_fc.bias"]})
+    try:
+        classifier.classify.load_state_dict({"weight": state["_fc.weight"], "bias": state["_fc.bias"]})
+    except (KeyError, RuntimeError) as error:
+        raise _unfit(path, error) from error
     return classifier.eval()
+
+
+def _unfit(path: Path | None, error: Exception) -> CheckpointError:
+    reason = str(error).splitlines()[-1].strip()  # torch's last line names the tensor
+    return CheckpointError(f"{path or _PACKAGE} does not fit efficientnet_lite2 ({reason}).")
 
 
 def _package_file() -> Path:
@@ -145,7 +153,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:  # weights_only: tensors, no code
         return {k: v.float() for k, v in torch.load(path, map_location="cpu", weights_only=True).items()}
     except Exception as error:  # torch raises what it likes for a file that is not its own
-        raise CheckpointError(f"{path} is not a readable weights file ({error}).") from error
+        reason, *_ = str(error).splitlines() or [type(error).__name__]
+        raise CheckpointError(f"{path} is not a readable weights file ({reason.strip()}).") from error
 
 
 def _fold_into(convolution: nn.Conv2d, state: dict[str, Tensor], name: str, norm: str) -> None:

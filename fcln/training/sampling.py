@@ -43,13 +43,13 @@ def sample_boxes(
     best, owner = overlap.max(2)
     # Several true boxes may share their best box, and columns that are no box point anywhere: hence the maximum.
     forced = torch.zeros_like(best).scatter_reduce_(1, overlap.argmax(1), is_truth.to(best.dtype), "amax") > 0
-    positive = ((best > fg_iou) & allowed) | forced
+    positive = ((best > fg_iou) | forced) & allowed
     negative = (best < bg_iou) & allowed & ~positive
     negative = torch.where(negative.any(1, keepdim=True), negative, allowed & ~positive)
 
     keys = torch.rand(allowed.shape, generator=generator, device=allowed.device)
     # The best box of each true box leads, then other positives; what is not positive has a key below 0.
-    first = torch.where(positive, keys + forced, -1.0).topk(count // 2, dim=1)
+    first = torch.where(positive, keys + forced, -1.0).topk(min(count // 2, keys.shape[1]), dim=1)
     order = torch.where(negative, keys, -1.0)
     order.scatter_reduce_(1, first.indices, torch.where(first.values >= 0, first.values + 2, -1.0), "amax")
     chosen = order.topk(min(count, order.shape[1]), dim=1)

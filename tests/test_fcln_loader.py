@@ -393,7 +393,7 @@ def test_cached_features_stand_in_for_pixels(tmp_path):
     cache = FeatureCache(tmp_path / "f.h5", "x")
     features = np.arange(2 * 4 * 4, dtype=np.float16).reshape(2, 4, 4)
     cache.write(1, features)
-    batches = loader(photographs, batch_size=1, flip=True, cache=cache, fine=False)
+    batches = loader(photographs, batch_size=1, flip=True, cache=cache, stride8_features=False)
     seen = {json.dumps(batches.batch([0], (n,)).features[0].tolist()) for n in range(20)}
     assert seen == {json.dumps(features.tolist()), json.dumps(features[:, :, ::-1].tolist())}
     assert batches.batch([0], (0,)).images is None
