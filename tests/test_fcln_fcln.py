@@ -222,9 +222,7 @@ def test_embeddings_have_unit_length(model):
 def test_a_share_of_the_proposals_log_odds_joins_the_final_score(model, features):
     with torch.no_grad():
         maps = model.maps(first(features))
-        ((boxes, log_odds),) = model.proposals(
-            model.localize(maps), SIZES[:1], count=model.config.post_nms_top_n
-        )
+        ((boxes, log_odds),) = model.proposals(model.localize(maps), SIZES[:1], count=model.config.post_nms_top_n)
         whole = torch.tensor([[0.0, 0.0, 64.0, 64.0]])
         codes = model.codes(maps, SIZES[:1], torch.cat([whole, boxes])[None])[0]
         logits, _ = model.recognition.score_and_offset(codes)

@@ -103,7 +103,9 @@ def test_nms_by_hand():
     assert nms(boxes, scores, iou=0.6, pre_nms_top_n=10, post_nms_top_n=10).tolist() == [1, 3]
     assert nms(boxes, scores, iou=0.85, pre_nms_top_n=10, post_nms_top_n=10).tolist() == [1, 0, 3, 2]
     assert nms(boxes, scores, iou=0.85, pre_nms_top_n=10, post_nms_top_n=2).tolist() == [1, 0]
-    assert nms(boxes, scores, iou=0.7, pre_nms_top_n=2, post_nms_top_n=10).tolist() == [1]  # only the best two take part
+    assert nms(boxes, scores, iou=0.7, pre_nms_top_n=2, post_nms_top_n=10).tolist() == [
+        1
+    ]  # only the best two take part
 
 
 def test_bilinear_sample_by_hand():

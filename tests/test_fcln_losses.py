@@ -1,29 +1,42 @@
 """What training minimises: values worked out by hand, and which layers each loss reaches."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 import fcln.training.losses
 from fcln.checkpoint import new_model
-from fcln.modeling.backbone import freeze_first_layers, normalize
-from fcln.modeling.fcln import FCLN, FCLNConfig
-from fcln.training.annotations import BatchLoader, load_annotations
+from fcln.modeling.backbone import freeze_first_layers
+from fcln.modeling.fcln import FCLN, Anchors, FCLNConfig, Stages
+from fcln.modeling.normalization import normalize
+from fcln.training.annotations import load_annotations
+from fcln.training.batch import Batch
+from fcln.training.loader import BatchLoader
 from fcln.training.losses import (
     CONTRASTIVE_WEIGHTS,
     PAPER_WEIGHTS,
-    Batch,
+    AuxiliaryLosses,
     ContrastiveLoss,
-    _box_loss,
-    _objectness,
-    _pool,
+    RegionDistillation,
+    batched_nms,
+    box_loss,
     distillation_loss,
+    localization_losses,
+    naming_losses,
+    objectness_loss,
+    _candidates,
+    recognition_losses,
+    sample_rois,
+    spoken_regions,
     training_losses,
 )
+from fcln.training.sampling import Sample
 from helpers.small_world import tiny_config, vocabulary, word_pieces, write_world
 
 
@@ -33,22 +46,45 @@ def test_the_papers_weights():
     }  # fmt: skip
 
 
+def objectness(logits: list[float], target: list[float]) -> float:
+    """Of one photograph, all of whose samples are judged."""
+    return objectness_loss(torch.tensor([logits]), torch.tensor([target]), torch.ones(1, len(target))).item()
+
+
+def box(offsets: Tensor, start: Tensor, truth: Tensor, beta: float) -> Tensor:
+    """Of one photograph, all of whose samples are positives."""
+    return box_loss(offsets[None], start[None], truth[None], torch.ones(1, len(start), dtype=torch.bool), beta)
+
+
 def test_objectness_is_the_binary_logistic_loss():
     # Positive with logit 0: log 2. Positive with log 3: p = 3/4. Negative with log 3: 1 - p = 1/4.
-    found = _objectness(torch.tensor([0.0, math.log(3), math.log(3)]), torch.ones(2))
-    assert_close(found.item(), (math.log(2) + math.log(4 / 3) + math.log(4)) / 3, atol=1e-6, rtol=0)
+    found = objectness([0.0, math.log(3), math.log(3)], [1.0, 1.0, 0.0])
+    assert_close(found, (math.log(2) + math.log(4 / 3) + math.log(4)) / 3, atol=1e-6, rtol=0)
 
 
 def test_objectness_of_a_positive_may_be_its_overlap():
     # Logit log 3 (p = 3/4) and target 0.6: 0.6 log(4/3) + 0.4 log 4.
-    found = _objectness(torch.tensor([math.log(3)]), torch.tensor([0.6]))
-    assert_close(found.item(), 0.6 * math.log(4 / 3) + 0.4 * math.log(4), atol=1e-6, rtol=0)
+    found = objectness([math.log(3)], [0.6])
+    assert_close(found, 0.6 * math.log(4 / 3) + 0.4 * math.log(4), atol=1e-6, rtol=0)
+
+
+def test_objectness_is_a_mean_over_photographs_of_what_is_judged():
+    # log 2 of two samples; log 4 of one (the other is not judged); nothing judged; log 4/3.
+    log3 = math.log(3)
+    logits = torch.tensor([[0.0, 0.0], [log3, 50.0], [7.0, -7.0], [log3, 0.0]], requires_grad=True)
+    target = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    judged = torch.tensor([[True, True], [True, False], [False, False], [True, False]])
+    found = objectness_loss(logits, target, judged)
+    assert_close(found.item(), (math.log(2) + math.log(4) + math.log(4 / 3)) / 3, atol=1e-6, rtol=0)
+    found.backward()
+    assert ((logits.grad != 0) == judged).all()
+    assert objectness_loss(logits, target, torch.zeros_like(judged)).item() == 0  # nothing at all: 0, not NaN
 
 
 def test_box_loss_is_smooth_l1_in_transform_coordinates():
     # Targets (0.5, 0, log 2, -log 2), as in the test of find_offsets. Predicted all 0 but the first, 2.5.
     start, truth = torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([[0.0, 2.5, 20.0, 7.5]])
-    found = _box_loss(torch.tensor([[2.5, 0.0, 0.0, 0.0]]), start, truth, 1.0)
+    found = box(torch.tensor([[2.5, 0.0, 0.0, 0.0]]), start, truth, 1.0)
     # |2.5 - 0.5| = 2 -> 2 - 1/2; twice log 2 < 1 -> log(2)^2 / 2
     assert_close(found.item(), (1.5 + 2 * math.log(2) ** 2 / 2) / 4, atol=1e-6, rtol=0)
 
@@ -56,7 +92,7 @@ def test_box_loss_is_smooth_l1_in_transform_coordinates():
 def test_box_loss_leaves_degenerate_boxes_out():
     start = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 0.001, 0.001]])  # the second's target is 50,000
     offsets = torch.full((2, 4), 0.5, requires_grad=True)
-    found = _box_loss(offsets, start, start[:1].expand(2, -1), 1.0)
+    found = box(offsets, start, start[:1].expand(2, -1), 1.0)
     assert_close(found.item(), (4 * 0.125 + 0) / 8)
     found.backward()
     assert not offsets.grad[1].any() and offsets.grad[0].all()
@@ -65,15 +101,49 @@ def test_box_loss_leaves_degenerate_boxes_out():
 def test_box_loss_reaches_the_box_that_it_starts_from():
     # Reference 1.7 (b): the final regression's targets depend on the region's box.
     start = torch.tensor([[0.0, 0.0, 10.0, 10.0]], requires_grad=True)
-    _box_loss(torch.zeros(1, 4), start, torch.tensor([[1.0, 1.0, 13.0, 9.0]]), 1.0).backward()
+    box(torch.zeros(1, 4), start, torch.tensor([[1.0, 1.0, 13.0, 9.0]]), 1.0).backward()
     assert start.grad.abs().sum() > 0
 
 
 def test_box_loss_is_linear_beyond_beta():
     # Off by 0.5 in the first of four: beta 1 gives 0.5^2 / 2, beta 1/9 gives 0.5 - 1/18.
-    box, offsets = torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([[0.5, 0.0, 0.0, 0.0]])
-    assert_close(_box_loss(offsets, box, box, 1.0).item(), 0.125 / 4)
-    assert_close(_box_loss(offsets, box, box, 1 / 9).item(), (0.5 - 1 / 18) / 4, atol=1e-6, rtol=0)
+    given, offsets = torch.tensor([[0.0, 0.0, 10.0, 10.0]]), torch.tensor([[0.5, 0.0, 0.0, 0.0]])
+    assert_close(box(offsets, given, given, 1.0).item(), 0.125 / 4)
+    assert_close(box(offsets, given, given, 1 / 9).item(), (0.5 - 1 / 18) / 4, atol=1e-6, rtol=0)
+
+
+def test_box_loss_is_a_mean_over_photographs_that_have_positives():
+    # Off by 1 in all four: 0.5. Two samples of the first photograph are, one of the second; the third has none, and
+    # what fills its truth up with zeros takes no part.
+    start = torch.tensor([0.0, 0.0, 10.0, 10.0]).expand(3, 2, -1)
+    offsets = torch.tensor([[1.0, 1.0], [1.0, 5.0], [9.0, 9.0]])[..., None].expand(-1, -1, 4).clone().requires_grad_()
+    truth = torch.stack([start[0], start[1], torch.zeros(2, 4)])
+    positive = torch.tensor([[True, True], [True, False], [False, False]])
+    found = box_loss(offsets, start, truth, positive, 1.0)
+    assert_close(found.item(), (0.5 + 0.5) / 2)
+    found.backward()
+    assert ((offsets.grad != 0).all(-1) == positive).all() and torch.isfinite(offsets.grad).all()
+    assert box_loss(offsets, start, truth, torch.zeros_like(positive), 1.0).item() == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nms_of_a_batch_is_torchvisions_of_each_photograph(seed):
+    generator = torch.Generator().manual_seed(seed)
+    low = torch.rand(3, 200, 2, generator=generator) * 60
+    boxes = torch.cat([low, low + 5 + torch.rand(3, 200, 2, generator=generator) * 50], -1)
+    for threshold in (0.1, 0.5, 0.7):
+        kept = batched_nms(boxes, iou_threshold=threshold)
+        for photo in range(3):
+            expected = torchvision.ops.nms(boxes[photo], torch.arange(200.0, 0, -1), threshold)
+            assert kept[photo].nonzero()[:, 0].tolist() == sorted(expected.tolist())
+        assert 0 < kept.sum() < 600
+
+
+def test_nms_of_a_batch_follows_long_chains():
+    """Each overlaps the next alone: every other one falls, however long the chain."""
+    left = torch.arange(50.0) * 4
+    boxes = torch.stack([left, torch.zeros(50), left + 10, torch.full((50,), 10.0)], 1)  # IoU 6/14 with the next
+    assert batched_nms(boxes[None], iou_threshold=0.4)[0].tolist() == [True, False] * 25
 
 
 def test_the_pool_is_what_test_time_would_look_at_and_the_best_of_each_truth():
@@ -89,21 +159,32 @@ def test_the_pool_is_what_test_time_would_look_at_and_the_best_of_each_truth():
     )
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6, -5.0, 3.0])
     allowed = torch.tensor([True] * 5 + [False])
-    pool = _pool(boxes, scores, torch.tensor([[20.0, 20.0, 30.0, 30.0]]), allowed, tiny_config(roi_candidates=2))
-    assert pool.tolist() == [True, False, True, False, True, False]
+    batch = batch_of([[[20.0, 20.0, 30.0, 30.0]], []], [(0, 0, True)])  # the second photograph has no box
+    pool = _candidates(
+        boxes.expand(2, -1, -1), scores.expand(2, -1), batch, allowed.expand(2, -1), tiny_config(roi_candidates=2)
+    )
+    assert pool.tolist() == [[True, False, True, False, True, False], [True, False, True, False, False, False]]
 
 
 def batch_of(boxes: list[list[list[float]]], phrases: list[tuple[int, int, bool]], **changes) -> Batch:
-    """A batch of 100x100 photographs for the contrastive losses. phrases: photograph, box or -1, in its query."""
+    """A batch of 100x100 photographs. phrases: photograph, box or -1 (the whole) or -2 (anywhere), in its query."""
+    most = max(1, *map(len, boxes))
+    padded = torch.zeros(len(boxes), most, 4)
+    for n, own in enumerate(boxes):
+        padded[n, : len(own)] = torch.tensor(own).view(-1, 4)
     values = {
         "images": None,
         "features": None,
         "sizes": torch.full((len(boxes), 2), 100.0),
-        "boxes": [torch.tensor(b) for b in boxes],
-        "captions": [],
+        "boxes": padded,
+        "is_box": torch.tensor([[n < len(own) for n in range(most)] for own in boxes]),
+        "complete": torch.tensor([bool(own) for own in boxes]),
+        "captions": torch.zeros(len(boxes), most, 1, dtype=torch.int64),
+        "whole_captions": torch.zeros(len(boxes), 1, dtype=torch.int64),
         "phrases": torch.zeros(len(phrases), 1, dtype=torch.int64),
         "phrase_photo": torch.tensor([p for p, _, _ in phrases]),
-        "phrase_boxes": torch.tensor([[b == n for n in range(max(map(len, boxes)))] for _, b, _ in phrases]),
+        "phrase_boxes": torch.tensor([[b == n for n in range(most)] for _, b, _ in phrases]),
+        "phrase_whole": torch.tensor([b == -1 for _, b, _ in phrases]),
         "phrase_group": torch.tensor([g for _, _, g in phrases]),
         "also_true": torch.zeros(len(phrases), len(boxes), dtype=torch.bool),
         "names": [f"{n}.jpg" for n in range(len(boxes))],
@@ -265,7 +346,7 @@ def fresh_model(**changes) -> FCLN:
 
 def losses_of(model: FCLN, batch: Batch) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return training_losses(model, ContrastiveLoss(), batch, model.features(normalize(batch.images)), generator)
+    return training_losses(model, AuxiliaryLosses(), batch, model.features(normalize(batch.images)), generator)
 
 
 def test_all_losses_are_there_finite_and_of_the_size_of_ignorance(batch):
@@ -277,26 +358,27 @@ def test_all_losses_are_there_finite_and_of_the_size_of_ignorance(batch):
 
 
 def test_caption_loss_is_the_mean_over_words_and_end(batch):
-    captions = [torch.tensor([[4, 0, 0], [5, 6, 7]]), torch.tensor([[4, 5], [0, 0]]), torch.tensor([[0], [6]])]
+    captions = torch.tensor([[[4, 0, 0], [5, 6, 7]], [[4, 5, 0], [0, 0, 0]], [[0, 0, 0], [6, 0, 0]]])
     model = fresh_model()
     seen = []
     model.language.register_forward_hook(lambda module, given, log: seen.append((given[1], log)))
     with torch.no_grad():
-        found = losses_of(model, Batch(**(vars(batch) | {"captions": captions})))["caption"].item()
+        found = losses_of(model, replace(batch, captions=captions))["caption"].item()
     ((tokens, log),) = seen
     lengths = (tokens > 0).sum(1).tolist()
-    assert {0, 1, 3} <= set(lengths)
+    assert {1, 3} <= set(lengths) and 0 not in lengths  # what has no phrase is not asked
     parts = [row[: n + 1] for row, n in zip(log, lengths, strict=True) if n]  # n words and END
     assert found == pytest.approx(-torch.cat(parts).mean().item(), abs=1e-5)
 
 
 def test_a_box_without_a_phrase_short_enough_trains_no_caption(batch):
-    silent = Batch(**(vars(batch) | {"captions": [torch.zeros_like(c) for c in batch.captions]}))
+    silent = replace(batch, captions=torch.zeros_like(batch.captions))
     model = fresh_model()
     loss = losses_of(model, silent)["caption"]
     assert loss.item() == 0
     loss.backward()
-    assert not model.language.output.weight.grad.any()
+    gradient = model.language.output.weight.grad
+    assert gradient is None or not gradient.any()
 
 
 def gradients(name: str, batch: Batch, **changes) -> dict[str, Tensor]:
@@ -315,7 +397,7 @@ def test_the_caption_alone_trains_the_offsets_and_the_backbone(batch):
     assert "recognition.score.weight" not in found and "localization.score.weight" not in found
 
 
-def test_box_gradient_scales_what_the_boxes_get_and_nothing_else(batch):
+def test_caption_box_gradient_scales_what_the_boxes_get_and_nothing_else(batch):
     whole, tenth, none = (gradients("caption", batch, caption_box_gradient=share) for share in (1.0, 0.1, 0.0))
     assert_close(tenth["localization.offset.weight"], whole["localization.offset.weight"] * 0.1)
     assert_close(tenth["recognition.fc6.weight"], whole["recognition.fc6.weight"])
@@ -342,14 +424,16 @@ def test_each_loss_trains_its_layers(batch, name, reached, spared):
 
 def test_the_contrastive_losses_are_not_computed_in_bfloat16(batch, monkeypatch):
     # Not every processor has an LSTM in bfloat16 (fcln.precision).
-    monkeypatch.setattr(fcln.training.losses, "_caption_loss", lambda *given: torch.zeros(()))
+    monkeypatch.setattr(fcln.training.losses, "caption_loss", lambda *given: torch.zeros(()))
     model = fresh_model()
     seen = []
-    contrastive = ContrastiveLoss()
-    contrastive.register_forward_pre_hook(lambda module, given: seen.append((given, torch.is_autocast_enabled("cpu"))))
+    auxiliary = AuxiliaryLosses()
+    auxiliary.contrastive.register_forward_pre_hook(
+        lambda module, given: seen.append((given, torch.is_autocast_enabled("cpu")))
+    )
     with torch.autocast("cpu", torch.bfloat16):
         features = model.features(normalize(batch.images))
-        training_losses(model, contrastive, batch, features, torch.Generator().manual_seed(0))
+        training_losses(model, auxiliary, batch, features, torch.Generator().manual_seed(0))
     ((regions, boxes, phrases, _), autocast) = seen[0]
     assert not autocast and {regions.dtype, boxes.dtype, phrases.dtype} == {torch.float32}
 
@@ -360,3 +444,220 @@ def test_the_batch_of_one_photograph(batch):
     assert torch.equal(one.phrases, batch.phrases[batch.phrase_photo == 1]) and not one.phrase_photo.any()
     assert one.also_true.shape == (len(one.phrases), 1)
     assert all(torch.isfinite(loss) for loss in losses_of(fresh_model(), one).values())
+
+
+# -- photographs without boxes, and those that are labelled in part
+
+
+def same_but(batch: Batch, photo: int, **changes) -> Batch:
+    """The batch with one photograph's boxes gone."""
+    is_box, boxes = batch.is_box.clone(), batch.boxes.clone()
+    is_box[photo], boxes[photo] = False, 0
+    phrase_boxes = batch.phrase_boxes.clone()
+    phrase_boxes[batch.phrase_photo == photo] = False
+    complete = batch.complete.clone()
+    complete[photo] = False
+    return replace(batch, is_box=is_box, boxes=boxes, phrase_boxes=phrase_boxes, complete=complete, **changes)
+
+
+def test_a_photograph_without_boxes_trains_no_detection(batch):
+    """Its losses of scores and boxes are those of the two others, and finite are all."""
+    model = fresh_model()
+    features = model.features(normalize(batch.images))
+    without = same_but(batch, 2)
+    found = training_losses(model, AuxiliaryLosses(), without, features, torch.Generator().manual_seed(0))
+    assert all(torch.isfinite(loss) for loss in found.values())
+    gradient = torch.autograd.grad(found["proposal_score"] + found["final_score"], features, retain_graph=True)
+    for maps in gradient:
+        assert maps[0].any() and maps[1].any() and not maps[2].any()
+    alone = training_losses(
+        model, AuxiliaryLosses(), without.only(2), [m[2:] for m in features], torch.Generator().manual_seed(0)
+    )
+    detection = ("proposal_score", "proposal_box", "final_score", "final_box", "caption", "grounding")
+    assert {name: alone[name].item() for name in detection} == dict.fromkeys(detection, 0.0)
+
+
+def test_of_a_photograph_that_is_labelled_in_part_only_what_is_labelled_is_judged():
+    """A detector's boxes are positives; what lies outside them is no background."""
+    config = tiny_config(anchors_per_image=8)
+    low = torch.arange(10.0)[:, None].expand(-1, 2) * 10
+    anchors = Anchors(torch.randn(2, 10).requires_grad_(), torch.zeros(2, 10, 4), torch.cat([low, low + 10], 1))
+    batch = batch_of([[[0.0, 0.0, 10.0, 10.0]]] * 2, [(0, 0, True)], complete=torch.tensor([True, False]))
+    losses = localization_losses(anchors, batch, config, torch.Generator().manual_seed(0))
+    (gradient,) = torch.autograd.grad(losses["proposal_score"], anchors.scores)
+    judged = (gradient != 0).int().sum(1).tolist()
+    assert judged == [8, 1] and gradient[1, 0] < 0  # one positive and seven negatives; the positive alone
+    logits = anchors.scores[1, :1]
+    expected = F.softplus(-logits).item()
+    first = localization_losses(
+        Anchors(anchors.scores[1:], anchors.offsets[1:], anchors.boxes), batch.only(1), config, torch.Generator()
+    )
+    assert first["proposal_score"].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_final_losses_by_hand():
+    """Two photographs, the second labelled in part: of its regions the positive alone is judged, by its overlap."""
+    truth = [0.0, 0.0, 10.0, 10.0]
+    boxes = torch.tensor([[truth, [0.0, 0.0, 10.0, 8.0], [50.0, 50.0, 60.0, 60.0], WHOLE]] * 2)
+    logits = torch.tensor([[0.0, math.log(3), 0.0, 9.0]] * 2)
+    stages = Stages(None, boxes, torch.zeros(2, 4, 3), logits, torch.zeros(2, 4, 4))
+    rois = Sample(
+        torch.arange(3).expand(2, -1), torch.zeros(2, 3, dtype=torch.int64),
+        torch.tensor([[True, True, False], [False, True, False]]),
+        torch.tensor([[False, False, True], [False, False, True]]),
+    )  # fmt: skip
+    batch = batch_of([[truth]] * 2, [(0, 0, True)], complete=torch.tensor([True, False]))
+    aware = 0.8 * math.log(4 / 3) + 0.2 * math.log(4)  # overlap 0.8, p = 3/4
+    for iou_aware, second in ((True, aware), (False, math.log(4 / 3))):
+        config = tiny_config(iou_aware_score=iou_aware, smooth_l1_beta=1.0)
+        found = recognition_losses(stages, rois, batch, config)
+        first = (math.log(2) + second + math.log(2)) / 3
+        assert found["final_score"].item() == pytest.approx((first + second) / 2, abs=1e-6)
+        # From 8 high to 10: ty = 1/8, th = log 1.25; the first of the first photograph fits.
+        off = ((1 / 8) ** 2 / 2 + math.log(1.25) ** 2 / 2) / 4
+        assert found["final_box"].item() == pytest.approx((off / 2 + off) / 2, abs=1e-6)
+
+
+def test_sampled_regions_end_with_the_whole_photograph_and_unused_ones_are_it():
+    config = tiny_config(rois_per_image=8, roi_candidates=0)
+    low = torch.tensor([[0.0, 0.0], [50.0, 50.0]])
+    anchors = Anchors(torch.zeros(1, 2), torch.zeros(1, 2, 4, requires_grad=True), torch.cat([low, low + 20], 1))
+    batch = batch_of([[[0.0, 0.0, 20.0, 20.0]]], [(0, 0, True)])
+    boxes, sample = sample_rois(anchors, batch, config, torch.Generator())
+    used = (sample.positive | sample.negative)[0]
+    assert used.sum() == 2 and boxes.shape == (1, used.numel() + 1, 4)
+    assert boxes[0, -1].tolist() == WHOLE
+    assert all(row == WHOLE for row in boxes[0, :-1][~used].tolist())
+    assert sorted(boxes[0, :-1][used].tolist()) == [[0, 0, 20, 20], [50, 50, 70, 70]]
+
+
+def test_grounding_leaves_names_free(contrastive):
+    """A name of something somewhere in the photograph may pick any region: it adds nothing, and is not counted."""
+    regions, boxes, phrases = two_photographs()
+    placed = batch_of([[CORNER], [MIDDLE]], [(0, 0, True)])
+    both = batch_of([[CORNER], [MIDDLE]], [(0, 0, True), (1, -2, False)])
+    one = contrastive(regions, boxes, phrases[:1], placed)["grounding"]
+    assert_close(contrastive(regions, boxes, phrases, both)["grounding"], one)
+    nowhere = batch_of([[CORNER], [MIDDLE]], [(0, -2, True), (1, -2, True)])
+    assert contrastive(regions, boxes, phrases, nowhere)["grounding"].item() == 0
+
+
+# -- names of things
+
+
+def naming(photo_terms: list[list[int]], box_terms: list[list[list[int]]], main: list[int]) -> Batch:
+    return batch_of(
+        [[CORNER], [MIDDLE]], [(0, 0, True), (1, 0, True)], terms=torch.ones(len(photo_terms[0]), 1, dtype=torch.int64),
+        photo_terms=torch.tensor(photo_terms, dtype=torch.int8), box_terms=torch.tensor(box_terms),
+        main_term=torch.tensor(main),
+    )  # fmt: skip
+
+
+NO_POSITIVES = Sample(
+    torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, 1, dtype=torch.int64),
+    torch.zeros(2, 1, dtype=torch.bool), torch.ones(2, 1, dtype=torch.bool),
+)  # fmt: skip
+FIRST_IS_POSITIVE = replace(NO_POSITIVES, positive=torch.ones(2, 1, dtype=torch.bool))
+# Terms (1, 0), (0, 1), (-1, 0) against the regions of `two_photographs`: best similarities of photograph 0 are 1, 1, 0;
+# of photograph 1 they are 0.6, 0.8, 1.
+TERMS = ((1.0, 0.0), (0.0, 1.0), (-1.0, 0.0))
+
+
+def test_naming_losses_by_hand():
+    regions, _, _ = two_photographs()
+    # Photograph 0 shows term 0, may show term 1; photograph 1 shows terms 1 and 2.
+    batch = naming([[1, -1, 0], [0, 1, 1]], [[[0]], [[1]]], [0, 2])
+    losses, best = naming_losses(regions, unit(*TERMS), torch.tensor(2.0), FIRST_IS_POSITIVE, batch)
+    first = -math.log(softmax(2 * 1, 2 * 0)[0])  # against term 2 alone
+    second = (
+        -(math.log(softmax(1.6, 1.2)[0]) + math.log(softmax(2.0, 1.2)[0])) / 2
+    )  # each against term 0, not the other
+    assert losses["names"].item() == pytest.approx((first + second) / 2, abs=1e-5)
+    # Over photographs: term 0 is in photograph 0 (2) and not in 1 (1.2); term 1 has no photograph that lacks it;
+    # term 2 is in photograph 1 (2) and not in 0 (0).
+    over = -(math.log(softmax(2.0, 1.2)[0]) + math.log(softmax(2.0, 0.0)[0])) / 2
+    assert losses["named_photographs"].item() == pytest.approx(over, abs=1e-5)
+    # Boxes: region 0 of photograph 0 is term 0 (similarity 1), against term 2 (-1). Region 0 of photograph 1, which is
+    # (0.6, 0.8), is term 1 against term 0.
+    named = -(math.log(softmax(2.0, -2.0)[0]) + math.log(softmax(1.6, 1.2)[0])) / 2
+    assert losses["region_names"].item() == pytest.approx(named, abs=1e-5)
+    assert best.tolist() == [0, 1]  # (1, 0) answers term 0; (-1, 0) answers term 2
+
+
+def test_what_a_photograph_may_show_is_no_wrong_answer():
+    regions, _, _ = two_photographs()
+    batch = naming([[1, -1, -1], [-1, 1, -1]], [[[0]], [[1]]], [0, 1])
+    losses, _ = naming_losses(regions, unit(*TERMS), torch.tensor(2.0), FIRST_IS_POSITIVE, batch)
+    assert {name: loss.item() for name, loss in losses.items()} == dict.fromkeys(losses, 0.0)
+
+
+def test_without_names_nothing_is_lost_and_gradients_are_finite():
+    regions, _, _ = two_photographs()
+    regions = regions.clone().requires_grad_()
+    nothing = naming([[0, 0, 0], [0, 0, 0]], [[[-1]], [[-1]]], [-1, -1])
+    everything = naming([[1, 1, 1], [1, 1, 1]], [[[0]], [[1]]], [0, 1])
+    for batch in (nothing, everything):
+        for rois in (NO_POSITIVES, FIRST_IS_POSITIVE):
+            losses, _ = naming_losses(regions, unit(*TERMS), torch.tensor(2.0), rois, batch)
+            assert {name: loss.item() for name, loss in losses.items()} == dict.fromkeys(losses, 0.0)
+            (gradient,) = torch.autograd.grad(sum(losses.values()), regions)
+            assert not gradient.any()  # nor NaN
+
+
+def test_several_terms_of_a_box_are_all_right_for_it():
+    regions, _, _ = two_photographs()
+    batch = naming([[1, 1, 0], [0, 0, 0]], [[[0, 1, -1]], [[-1, -1, -1]]], [-1, -1])
+    losses, _ = naming_losses(regions, unit(*TERMS), torch.tensor(2.0), FIRST_IS_POSITIVE, batch)
+    expected = -(math.log(softmax(2.0, -2.0)[0]) + math.log(softmax(0.0, -2.0)[0])) / 2
+    assert losses["region_names"].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_name_is_said_of_the_whole_photograph_and_of_the_region_that_answers_it():
+    codes = torch.arange(12.0).view(2, 3, 2)  # two regions and the whole photograph
+    rois = Sample(
+        torch.zeros(2, 2, dtype=torch.int64), torch.tensor([[1, 0], [0, 0]]),
+        torch.tensor([[True, False], [False, False]]), torch.zeros(2, 2, dtype=torch.bool),
+    )  # fmt: skip
+    batch = batch_of(
+        [[CORNER, MIDDLE], []], [(0, 0, True)], captions=torch.tensor([[[4, 0], [5, 6]], [[0, 0], [0, 0]]]),
+        whole_captions=torch.tensor([[0, 0, 0], [7, 8, 9]]),
+    )  # fmt: skip
+    spoken, tokens = spoken_regions(codes, rois, batch, torch.tensor([0, 1]))
+    assert spoken.tolist() == [codes[0, 0].tolist(), codes[1, 2].tolist(), codes[1, 1].tolist()]
+    assert tokens.tolist() == [[5, 6, 0], [7, 8, 9], [7, 8, 9]]
+    spoken, tokens = spoken_regions(codes, rois, batch, None)
+    assert len(spoken) == len(tokens) == 2
+
+
+# -- an image classifier teaches codes
+
+
+def test_region_distillation_by_hand():
+    targets = torch.tensor([[0.0, 9.0], [3.0, 0.0], [0.0, 2.0], [4.0, 3.0]]).half()
+    distillation = RegionDistillation(targets, 2)
+    with torch.no_grad():
+        distillation.linear.weight.copy_(torch.eye(2))
+        distillation.linear.bias.zero_()
+    codes = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], [[0.0, 5.0], [1.0, 1.0], [1.0, 1.0]]])
+    rois = Sample(
+        torch.zeros(2, 2, dtype=torch.int64), torch.tensor([[1, 0], [0, 0]]),
+        torch.tensor([[True, False], [True, True]]), torch.zeros(2, 2, dtype=torch.bool),
+    )  # fmt: skip
+    # Photograph 0: boxes are rows 1 and 2, the whole is row 3. Photograph 1: its box has no row, nor the whole.
+    rows = torch.tensor([[1, 2, 3], [-1, -1, -1]])
+    found = distillation(codes, rois, rows)
+    # Its first region is matched with box 1, row 2: (1, 0) against (0, 2). The whole: (1, 0) against (4, 3).
+    assert found.item() == pytest.approx(((1 - 0) + (1 - 0.8)) / 2, abs=1e-6)
+    codes = codes.clone().requires_grad_()
+    none = distillation(codes, rois, torch.full((2, 3), -1))
+    assert none.item() == 0
+    none.backward()
+    assert not codes.grad.any()
+
+
+def test_targets_are_not_kept_with_the_weights():
+    auxiliary = AuxiliaryLosses(torch.zeros(5, 7).half(), code_size=3)
+    assert set(auxiliary.state_dict()) == {
+        "contrastive.log_scale", "log_term_scale", "distillation.linear.weight", "distillation.linear.bias",
+    }  # fmt: skip
+    assert set(AuxiliaryLosses().state_dict()) == {"contrastive.log_scale", "log_term_scale"}

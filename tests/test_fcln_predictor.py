@@ -172,7 +172,9 @@ def test_proposals_are_boxes_of_the_photograph_best_first(tiny_predictor, size):
 def test_regions_are_proposals_where_nothing_is_refined(tiny_predictor):
     """The tiny network's last offsets are 0, as all begin: what it finds is what it has looked at."""
     image = photo(400, 300, 3)
-    looked_at = {tuple(box) for box in tiny_predictor.propose(image, count=tiny_predictor.config.post_nms_top_n).round(2)}
+    looked_at = {
+        tuple(box) for box in tiny_predictor.propose(image, count=tiny_predictor.config.post_nms_top_n).round(2)
+    }
     (regions,) = tiny_predictor.describe([image], max_regions=50)
     found = {tuple(box) for box in regions.boxes.round(2)} - {(0, 0, 400, 300)}
     assert len(found) > 3

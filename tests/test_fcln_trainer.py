@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,7 +30,9 @@ def photographs(tmp_path_factory) -> list[AnnotatedImage]:
     return load_annotations(*write_world(tmp_path_factory.mktemp("world"), 6))
 
 
-def trainer(photographs, folder: Path, training: TrainingConfig = TRAINING, *, cache=None, teacher=None, **config) -> Trainer:
+def trainer(
+    photographs, folder: Path, training: TrainingConfig = TRAINING, *, cache=None, teacher=None, **config
+) -> Trainer:
     """As scripts.train makes it: the same seed, the same network."""
     seed_everything(training.seed)
     model = new_model(tiny_config(**config), vocabulary(), word_pieces())
@@ -52,11 +55,24 @@ def weights_of(model: FCLN) -> dict[str, torch.Tensor]:
 
 def test_rate_warms_up_and_falls_to_nothing():
     training = TrainingConfig(warmup=10)
-    assert training.rate(0, 110) == pytest.approx(0.1)
-    assert training.rate(9, 110) == pytest.approx(1)
-    assert training.rate(10, 110) == pytest.approx(1)
-    assert training.rate(60, 110) == pytest.approx(0.5)
-    assert training.rate(109, 110) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
+    assert training.rate(0, -0.1) == pytest.approx(0.1)
+    assert training.rate(9, -0.01) == pytest.approx(1)
+    assert training.rate(10, 0.0) == pytest.approx(1)
+    assert training.rate(60, 0.5) == pytest.approx(0.5)
+    assert training.rate(109, 0.99) == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.99)))
+    assert training.rate(110, 1.5) == 0
+
+
+def test_every_step_has_its_rate(photographs, tmp_path):
+    run = trainer(photographs, tmp_path)  # two steps of six warm up
+    shares = []
+
+    def note(_line: dict) -> None:
+        (share,) = {round(group["lr"] / group["base"], 6) for group in run.optimizer.param_groups}
+        shares.append(share)
+
+    run.run(window=1, report=note)
+    assert shares == pytest.approx([0.5, 1] + [0.5 * (1 + math.cos(math.pi * n / 4)) for n in range(4)], abs=1e-5)
 
 
 def test_it_learns_two_photographs_by_heart(photographs, tmp_path):
@@ -180,7 +196,8 @@ def test_a_run_that_stopped_goes_on_to_the_same_result(photographs, tmp_path, st
     again.run()
     assert states_equal(tmp_path / "whole", tmp_path / "parts")
     assert load_file(tmp_path / "parts" / "state.safetensors").keys() >= {
-        "model.backbone.0.0.weight", "optimizer.exp_avg_sq.model.backbone.0.0.weight", "contrastive.log_scale",
+        "model.backbone.0.0.weight", "optimizer.exp_avg_sq.model.backbone.0.0.weight", 
+        "auxiliary.contrastive.log_scale",
     }  # fmt: skip
 
 
@@ -210,9 +227,9 @@ def test_a_run_killed_before_its_first_save_starts_anew(photographs, tmp_path):
 @pytest.mark.parametrize(
     ("training", "config", "count", "what"),
     [
-        ({"learning_rate": 0.1}, {}, 6, "another training"),
-        ({}, {"fg_iou": 0.6}, 6, "another config"),
-        ({}, {"hidden_size": 40}, 6, "another config"),
+        ({"learning_rate": 0.1}, {}, 6, "another training configuration"),
+        ({}, {"fg_iou": 0.6}, 6, "another network"),
+        ({}, {"hidden_size": 40}, 6, "another network"),
         ({}, {}, 5, "another set of photographs"),
     ],
 )
@@ -228,6 +245,59 @@ def test_a_damaged_state_is_refused_by_name(photographs, tmp_path):
     (tmp_path / "state.safetensors").write_bytes(content[: len(content) // 2])
     with pytest.raises(TrainingError, match=r"state\.safetensors is damaged"):
         trainer(photographs, tmp_path)
+
+
+# -- for some minutes
+
+
+class Clock:
+    """A second hand that only training moves: ten seconds a step."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr("fcln.training.trainer.time", SimpleNamespace(perf_counter=lambda: self.now))
+        real = Trainer._train_step
+
+        def step(trainer, batch):
+            self.now += 5
+            found = real(trainer, batch)
+            self.now += 5
+            return found
+
+        monkeypatch.setattr(Trainer, "_train_step", step)
+
+
+MINUTES = replace(TRAINING, minutes=1.5)  # nine steps of ten seconds; two epochs are six
+
+
+def test_a_run_of_some_minutes_ends_when_they_are_over(photographs, tmp_path, monkeypatch):
+    Clock(monkeypatch)
+    run = trainer(photographs, tmp_path, MINUTES)
+    run.run(window=4)
+    assert run.step == 9
+    assert [line["step"] for line in log_of(tmp_path)] == [4, 8, 9]
+    (share,) = {round(group["lr"] / group["base"], 6) for group in run.optimizer.param_groups}
+    assert share == pytest.approx(0.5 * (1 + math.cos(math.pi * 85 / 90)), abs=1e-5)  # the last step began at 85
+    state = (tmp_path / "state.safetensors").read_bytes()
+    trainer(photographs, tmp_path, MINUTES).run()
+    assert (tmp_path / "state.safetensors").read_bytes() == state  # nothing left to do
+
+
+def test_what_a_killed_run_has_trained_counts(photographs, tmp_path, monkeypatch):
+    clock = Clock(monkeypatch)
+    trainer(photographs, tmp_path / "whole", MINUTES).run()
+    clock.now = 5000.0
+    parts = trainer(photographs, tmp_path / "parts", MINUTES)
+    parts.run(until=2)
+    clock.now += 1000  # between two calls nothing is trained
+    parts.run(until=5)
+    clock.now = 123.0  # another process, whose clock began anew
+    again = trainer(photographs, tmp_path / "parts", MINUTES)
+    assert again.step == 5
+    clock.now += 1000
+    again.run()
+    assert again.step == 9
+    assert states_equal(tmp_path / "whole", tmp_path / "parts")
 
 
 # -- not finite
@@ -249,7 +319,9 @@ def test_a_loss_that_is_not_finite_names_the_photograph(photographs, tmp_path, c
     broken = FeatureCache(tmp_path / "broken.h5", "tiny")
     for photo in photographs:
         features = cache.read(photo.image_id)
-        broken.write(photo.image_id, np.full_like(features, np.nan) if photo.image_id == 4 else features)
+        if photo.image_id == 4:
+            features = [np.full_like(maps, np.nan) for maps in features]
+        broken.write(photo.image_id, features)
     run = trainer(photographs, tmp_path / "run", FROZEN, cache=broken)
     with pytest.raises(TrainingError, match=r"^Step \d: loss not finite \(.*caption.*\) on [^ ]*/4\.jpg\.$"):
         run.run(save_every=1)

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -86,7 +87,8 @@ class Trainer:
         for name in DETECTION_LOSSES:
             self.weights[name] *= config.detection_weight
         self.steps = config.epochs * len(loader)
-        self._began, self._seconds = time.perf_counter(), 0.0  # of this process; trained before it
+        self._seconds = 0.0  # trained before this call of `run`
+        self._began: float | None = None  # when this call of `run` began
         self.step = 0
         freeze_first_layers(model.backbone, model.config.backbone, stages=config.frozen_stages)
         if not config.backbone_learning_rate:
@@ -114,22 +116,31 @@ class Trainer:
         report: Callable[[dict], None] = lambda line: None,
         until: int | None = None,
     ) -> None:
-        """Train to the end (or to step `until`), saving every save_every steps and when done.
+        """Train to the end (or to step `until`, if that comes first), saving every save_every steps and when done.
 
         report: called with the JSON line of each window of steps (mean losses, gradient norm, photographs/s), which is
         also appended to log.jsonl. Raises TrainingError, naming the photographs, when a loss is not finite.
         """
-        until = self.steps if until is None else until
+        if self._is_over():
+            return
+        end = sys.maxsize if self.config.minutes else self.steps
+        self._began = time.perf_counter()
+        try:
+            self._run(end if until is None else min(until, end), window, save_every, report)
+        finally:
+            self._seconds, self._began = self._elapsed(), None
+
+    def _run(self, until: int, window: int, save_every: int, report: Callable[[dict], None]) -> None:
         sums: dict[str, float] = defaultdict(float)
         began, count = time.perf_counter(), 0
-        self._began = began - self._seconds
         with open(self._log, "a", encoding="utf-8") as log:
             for batch in self.loader.batches(self.step, until):
                 for name, value in self._train_step(batch).items():
                     sums[name] += value
                 self.step += 1
                 count += 1
-                if self.step % window == 0 or self.step == self.steps:
+                is_over = self._is_over()
+                if self.step % window == 0 or is_over:
                     seconds = time.perf_counter() - began
                     line = {"step": self.step, "steps": self.steps, "epoch": round(self.step / len(self.loader), 3)}
                     line |= {name: round(total / count, 5) for name, total in sums.items()}
@@ -139,17 +150,23 @@ class Trainer:
                     report(line)
                     sums.clear()
                     began, count = time.perf_counter(), 0
-                is_last = self.step >= until or (self.config.minutes > 0 and self._done() >= 1)
-                if self.step % save_every == 0 or is_last:
+                if self.step % save_every == 0 or is_over or self.step >= until:
                     self.save()
-                if is_last:
+                if is_over:
                     return
 
     def _done(self) -> float:
-        """Share of the run after its warm-up that is over."""
+        """Share of the run after its warm-up that is over; of so many minutes, of all of them."""
         if self.config.minutes:
-            return (time.perf_counter() - self._began) / (60 * self.config.minutes)
+            return self._elapsed() / (60 * self.config.minutes)
         return (self.step - self.config.warmup) / max(1, self.steps - self.config.warmup)
+
+    def _is_over(self) -> bool:
+        return self._done() >= 1 if self.config.minutes else self.step >= self.steps
+
+    def _elapsed(self) -> float:
+        """Seconds that this run has trained, in all processes."""
+        return self._seconds + (0.0 if self._began is None else time.perf_counter() - self._began)
 
     def _train_step(self, batch: Batch) -> dict[str, float]:
         # Everything drawn by chance in a step depends on the seed and the step alone, so a resumed run draws the same.
@@ -161,6 +178,8 @@ class Trainer:
             group["lr"] = group["base"] * rate
         batch = batch.to(self.device)
         losses = self._losses(batch, generator)
+        if self.device.type == "cpu":  # there a backward pass through boxes that are NaN ends the process
+            self._refuse_not_finite({name: loss.item() for name, loss in losses.items()}, batch)
         total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -169,9 +188,7 @@ class Trainer:
         *values, total_, norm_ = torch.stack(
             [*(loss.detach() for loss in losses.values()), total.detach(), norm]
         ).tolist()
-        if not math.isfinite(total_):
-            worst = ", ".join(name for name, value in zip(losses, values) if not math.isfinite(value))
-            raise TrainingError(f"Step {self.step}: loss not finite ({worst}) on {self._culprits(batch)}.")
+        self._refuse_not_finite(dict(zip(losses, values)), batch)
         if not math.isfinite(norm_):
             raise TrainingError(f"Step {self.step}: gradient not finite on {', '.join(batch.names)}.")
         self.optimizer.step()
@@ -180,6 +197,11 @@ class Trainer:
             kept = min(self.config.average, (1 + self.step) / (10 + self.step))
             torch._foreach_lerp_(list(self._average.values()), [p.detach() for p in self.parameters.values()], 1 - kept)
         return dict(zip(losses, values)) | {"loss": total_, "gradient_norm": norm_}
+
+    def _refuse_not_finite(self, losses: dict[str, float], batch: Batch) -> None:
+        worst = ", ".join(name for name, value in losses.items() if not math.isfinite(value))
+        if worst:
+            raise TrainingError(f"Step {self.step}: loss not finite ({worst}) on {self._culprits(batch)}.")
 
     def _losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         with autocast(self.device, enabled=self.config.bfloat16):
@@ -221,7 +243,7 @@ class Trainer:
             "config": json.dumps(self.model.config.to_json()),
             "photographs": str(len(self.loader.photographs)),
             "step": str(self.step),
-            "seconds": str(time.perf_counter() - self._began),
+            "seconds": str(self._elapsed()),
         }
         temporary = self._state.with_suffix(".tmp")
         save_file({name: t.detach().contiguous() for name, t in tensors.items()}, temporary, metadata=metadata)
@@ -255,8 +277,11 @@ class Trainer:
         for name, parameter in self.parameters.items():
             state = {k: tensors.get(f"optimizer.{k}.{name}") for k in ("exp_avg", "exp_avg_sq", "step")}
             if state["step"] is not None:
+                # In the parameter's own memory format: the fused optimiser goes through memory, whatever the strides.
                 self.optimizer.state[parameter] = {
-                    k: (v if k == "step" else v.to(self.device)) for k, v in state.items() if v is not None
+                    k: v if k == "step" else torch.empty_like(parameter).copy_(v)
+                    for k, v in state.items()
+                    if v is not None
                 }
         for name, mean in self._average.items():
             mean.copy_(tensors[f"average.{name}"])

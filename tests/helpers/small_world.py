@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from fcln.modeling.anchors import scaled_anchors
 from fcln.modeling.fcln import FCLNConfig
+from fcln.training.annotations import AnnotatedImage, load_annotations
 from fcln.vocabulary import Vocabulary
 from fcln.word_pieces import WordPieces
 
@@ -90,3 +91,15 @@ def write_backbone(path: Path) -> Path:
     state = resnet18(weights=None).state_dict()
     save_file({k: v for k, v in state.items() if not k.startswith(("layer4", "fc"))}, path)
     return path
+
+
+def one_photo(folder: Path, *regions: dict, size: tuple[int, int] = (60, 40), **files: list) -> list[AnnotatedImage]:
+    """A photograph, its left half red, with these regions. files: more annotations, e.g. captions=[...]."""
+    write_photo(folder / "photos" / "1.jpg", size, [((0, 0, size[0] // 2, size[1]), "red")])
+    annotations = write_json(
+        folder / "annotations",
+        image_data=[{"image_id": 1, "width": size[0], "height": size[1]}],
+        region_descriptions=[{"id": 1, "regions": list(regions)}],
+        **files,
+    )
+    return load_annotations(folder / "photos", annotations)
