@@ -40,8 +40,8 @@ def block_plan(width: float = 1.1, depth: float = 1.2) -> list[tuple[int, int, i
 
     Lite leaves the first and last stages' numbers of blocks, and the stem's and the last layer's channels, unscaled.
     """
-    base = [(1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
-            (1, 3, 1, 6, 320)]  # fmt: skip
+    base = [(1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112),
+            (4, 5, 2, 6, 192), (1, 3, 1, 6, 320)]  # fmt: skip
 
     def channels(count: int) -> int:
         scaled = count * width
@@ -141,7 +141,8 @@ def test_an_odd_padding_goes_to_the_right_and_below():
     nn.init.zeros_(layer.bias)
     found = layer(torch.arange(16.0).view(1, 1, 4, 4))
     # Windows of 3 x 3 from (0, 0) in steps of 2, a row and a column of zeros at the end.
-    assert found[0, 0].tolist() == [[0 + 1 + 2 + 4 + 5 + 6 + 8 + 9 + 10, 2 + 3 + 6 + 7 + 10 + 11], [8 + 9 + 10 + 12 + 13 + 14, 10 + 11 + 14 + 15]]  # fmt: skip
+    upper = [0 + 1 + 2 + 4 + 5 + 6 + 8 + 9 + 10, 2 + 3 + 6 + 7 + 10 + 11]
+    assert found[0, 0].tolist() == [upper, [8 + 9 + 10 + 12 + 13 + 14, 10 + 11 + 14 + 15]]
 
 
 @torch.no_grad()

@@ -196,7 +196,7 @@ def test_a_run_that_stopped_goes_on_to_the_same_result(photographs, tmp_path, st
     again.run()
     assert states_equal(tmp_path / "whole", tmp_path / "parts")
     assert load_file(tmp_path / "parts" / "state.safetensors").keys() >= {
-        "model.backbone.0.0.weight", "optimizer.exp_avg_sq.model.backbone.0.0.weight", 
+        "model.backbone.0.0.weight", "optimizer.exp_avg_sq.model.backbone.0.0.weight",
         "auxiliary.contrastive.log_scale",
     }  # fmt: skip
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fcln.boxes import iou
 from fcln.errors import DatasetError
 
 # The whole of a photograph, as shares of its sides: left, top, right, bottom.
@@ -147,15 +148,8 @@ def _weak_boxes(
 ) -> Iterator[tuple[list[float], str]]:
     for thing in objects:
         box = _corners(thing, width, height)
-        if box is not None and all(_iou(box, other) < _SAME_THING for other in boxes):
+        if box is not None and (not boxes or iou([box], boxes).max() < _SAME_THING):
             yield list(box), thing["name"]
-
-
-def _iou(a: Sequence[float], b: Sequence[float]) -> float:
-    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    if w <= 0 or h <= 0:
-        return 0.0
-    return w * h / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - w * h)
 
 
 def read_photo(
@@ -166,7 +160,8 @@ def read_photo(
 ) -> np.ndarray:
     """One photograph as the network sees it: (height, width, 3) uint8 RGB.
 
-    size: width, height (see boxes.fit). window: the part to see, left, top, right, bottom as shares of its sides.
+    size: width, height (see boxes.resize_shape). window: the part to see, left, top, right, bottom as shares of its
+    sides.
     """
     try:
         with Image.open(path) as image:

@@ -22,7 +22,8 @@ PIECES = ("[PAD]", "[UNK]", "a", "square", *COLOURS, *LETTERS, *(f"##{letter}" f
 TINY = FCLNConfig(
     backbone="resnet18", image_size=64, anchors=scaled_anchors(192), neck_channels=16, localization_channels=8,
     roi_channels=8, roi_size=3, hidden_size=32, code_size=24, dropout=0.1, word_size=16, lstm_size=16, max_words=4,
-    piece_size=8, phrase_hidden_size=8, embedding_size=16, anchors_per_image=32, rois_per_image=8, caption_box_gradient=1.0, post_nms_top_n=20,
+    piece_size=8, phrase_hidden_size=8, embedding_size=16, anchors_per_image=32, rois_per_image=8,
+    caption_box_gradient=1.0, post_nms_top_n=20,
 )  # fmt: skip
 
 
