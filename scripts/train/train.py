@@ -120,7 +120,12 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
     help="Ship the running mean of the weights; 0.995 remembers some 200 steps.",
 )
 @click.option("--epochs", default=6, show_default=True)
-@click.option("--minutes", default=0.0, help="Train for so long instead, on a machine that is lent, say.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="Train for so long instead, on a machine that is lent, say.",
+)
 @click.option("--batch-size", default=16, show_default=True)
 @click.option("--lr", default=1e-3, show_default=True, help="Of everything above the backbone.")
 @click.option(
@@ -191,10 +196,9 @@ def main(
                              terms=read_terms, terms_per_batch=terms_per_batch, workers=workers,
                              targets=RegionTargets(targets) if targets else None)  # fmt: skip
         trainer = Trainer(checkpoint.model, loader, training, out, device=device)
-        click.echo(
-            f"{len(photographs)} photographs, {trainer.steps} steps, from step {trainer.step}, on {device}", err=True
-        )
-        with tqdm(total=trainer.steps, initial=trainer.step, unit="step", mininterval=5) as bar:
+        length = f"{minutes:g} minutes" if minutes else f"{trainer.steps} steps"
+        click.echo(f"{len(photographs)} photographs, {length}, from step {trainer.step}, on {device}", err=True)
+        with tqdm(total=None if minutes else trainer.steps, initial=trainer.step, unit="step", mininterval=5) as bar:
 
             def report(line: dict) -> None:
                 bar.update(line["step"] - bar.n)
@@ -219,7 +223,7 @@ def _fresh(config: FCLNConfig, photographs: list[AnnotatedImage], pieces: Path, 
     table, word_pieces = _read_pieces(pieces)
     if table.shape[1] != config.piece_size:
         raise CheckpointError(f"{pieces} holds vectors of {table.shape[1]} numbers, not of {config.piece_size}.")
-    if config.backbone == "resnet50":
+    if config.backbone.startswith("resnet"):
         config = replace(config, caffe_strides=strides_on_conv1(backbone_weights))
     model = new_model(config, vocabulary, word_pieces)
     model.phrases.pieces.copy_(table)
@@ -289,7 +293,8 @@ def plot_losses(log: Path, picture: Path) -> None:
     if not lines:
         return  # a run shorter than one window of steps
     names = [n for n in lines[0] if n not in ("step", "steps", "epoch", "photographs_per_second", "gradient_norm")]
-    figure, axes = plt.subplots(4, 3, figsize=(12, 10), sharex=True)
+    rows = -(-len(names) // 3)
+    figure, axes = plt.subplots(rows, 3, figsize=(12, 2.5 * rows), sharex=True)
     for axis, name in zip(axes.flat, names, strict=False):
         axis.plot([line["step"] for line in lines], [line[name] for line in lines], linewidth=1)
         axis.set_title(name, fontsize=9)
