@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
-from helpers.labelled_photos import write_labelled_photos
+from helpers.labelled_photos import write_labelled_photos, write_photo
 from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
-from scripts.evaluate.questions import Question, judge, main, read_questions, summarize, table
+from scripts.evaluate.questions import Question, expected_by_chance, judge, main, read_questions, summarize, table
 from search.searcher import Searcher
 from search.wording.lexicon import Lexicon
 
@@ -44,18 +44,50 @@ def test_a_ranking_is_judged_by_where_the_answers_are() -> None:
     }
 
 
+def test_chance_is_what_random_orders_reach() -> None:
+    # Of two photographs one answers: AP is 1 or 1/2. Of three two answer: orders 110, 101, 011.
+    assert expected_by_chance(2, [1]) == pytest.approx(0.75)
+    assert expected_by_chance(3, [2]) == pytest.approx((1 + (1 + 2 / 3) / 2 + (1 / 2 + 2 / 3) / 2) / 3)
+    assert expected_by_chance(2, [1, 2]) == pytest.approx((0.75 + 1) / 2)
+
+
+def test_answers_may_be_listed_and_photographs_without_boxes_count(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    photos, annotations = write_labelled_photos(tmp_path, 3)
+    write_photo(photos / "9.jpg", seed=9)
+    images = json.loads((annotations / "image_data.json").read_text())
+    (annotations / "image_data.json").write_text(json.dumps([*images, {"image_id": 9, "width": 96, "height": 64}]))
+    (annotations / "region_descriptions.json").unlink()
+    asked = [{"question": "a lamp", "answers": [9, 77]}, {"question": "a dog", "answers": [55]}]
+    (annotations / "questions.json").write_text(json.dumps(asked))
+    arguments = [
+        "--photos",
+        str(photos),
+        "--annotations",
+        str(annotations),
+        "--weights",
+        str(tiny_checkpoint),
+        "--json",
+    ]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert [q["answers"] for q in report["questions"]] == [1]  # of the second question no photograph answers
+    assert report["chance"] == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+    assert report["mean_ap"] in [pytest.approx(1 / rank) for rank in (1, 2, 3, 4)]
+
+
 def test_means_over_the_questions() -> None:
     results = [
         {"question": "a", "average_precision": 1.0, "precision@5": 0.2, "answers": 1},
         {"question": "b", "average_precision": 0.5, "precision@5": 0.0, "answers": 2},
     ]
-    summary = summarize(results)
-    assert summary == {"mean_ap": 0.75, "precision@5": 0.1, "questions": results}
+    summary = summarize(results, chance=0.25)
+    assert summary == {"mean_ap": 0.75, "precision@5": 0.1, "chance": 0.25, "questions": results}
     lines = table(summary).splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5 and lines[4].split() == ["chance", "0.250"]
     assert lines[1].split() == ["a", "1", "1.000", "0.20"] and lines[3].split() == ["mean", "0.750", "0.10"]
     with pytest.raises(EvaluationError, match=r"captions\.json"):
-        summarize([])
+        summarize([], chance=0.0)
 
 
 def test_a_question_asked_twice_over_is_read_as_one_phrase(tmp_path: Path, tiny_predictor: Predictor) -> None:
@@ -84,7 +116,7 @@ def test_the_command_asks_the_questions_that_have_answers(tmp_path: Path, tiny_c
     assert result.exit_code == 0, result.output
     assert "1 of 3 questions are answered by no photograph here" in result.stderr
     summary = json.loads(result.stdout)
-    assert list(summary) == ["mean_ap", "precision@5", "questions"]
+    assert list(summary) == ["mean_ap", "precision@5", "chance", "questions"]
     assert [(q["question"], q["answers"]) for q in summary["questions"]] == [("dog on couch", 2), ("red lamp", 2)]
     assert summary["precision@5"] == pytest.approx(2 / 5)  # all four photographs are among the first five
     assert summary["mean_ap"] == pytest.approx(np.mean([q["average_precision"] for q in summary["questions"]]))

@@ -50,15 +50,16 @@ class AnnotatedImage:
 
 
 def load_annotations(
-    photos: Path, annotations: Path, *, weak_labels: bool = False, names: bool = False
+    photos: Path, annotations: Path, *, weak_labels: bool = False, names: bool = False, unlabelled: bool = False
 ) -> list[AnnotatedImage]:
     """Every photograph that has a file and at least one usable region, in the order of image_data.json.
 
     weak_labels: also read objects.json, boxes that overlap a labelled one (or a weak one before them) left out. names:
-    also read names.json, and photographs that have only a name or a caption.
+    also read names.json, and photographs that have only a name or a caption. unlabelled: also photographs of which
+    nothing is said, and region_descriptions.json may be missing.
     Raises DatasetError if a file is missing or malformed, or no photograph is found.
     """
-    regions = _by_image(annotations / "region_descriptions.json", "regions")
+    regions = _by_image(annotations / "region_descriptions.json", "regions", optional=unlabelled)
     captions = _by_image(annotations / "captions.json", "captions", optional=True)
     objects = _by_image(annotations / "objects.json", "objects") if weak_labels else {}
     named = _by_image(annotations / "names.json", "names", optional=True) if names else {}
@@ -78,7 +79,7 @@ def load_annotations(
             raise DatasetError(
                 f"{annotations}: image {image_id} is not in Visual Genome's format ({error!r})."
             ) from error
-        if boxes or named.get(image_id) or (names and captions.get(image_id)):
+        if boxes or unlabelled or named.get(image_id) or (names and captions.get(image_id)):
             found.append(
                 AnnotatedImage(
                     image_id,

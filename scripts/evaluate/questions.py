@@ -1,11 +1,12 @@
-"""Everyday questions, asked through the product's own search and judged by the photographs' captions.
+"""Everyday questions, asked through the product's own search and judged by what is known of the photographs.
 
-    python -m scripts.evaluate.questions --photos ../shared/data/photos --annotations ../shared/data/val
+    python -m scripts.evaluate.questions --photos PHOTOS --annotations VAL
 
-Indexes the photographs with the product's own pipeline and ranks all of them for each question of `questions.json`
-([{"question", "all_of": [[word, ...], ...]}]). A photograph answers if its captions (`captions.json`) together contain
-at least one word of each group. Captions leave things out, so a perfect search scores below 1. Questions that no
-photograph answers are not asked.
+Indexes the photographs with the product's own pipeline and ranks all of them for each question of `questions.json`.
+Either it lists the photographs that answer ([{"question", "answers": [image_id, ...]}]; photographs without boxes are
+ranked too), or words ([{"question", "all_of": [[word, ...], ...]}]): a photograph answers if its captions
+(`captions.json`) together contain at least one word of each group. Captions leave things out, so a perfect search
+scores below 1. Questions that no photograph answers are not asked. Chance: the mean AP to expect of a random order.
 """
 
 import json
@@ -32,10 +33,13 @@ class Question:
     """A question, and what a photograph's captions say if it answers."""
 
     text: str
-    all_of: tuple[frozenset[str], ...]  # lower-case words, at least one of each group
+    all_of: tuple[frozenset[str], ...] = ()  # lower-case words, at least one of each group
+    answers: frozenset[int] | None = None  # image ids of the photographs that answer; None: captions tell
 
-    def is_answered(self, captions: Sequence[str]) -> bool:
-        """Whether the captions of a photograph together contain a word of each group."""
+    def is_answered(self, captions: Sequence[str], image_id: int | None = None) -> bool:
+        """Whether a photograph is one of the answers, or its captions together contain a word of each group."""
+        if self.answers is not None:
+            return image_id in self.answers
         words = {word for caption in captions for word in words_of(caption)}
         return all(words & group for group in self.all_of)
 
@@ -55,7 +59,8 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
          as_one_phrase: bool) -> None:  # fmt: skip
     with errors_as_sentences():
         questions = read_questions(questions_file or annotations / "questions.json")
-        photographs = load_annotations(photos, annotations)
+        listed = any(question.answers is not None for question in questions)
+        photographs = load_annotations(photos, annotations, unlabelled=listed)
         predictor = Predictor.load(weights, device=device)
         with labelled_collection(photographs, predictor, max_regions=max_regions, kept_at=collection) as labelled:
             searcher = Searcher(labelled.collection, predictor)
@@ -67,10 +72,11 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
                 judged = None if exact else JUDGED_REGIONS
                 ranked = searcher.rank(phrases, scoring=scoring, judged_regions=judged).photo_ids
                 results.append(judge(question, ranked.tolist(), answers[question]))
+            chance = expected_by_chance(len(labelled.photos), [result["answers"] for result in results])
     unanswered = len(questions) - len(results)
     if unanswered:
         click.echo(f"{unanswered} of {len(questions)} questions are answered by no photograph here.", err=True)
-    summary = summarize(results)
+    summary = summarize(results, chance=chance)
     show(summary, lambda: table(summary), as_json=as_json)
 
 
@@ -78,7 +84,9 @@ def read_questions(path: Path) -> list[Question]:
     """The questions of a file. Raises EvaluationError if it is missing or holds something else."""
     try:
         return [
-            Question(entry["question"], tuple(frozenset(map(str.lower, group)) for group in entry["all_of"]))
+            Question(entry["question"], answers=frozenset(map(int, entry["answers"])))
+            if "answers" in entry
+            else Question(entry["question"], tuple(frozenset(map(str.lower, group)) for group in entry["all_of"]))
             for entry in json.loads(path.read_text(encoding="utf-8"))
         ]
     except FileNotFoundError as error:
@@ -89,7 +97,7 @@ def read_questions(path: Path) -> list[Question]:
 
 def find_answers(question: Question, photos: Sequence[LabelledPhoto]) -> set[int]:
     """The ids of the photographs that answer."""
-    return {photo.photo_id for photo in photos if question.is_answered(photo.labels.captions)}
+    return {p.photo_id for p in photos if question.is_answered(p.labels.captions, p.labels.image_id)}
 
 
 def judge(question: Question, ranked: Sequence[int], answers: set[int]) -> dict:
@@ -103,19 +111,33 @@ def judge(question: Question, ranked: Sequence[int], answers: set[int]) -> dict:
     }
 
 
-def summarize(results: Sequence[dict]) -> dict:
+def expected_by_chance(photos: int, answers: Sequence[int]) -> float:
+    """The mean AP to expect if the photographs were ranked at random; answers: how many each question has.
+
+    Of n photographs of which m answer, the one at rank r answers with probability m/n, and then one of it and
+    (m - 1)/(n - 1) of each of the r - 1 before it do: AP is the mean over ranks of (1 + (r - 1)(m - 1)/(n - 1)) / r.
+    """
+    if not answers:
+        return 0.0
+    harmonic = sum(1 / rank for rank in range(1, photos + 1)) / photos
+    share = [(m - 1) / max(1, photos - 1) for m in answers]
+    return statistics.fmean(harmonic + s * (1 - harmonic) for s in share)
+
+
+def summarize(results: Sequence[dict], *, chance: float) -> dict:
     """Means over the questions, and the questions. Raises EvaluationError if there is none."""
     if not results:
         raise EvaluationError("No photograph answers any of the questions: is there a captions.json?")
     return {
         "mean_ap": statistics.fmean(result["average_precision"] for result in results),
         "precision@5": statistics.fmean(result["precision@5"] for result in results),
+        "chance": chance,
         "questions": list(results),
     }
 
 
 def table(summary: dict) -> str:
-    """A line a question and one for their means."""
+    """A line a question, one for their means and one for chance."""
     lines = [f"{'question':<36} {'answers':>7} {'AP':>6} {'P@5':>6}"]
     for result in summary["questions"]:
         lines.append(
@@ -123,6 +145,7 @@ def table(summary: dict) -> str:
             f"{result['average_precision']:6.3f} {result['precision@5']:6.2f}"
         )
     lines.append(f"{'mean':<36} {'':>7} {summary['mean_ap']:6.3f} {summary['precision@5']:6.2f}")
+    lines.append(f"{'chance':<36} {'':>7} {summary['chance']:6.3f}")
     return "\n".join(lines)
 
 
