@@ -125,7 +125,7 @@ def test_the_command_asks_the_questions_that_have_answers(tmp_path: Path, tiny_c
     other.write_text(json.dumps(questions[:1]))
     result = CliRunner().invoke(main, f"{command} --questions {other} --as-one-phrase")
     assert result.exit_code == 0, result.output
-    assert [line.split()[0] for line in result.stdout.splitlines()] == ["question", "dog", "mean"]
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["question", "dog", "mean", "chance"]
 
 
 def test_a_file_that_is_no_list_of_questions_is_refused(tmp_path: Path) -> None:
