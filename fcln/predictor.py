@@ -16,9 +16,10 @@ from fcln.errors import DeviceError
 from fcln.modeling.backbone import STRIDE
 from fcln.modeling.boxes import resize_shape
 from fcln.modeling.fcln import whole_boxes
+from fcln.modeling.neutral_words import NeutralWords
 from fcln.modeling.normalization import normalize
 from fcln.precision import autocast, has_bfloat16
-from fcln.vocabulary import MAX_PHRASE_WORDS
+from fcln.vocabulary import MAX_PHRASE_WORDS, SPECIAL
 from fcln.weights_file import checkpoint_digest
 
 # Log-likelihoods are computed for this many regions at a time: on a CPU as many as leave their 3,000 words' scores in
@@ -58,6 +59,8 @@ class Predictor:
         self.pieces = checkpoint.pieces
         self.word_uses = checkpoint.word_uses
         self.scoring = checkpoint.scoring
+        words = self.vocabulary.words
+        self._neutral = NeutralWords.of(words, size=len(self.vocabulary), first=len(SPECIAL)).to(self.device)
         self._model = checkpoint.model.eval().to(self.device)
         self._backbone = BackboneRunner(self._model, self.device)
         if self.device.type == "cpu":
@@ -182,7 +185,7 @@ class Predictor:
     def _read(self, codes: Tensor) -> tuple[np.ndarray, list[str]]:
         """Embeddings (N, embedding_size) float32 and phrases of region codes (N, code_size) float32."""
         with autocast(self.device):
-            tokens = self._model.language.generate(codes, length=self.config.max_words).cpu()
+            tokens = self._model.language.generate(codes, length=self.config.max_words, neutral=self._neutral).cpu()
         phrases = [self.vocabulary.decode(row) for row in tokens.tolist()]
         return self._model.embed(codes).cpu().numpy(), phrases
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fcln.modeling.neutral_words import NeutralWords
 from fcln.vocabulary import END, PAD, START, UNK
 
 # The first words of a vocabulary, which are the frequent ones.
@@ -80,8 +81,11 @@ class LanguageModel(nn.Module):
         return scores
 
     @torch.no_grad()
-    def generate(self, codes: Tensor, *, length: int) -> Tensor:
-        """The greedy phrase of each code, UNK left out: (N, code) -> (N, length) int64 ids, PAD from the end on."""
+    def generate(self, codes: Tensor, *, length: int, neutral: NeutralWords | None = None) -> Tensor:
+        """The greedy phrase of each code, UNK left out: (N, code) -> (N, length) int64 ids, PAD from the end on.
+
+        neutral: words that say less where the likeliest one is not likely enough.
+        """
         tokens = torch.full((len(codes), length), PAD, device=codes.device)
         _, (hidden, cell) = self.lstm(F.relu(self.image(codes))[:, None])
         word = torch.full((len(codes),), START, device=codes.device)
@@ -91,6 +95,8 @@ class LanguageModel(nn.Module):
             logits = self.output(found[:, 0])
             logits[:, [PAD, START, UNK]] = -torch.inf  # the likeliest word that has a spelling
             word = logits.argmax(1)
+            if neutral is not None:
+                word = neutral.choose(word, logits.float())
             rows, word, hidden, cell = rows[open_ := word != END], word[open_], hidden[:, open_], cell[:, open_]
             if not len(rows):
                 break
