@@ -1,4 +1,4 @@
-"""Words for people that say no more than the network can tell: "a person" where "a man" and "a woman" are both likely."""
+"""Words for people that say no more than the network can tell: "a person" where man and woman are both likely."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
