@@ -35,6 +35,7 @@ class Checkpoint:
     pieces: WordPieces
     word_uses: dict[str, WordUse]
     scoring: Scoring
+    names: tuple[str, ...] = ()  # phrases that name what a region may be called, see `fcln.naming`
 
 
 def new_model(config: FCLNConfig, vocabulary: Vocabulary, pieces: WordPieces, *, backbone: bool = True) -> FCLN:
@@ -44,7 +45,7 @@ def new_model(config: FCLNConfig, vocabulary: Vocabulary, pieces: WordPieces, *,
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a weights file, whole or not at all; weights as float16."""
-    words = Words(checkpoint.vocabulary, checkpoint.pieces, checkpoint.word_uses, checkpoint.scoring)
+    words = Words(checkpoint.vocabulary, checkpoint.pieces, checkpoint.word_uses, checkpoint.scoring, checkpoint.names)
     texts = {"format": FORMAT, "config": json.dumps(checkpoint.model.config.to_json()), **words.to_texts()}
     state = checkpoint.model.state_dict()
     weights = {name: tensor.detach().half().cpu().contiguous().numpy() for name, tensor in state.items()}
@@ -81,4 +82,4 @@ def load_checkpoint(path: Path | None = None, *, backbone: bool = True) -> Check
         model.load_state_dict(kept, assign=True)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise unfit(path, error) from error
-    return Checkpoint(model.eval(), words.vocabulary, words.pieces, words.word_uses, words.scoring)
+    return Checkpoint(model.eval(), words.vocabulary, words.pieces, words.word_uses, words.scoring, words.names)

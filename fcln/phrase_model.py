@@ -38,6 +38,7 @@ class PhraseModel:
         self.pieces = words.pieces
         self.word_uses = words.word_uses
         self.scoring = words.scoring
+        self.names = words.names
         self._path = path
         self._device = device
 

@@ -18,6 +18,7 @@ from fcln.modeling.boxes import resize_shape
 from fcln.modeling.fcln import whole_boxes
 from fcln.modeling.neutral_words import NeutralWords
 from fcln.modeling.normalization import normalize
+from fcln.naming import Naming
 from fcln.precision import autocast, has_bfloat16
 from fcln.vocabulary import MAX_PHRASE_WORDS, SPECIAL
 from fcln.weights_file import checkpoint_digest
@@ -59,6 +60,8 @@ class Predictor:
         self.pieces = checkpoint.pieces
         self.word_uses = checkpoint.word_uses
         self.scoring = checkpoint.scoring
+        self.names = checkpoint.names
+        self._naming = Naming(checkpoint.names, self.encode_phrases)
         words = self.vocabulary.words
         self._neutral = NeutralWords.of(words, size=len(self.vocabulary), first=len(SPECIAL)).to(self.device)
         self._model = checkpoint.model.eval().to(self.device)
@@ -186,8 +189,8 @@ class Predictor:
         """Embeddings (N, embedding_size) float32 and phrases of region codes (N, code_size) float32."""
         with autocast(self.device):
             tokens = self._model.language.generate(codes, length=self.config.max_words, neutral=self._neutral).cpu()
-        phrases = [self.vocabulary.decode(row) for row in tokens.tolist()]
-        return self._model.embed(codes).cpu().numpy(), phrases
+        embeddings = self._model.embed(codes).cpu().numpy()
+        return embeddings, self._naming([self.vocabulary.decode(row) for row in tokens.tolist()], embeddings)
 
     @torch.inference_mode()
     def encode_phrases(self, phrases: Sequence[str]) -> np.ndarray:

@@ -56,6 +56,7 @@ class Words:
     pieces: WordPieces  # of the phrase encoder
     word_uses: dict[str, WordUse]
     scoring: Scoring
+    names: tuple[str, ...] = ()  # phrases that name what a region may be called, see `fcln.naming`
 
     def to_texts(self) -> dict[str, str]:
         """As a weights file keeps them, names included."""
@@ -65,6 +66,7 @@ class Words:
             "pieces": json.dumps(self.pieces.pieces, ensure_ascii=False),
             "noun_phrases": json.dumps(uses, ensure_ascii=False),
             "scoring": json.dumps(self.scoring.to_json()),
+            "names": json.dumps(self.names, ensure_ascii=False),
         }
 
 
@@ -76,6 +78,7 @@ def read_words(path: Path, texts: Mapping[str, str]) -> Words:
             WordPieces(json.loads(texts["pieces"])),
             {word: WordUse(*use) for word, use in json.loads(texts["noun_phrases"]).items()},
             Scoring.from_json(json.loads(texts["scoring"])),
+            tuple(json.loads(texts.get("names", "[]"))),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise unfit(path, error) from error

@@ -1,7 +1,8 @@
 """Names of things: which terms photographs, boxes and phrases mention, and what is broader than what.
 
-A file of `scripts.data.terms` (JSON): `terms` (name, forms that ask for it, indices of broader terms), `lexicon` (words
--> term), `images` (image id -> terms of its names), `classes` (an image classifier's class -> term).
+A file of `scripts.data.terms` (JSON): `terms` (name, forms that ask for it, indices of broader terms), `direct` (how many
+of them are names, not only broader than one), `lexicon` (words -> term), `images` (image id -> terms of its names),
+`classes` (an image classifier's class -> term).
 """
 
 import json
@@ -28,11 +29,17 @@ class Terms:
             self.of_image: dict[int, list[int]] = {int(image): found for image, found in values["images"].items()}
             self.classes: list[int] = values["classes"]
             self._lexicon: dict[str, int] = values["lexicon"]
+            self._direct: int = values["direct"]  # the first so many are names; others are only broader than some
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DatasetError(f"{path} is not a file of scripts.data.terms ({error!r}).") from error
 
     def __len__(self) -> int:
         return len(self.forms)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What regions may be called: the terms that photographs, boxes or classes are named by, with an article."""
+        return tuple(dict.fromkeys(self.forms[term][0] for term in range(self._direct)))
 
     def of_phrase(self, phrase: str) -> int | None:
         """The term that a noun phrase ends with: "a small brown dog" -> dog; None if it names none."""

@@ -313,6 +313,7 @@ def main(out: Path, wordnet: Path, annotations: tuple[Path, ...]) -> None:
     classes = []
     for category in ResNet50_Weights.IMAGENET1K_V1.meta["categories"]:
         classes.append(terms.add(split_name(category)[0]))
+    direct = len(terms.names)
     for name, count in sorted(shown.items()):  # broader terms that people use
         if count >= _MIN_PHOTOS and all(english.dictionary.get(w, 0) > _KNOWN for w in name.split()) and len(name) > 2:
             terms.add(name)
@@ -329,7 +330,8 @@ def main(out: Path, wordnet: Path, annotations: tuple[Path, ...]) -> None:
         if any(kind == "n" and lemma.replace("_", " ") == name for kind, lemma in net.lemmas(name.replace(" ", "_"))):
             lexicon[" ".join(words_of(name))] = number
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"terms": rows, "lexicon": lexicon, "images": images, "classes": classes}))
+    found = {"terms": rows, "direct": direct, "lexicon": lexicon, "images": images, "classes": classes}
+    out.write_text(json.dumps(found))
     click.echo(f"{out}: {len(rows)} terms, {len(images)} photographs named")
 
 

@@ -228,7 +228,9 @@ def _fresh(config: FCLNConfig, photographs: list[AnnotatedImage], pieces: Path, 
     model = new_model(config, vocabulary, word_pieces)
     model.phrases.pieces.copy_(table)
     load_imagenet(model.backbone, config.backbone, backbone_weights)
-    return Checkpoint(model, vocabulary, word_pieces, _count_word_uses(photographs, text), Scoring())
+    return Checkpoint(
+        model, vocabulary, word_pieces, _count_word_uses(photographs, text), Scoring(), terms.names if terms else ()
+    )
 
 
 def _read_pieces(path: Path) -> tuple[torch.Tensor, WordPieces]:

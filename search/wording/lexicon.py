@@ -20,6 +20,7 @@ class KnowsWords(Protocol):
     vocabulary: "Vocabulary"
     pieces: "WordPieces"
     word_uses: dict[str, WordUse]
+    names: tuple[str, ...]
 
 
 class Lexicon:
@@ -28,7 +29,7 @@ class Lexicon:
     max_phrase_words = MAX_PHRASE_WORDS
 
     def __init__(self, vocabulary: Sequence[str], pieces: "WordPieces", word_uses: Mapping[str, WordUse]):
-        """vocabulary: the words of the language model, most frequent first. pieces: those of the phrase encoder."""
+        """vocabulary: the words that the network has learnt, most frequent first. pieces: those of the phrase encoder."""
         self._pieces = pieces
         self._noun_phrases = NounPhrases(word_uses)
         self._synonyms = Synonyms(vocabulary)
@@ -37,7 +38,9 @@ class Lexicon:
     @classmethod
     def of(cls, model: KnowsWords) -> Self:
         """What a network knows of words."""
-        return cls(model.vocabulary.words, model.pieces, model.word_uses)
+        # What only names of photographs taught is learnt too, though the language model may not write it.
+        named = dict.fromkeys(word for name in model.names for word in words_of(name))
+        return cls([*model.vocabulary.words, *named], model.pieces, model.word_uses)
 
     def unknown_words(self, phrase: str) -> list[str]:
         """The words that neither the network has met (in phrases, captions or as a whole word piece) nor English has.

@@ -1,0 +1,61 @@
+"""What a region is called: the language model's phrase, unless a name is much closer to what the region shows.
+
+Our addition. The language model learnt its words from phrases with boxes, which people wrote for few kinds of things;
+names of whole photographs teach the space of embeddings many more. So a phrase that is far from its region in that
+space gives way to the nearest name, and where no name is near either, nothing is said.
+
+On held-out photographs the phrase of the surest region named what a photograph of one or two names shows in 25 of 100
+as the language model writes it and in 48 so; the last words of labelled phrases of Flickr8k were met in 41 and 47
+(docs/experiments.md).
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+# A name is taken if its cosine is greater than the phrase's by more than this.
+CLOSER = 0.1
+# Phrases below that cosine are hardly ever right (3 % below 0.2, 7 % below 0.3).
+LEAST = 0.25
+# Phrases whose vectors are kept: most regions say what others have said.
+_KEPT = 20_000
+
+
+class Naming:
+    """Chooses what to say of regions. Not to be shared between threads that describe at once without the GIL."""
+
+    def __init__(self, names: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray]):
+        """names: phrases that name things ("a giraffe"). encode: phrases -> (Q, E) float32, unit length."""
+        self._names = tuple(names)
+        self._encode = encode
+        self._vectors: np.ndarray | None = None  # of the names, from the first use on
+        self._known: dict[str, np.ndarray] = {}
+
+    def __call__(self, phrases: Sequence[str], embeddings: np.ndarray) -> list[str]:
+        """The phrases to keep of N regions, "" where nothing is near enough.
+
+        phrases: N, of the language model. embeddings: (N, E) float32, unit length, of the regions.
+        """
+        if not self._names or not len(phrases):
+            return list(phrases)
+        if self._vectors is None:
+            self._vectors = self._encode(self._names)
+        own = np.einsum("ne,ne->n", self._of(phrases), embeddings)
+        to_names = embeddings @ self._vectors.T
+        nearest = to_names.argmax(1)
+        named = to_names[np.arange(len(nearest)), nearest]
+        chosen = []
+        for phrase, similarity, name, of_name in zip(phrases, own, nearest, named, strict=True):
+            closer = of_name > similarity + CLOSER
+            said = self._names[name] if closer else phrase
+            chosen.append(said if max(similarity, of_name if closer else similarity) >= LEAST else "")
+        return chosen
+
+    def _of(self, phrases: Sequence[str]) -> np.ndarray:
+        new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in self._known]
+        if len(self._known) + len(new) > _KEPT:
+            self._known.clear()
+            new = list(dict.fromkeys(phrases))
+        if new:
+            self._known.update(zip(new, self._encode([phrase or "?" for phrase in new])))
+        return np.stack([self._known[phrase] for phrase in phrases])

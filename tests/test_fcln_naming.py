@@ -1,0 +1,52 @@
+"""A region is called by the nearest name where the phrase is far from it, and by nothing where both are."""
+
+import numpy as np
+
+from fcln.naming import CLOSER, LEAST, Naming
+
+# Unit vectors of the plane by angle; each text has one.
+ANGLES = {"a dog": 0.0, "a brown dog": 0.2, "a giraffe": 1.2, "a stop sign": 2.5, "": 3.0, "?": 3.0}
+
+
+def at(*angles: float) -> np.ndarray:
+    return np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+
+
+class Encoder:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, texts) -> np.ndarray:
+        self.asked += texts
+        return at(*(ANGLES[text] for text in texts))
+
+
+def test_a_much_closer_name_takes_the_phrase_s_place() -> None:
+    naming = Naming(["a giraffe", "a dog"], Encoder())
+    assert naming(["a stop sign"], at(1.2)) == ["a giraffe"]
+
+
+def test_a_phrase_stays_where_names_are_hardly_closer() -> None:
+    naming = Naming(["a giraffe", "a dog"], Encoder())
+    assert np.cos(0.1) - np.cos(0.3) < CLOSER  # the name is a little closer
+    assert naming(["a brown dog"], at(-0.1)) == ["a brown dog"]
+
+
+def test_nothing_is_said_where_nothing_is_near() -> None:
+    naming = Naming(["a giraffe"], Encoder())
+    far = 1.2 - np.arccos(LEAST) - 0.05
+    assert naming(["a stop sign"], at(far)) == [""]
+    assert naming(["a stop sign"], at(far + 0.1)) == ["a giraffe"]
+
+
+def test_vectors_are_asked_for_once() -> None:
+    encoder = Encoder()
+    naming = Naming(["a giraffe"], encoder)
+    naming(["a dog", "a dog", ""], at(0.0, 0.1, 0.2))
+    naming(["a dog"], at(0.0))
+    assert sorted(encoder.asked) == ["?", "a dog", "a giraffe"]
+
+
+def test_without_names_all_phrases_stay() -> None:
+    assert Naming((), Encoder())(["a stop sign", ""], at(0.0, 1.0)) == ["a stop sign", ""]
+    assert Naming(["a dog"], Encoder())([], np.zeros((0, 2), np.float32)) == []
