@@ -29,7 +29,7 @@ class Lexicon:
     max_phrase_words = MAX_PHRASE_WORDS
 
     def __init__(self, vocabulary: Sequence[str], pieces: "WordPieces", word_uses: Mapping[str, WordUse]):
-        """vocabulary: the words that the network has learnt, most frequent first. pieces: those of the phrase encoder."""
+        """vocabulary: the words that the network has learnt, frequent ones first. pieces: the phrase encoder's."""
         self._pieces = pieces
         self._noun_phrases = NounPhrases(word_uses)
         self._synonyms = Synonyms(vocabulary)
