@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from importlib.util import find_spec
@@ -342,3 +343,42 @@ def test_the_default_networks_backbone_is_trained_from_its_package(world, tmp_pa
 def test_help_tells_the_command():
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0 and "python -m scripts.train --photos" in result.output
+
+
+def torchrun(*command: str) -> subprocess.CompletedProcess:
+    """Two processes that speak over the loopback interface alone."""
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*run, "--nproc-per-node", "2", *command], cwd=ROOT, env=environment, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+
+
+def test_two_processes_of_torchrun_train_one_network(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    options = ["-m", "scripts.train", *arguments(world, out, epochs="2", **{"batch-size": "1"}), "--augment"]
+    done = torchrun(*options)
+    assert done.returncode == 0, done.stderr
+    # Six photographs, one a batch: three steps an epoch for each of two processes.
+    (last,) = [line for line in log_of(out) if line["step"] == 6]
+    assert last["steps"] == 6 and last["epoch"] == 2
+    assert load_checkpoint(out / "weights.safetensors").model.config == tiny_config()
+
+
+def test_gradients_are_shared_as_their_mean() -> None:
+    program = """
+import sys, torch
+from torch import nn
+from fcln.training.distributed import World
+world = World.join("cpu")
+weight, unreached = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.ones(1))
+weight.grad = torch.tensor([1.0, 3.0]) if world.rank == 0 else torch.tensor([5.0, -1.0])
+if world.rank == 1:
+    unreached.grad = torch.tensor([4.0])
+mean = world.share([weight, unreached], float(10 * world.rank))
+assert weight.grad.tolist() == [3.0, 1.0] and unreached.grad.tolist() == [2.0] and mean == 5.0, (weight.grad, mean)
+"""
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+        file.write(program)
+        file.flush()
+        done = torchrun(file.name)
+    assert done.returncode == 0, done.stderr

@@ -18,6 +18,7 @@ from fcln.modeling.fcln import FCLNConfig
 from fcln.training.annotations import WHOLE, AnnotatedImage, cut, read_photo
 from fcln.training.batch import Batch
 from fcln.training.distillation import TeacherVectors
+from fcln.training.distributed import World
 from fcln.training.feature_cache import FeatureCache
 from fcln.training.region_targets import RegionTargets
 from fcln.training.terms import Terms
@@ -77,6 +78,7 @@ class BatchLoader:
         flip: bool = True,
         augment: bool = False,
         workers: int = 0,
+        world: World | None = None,
     ):
         """photographs: of one data set, or of several, of which every batch has its share.
 
@@ -84,7 +86,8 @@ class BatchLoader:
         the photographs instead of their pixels (then: no augmentation). teacher: its vectors of phrases, and texts
         without photographs, go with every batch. terms, targets: names of things and an image classifier's targets go
         with every batch. augment: half of the photographs are cut to a part of them, and all change in brightness,
-        contrast and colour. workers: processes that make batches; 0: a thread.
+        contrast and colour. workers: processes that make batches; 0: a thread. world: of several processes that train
+        together each takes its batches of an epoch.
         """
         sets: list[list[AnnotatedImage]]
         if photographs and isinstance(photographs[0], AnnotatedImage):
@@ -110,6 +113,7 @@ class BatchLoader:
         self.flip = flip
         self.augment = augment
         self.workers = workers
+        self._world = world or World()
         if terms:  # (terms, forms, T)
             encoded = pieces.encode([form for forms in terms.forms for form in forms])
             self._term_pieces = torch.from_numpy(encoded).view(len(terms), 3, -1)
@@ -118,7 +122,10 @@ class BatchLoader:
         self._labels = [self._read_labels(photo) for photo in self.photographs]
 
     def __len__(self) -> int:
-        """Batches an epoch; the last, smaller one is left out."""
+        """Batches an epoch for each process; the last, smaller one is left out."""
+        return max(1, self._in_epoch() // self._world.size)
+
+    def _in_epoch(self) -> int:
         return max(1, int(sum(len(s) * w for s, w in zip(self._sets, self._weights))) // self.batch_size)
 
     def epoch(self, number: int, *, start: int = 0) -> Iterator[Batch]:
@@ -150,12 +157,13 @@ class BatchLoader:
         epoch, number = divmod(step, len(self))
         if self._ordered is None or self._ordered[0] != epoch:
             self._ordered = epoch, self._order(epoch)
+        number = (number * self._world.size + self._world.rank) % len(self._ordered[1])
         return self.batch(self._ordered[1][number], (self.seed, epoch, number))
 
     def _order(self, epoch: int) -> list[list[int]]:
         """Batches with their share of each data set and of mostly one shape, so that little of a batch is padding."""
         rng = random.Random(f"{self.seed}/{epoch}")
-        total = len(self)
+        total = self._in_epoch()
         if total * self.batch_size > sum(len(s) * w for s, w in zip(self._sets, self._weights)):
             return [list(range(len(self.photographs)))]  # fewer photographs than one batch holds
         shares = [len(s) * w for s, w in zip(self._sets, self._weights)]

@@ -1,7 +1,7 @@
 """Names of things: which terms photographs, boxes and phrases mention, and what is broader than what.
 
 A file of `scripts.data.terms` (JSON): `terms` (name, forms that ask for it, indices of broader terms), `direct` (how
-many of them are names, not only broader than one), `lexicon` (words -> term), `images` (image id -> terms of its names),
+many of them are names, not only broader than one), `lexicon` (words -> term), `images` (image id -> its names' terms),
 `classes` (an image classifier's class -> term).
 """
 

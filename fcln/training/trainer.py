@@ -26,6 +26,7 @@ from fcln.precision import autocast
 from fcln.training.annotations import AnnotatedImage, read_photo
 from fcln.training.augmentation import tint
 from fcln.training.batch import Batch
+from fcln.training.distributed import World
 from fcln.training.feature_cache import FeatureCache
 from fcln.training.loader import BatchLoader
 from fcln.training.losses import (
@@ -73,13 +74,18 @@ class TrainingConfig:
 class Trainer:
     """Owns a run's folder: `state.safetensors` (weights, optimiser, step) and `log.jsonl`."""
 
-    def __init__(self, model: FCLN, loader: BatchLoader, config: TrainingConfig, folder: Path, *, device: str = "cpu"):
-        """Continues from the folder's state if it has one; TrainingError if that was made by another config."""
+    def __init__(self, model: FCLN, loader: BatchLoader, config: TrainingConfig, folder: Path, *, device: str = "cpu",
+                 world: World | None = None):  # fmt: skip
+        """Continues from the folder's state if it has one; TrainingError if that was made by another config.
+
+        world: with others, of which the loader must know too; the first of them saves and logs.
+        """
         self.model = model.to(device)
         self.model.backbone.to(memory_format=torch.channels_last)
         self.loader = loader
         self.config = config
         self.folder = folder
+        self.world = world or World()
         self.device = torch.device(device)
         targets = None if loader.targets is None else torch.from_numpy(loader.targets.vectors)
         self.auxiliary = AuxiliaryLosses(targets, code_size=model.config.code_size).to(device)
@@ -89,6 +95,7 @@ class Trainer:
         self.steps = config.epochs * len(loader)
         self._seconds = 0.0  # trained before this call of `run`
         self._began: float | None = None  # when this call of `run` began
+        self._shared = 0.0  # seconds trained, as all processes agreed in the last step
         self.step = 0
         freeze_first_layers(model.backbone, model.config.backbone, stages=config.frozen_stages)
         if not config.backbone_learning_rate:
@@ -140,11 +147,17 @@ class Trainer:
                 self.step += 1
                 count += 1
                 is_over = self._is_over()
+                if self.world.rank > 0:
+                    if is_over:
+                        return
+                    continue
                 if self.step % window == 0 or is_over:
                     seconds = time.perf_counter() - began
                     line = {"step": self.step, "steps": self.steps, "epoch": round(self.step / len(self.loader), 3)}
                     line |= {name: round(total / count, 5) for name, total in sums.items()}
-                    line["photographs_per_second"] = round(count * self.config.batch_size / seconds, 2)
+                    line["photographs_per_second"] = round(
+                        count * self.config.batch_size * self.world.size / seconds, 2
+                    )
                     log.write(json.dumps(line) + "\n")
                     log.flush()
                     report(line)
@@ -158,7 +171,8 @@ class Trainer:
     def _done(self) -> float:
         """Share of the run after its warm-up that is over; of so many minutes, of all of them."""
         if self.config.minutes:
-            return self._elapsed() / (60 * self.config.minutes)
+            elapsed = self._shared if self.world.size > 1 else self._elapsed()
+            return elapsed / (60 * self.config.minutes)
         return (self.step - self.config.warmup) / max(1, self.steps - self.config.warmup)
 
     def _is_over(self) -> bool:
@@ -170,8 +184,9 @@ class Trainer:
 
     def _train_step(self, batch: Batch) -> dict[str, float]:
         # Everything drawn by chance in a step depends on the seed and the step alone, so a resumed run draws the same.
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
-        generator = torch.Generator(self.device).manual_seed(self.config.seed * 1_000_003 + self.step)
+        seed = self.config.seed * 1_000_003 + self.step * self.world.size + self.world.rank
+        torch.manual_seed(seed)
+        generator = torch.Generator(self.device).manual_seed(seed)
         self.model.train()
         rate = self.config.rate(self.step, self._done())
         for group in self.optimizer.param_groups:
@@ -183,6 +198,7 @@ class Trainer:
         total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        self._shared = self.world.share(self.parameters.values(), self._elapsed())
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.config.clip_norm)
         # One copy to the host a step: each would wait for the GPU.
         *values, total_, norm_ = torch.stack(

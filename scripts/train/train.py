@@ -2,6 +2,8 @@
 
     python -m scripts.train --photos PHOTOS --annotations TRAIN --pieces runs/pieces.safetensors --out runs/first
 
+On several GPUs of a machine: `torchrun --nproc-per-node 4 -m scripts.train ...`; --batch-size is each one's.
+
 Several data sets: --photos, --annotations and --weight once for each; every batch has its share of each.
 
 Killed or stopped, the same command goes on where it was, on a machine of the same kind to the same result. The run's
@@ -30,6 +32,7 @@ from fcln.scoring import Scoring
 from fcln.training.annotations import AnnotatedImage, load_annotations
 from fcln.training.baselines import CAPTION_WORDS, baseline_config, region_crops, whole_photographs
 from fcln.training.distillation import TeacherVectors
+from fcln.training.distributed import World
 from fcln.training.feature_cache import FeatureCache
 from fcln.training.loader import BatchLoader
 from fcln.training.region_targets import RegionTargets
@@ -150,6 +153,7 @@ def main(
     try:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        world = World.join(device)
         if cache and backbone_lr:
             raise click.UsageError("--cache is for a frozen backbone: add --backbone-lr 0.")
         if cache and augment:
@@ -193,9 +197,9 @@ def main(
         loader = BatchLoader(sets, checkpoint.vocabulary, checkpoint.pieces, checkpoint.model.config,
                              batch_size=batch_size, seed=seed, cache=features, flip=training.flip,
                              augment=augment, teacher=TeacherVectors(teacher) if teacher else None, weights=weight,
-                             terms=read_terms, terms_per_batch=terms_per_batch, workers=workers,
+                             terms=read_terms, terms_per_batch=terms_per_batch, workers=workers, world=world,
                              targets=RegionTargets(targets) if targets else None)  # fmt: skip
-        trainer = Trainer(checkpoint.model, loader, training, out, device=device)
+        trainer = Trainer(checkpoint.model, loader, training, out, device=device, world=world)
         length = f"{minutes:g} minutes" if minutes else f"{trainer.steps} steps"
         click.echo(f"{len(photographs)} photographs, {length}, from step {trainer.step}, on {device}", err=True)
         with tqdm(total=None if minutes else trainer.steps, initial=trainer.step, unit="step", mininterval=5) as bar:
@@ -205,6 +209,8 @@ def main(
                 bar.set_postfix(loss=line["loss"], photos_per_s=line["photographs_per_second"])
 
             trainer.run(report=report, save_every=save_every)
+        if world.rank > 0:
+            return
         trainer.take_average()
         save_checkpoint(out / "weights.safetensors", checkpoint)
         plot_losses(out / "log.jsonl", out / "losses.png")
