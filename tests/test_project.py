@@ -25,6 +25,7 @@ ALLOWED = {
 INNER = {
     "fcln": {".", "fcln.modeling"},
     "fcln.modeling": {".", "fcln.errors", "fcln.vocabulary"},
+    "indexer.build": {".", "indexer.scan", "indexer.errors", "indexer.progress"},
     "indexer.scan": {".", "indexer.errors", "indexer.progress"},
     "search.wording": {".", "search.errors"},
 }
