@@ -1,15 +1,11 @@
 """The command `indexer`: parse, call, print. What it needs is imported when it is needed, so that help is instant."""
 
 import json
-import os
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -141,6 +137,7 @@ def build(
     from indexer import output, redescription
     from indexer.build import build as building
     from indexer.build.options import BuildOptions
+    from indexer.interrupts import stop_on_signals
     from indexer.lazy_predictor import LazyPredictor
     from indexer.scan.plan import require_photographs
 
@@ -150,8 +147,8 @@ def build(
     first = not redescribe and not is_server(location) and not Path(location).exists()
     if first:  # neither a mistyped folder nor damaged weights must leave an empty collection behind
         require_photographs(folders, exclude=exclude)
-    left: list[Path] = []
-    with _stop_on_signals() as stop:
+    remaining: list[Path] = []
+    with stop_on_signals() as stop:
         predictor = LazyPredictor(weights, device=device)
         if first:
             predictor.load()
@@ -176,7 +173,7 @@ def build(
             try:
                 if isinstance(opened, LocalCollection) and opened.model != predictor.model:
                     outcome = redescription.redescribe(opened, folders, predictor, predictor.model, options, **watched)
-                    report, left = outcome.report, outcome.left
+                    report, remaining = outcome.report, outcome.remaining
                     if outcome.switched:
                         click.echo(f"The collection is of the checkpoint {opened.model.digest} now.")
                 else:
@@ -190,10 +187,10 @@ def build(
     if report.interrupted:
         click.echo("Interrupted: what was done is kept, the same command goes on from here.", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    if left:
+    if remaining:
         raise Failure(
-            f"{len(left):,} photographs, the first is {printable(left[0])}, could not be described with the new "
-            "checkpoint yet, so the collection stays with the old one: run the command again when they can be read "
+            f"{len(remaining):,} photographs, the first is {printable(remaining[0])}, could not be described with the "
+            "new checkpoint yet, so the collection stays with the old one: run the command again when they can be read "
             "(without FOLDERS), or let them go with --prune."
         )
 
@@ -422,26 +419,3 @@ def _progress(quiet: bool) -> "Progress":
     if quiet:
         return Progress()
     return BarProgress() if sys.stderr.isatty() else LineProgress()
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets. The second one ends the process, as elsewhere."""
-    stop = threading.Event()
-    handled = (signal.SIGINT, signal.SIGTERM)
-    before = {signum: signal.getsignal(signum) for signum in handled}
-
-    def handle(_signum: int, frame: FrameType | None) -> None:
-        stop.set()
-        for each in handled:
-            signal.signal(each, before[each])
-        # Not print: the signal may have come in the middle of one.
-        os.write(sys.stderr.fileno(), b"\nStopping after the photographs in work; once more to stop at once.\n")
-
-    for signum in handled:
-        signal.signal(signum, handle)
-    try:
-        yield stop
-    finally:
-        for signum in handled:
-            signal.signal(signum, before[signum])
