@@ -14,7 +14,7 @@ import numpy as np
 
 from decoding.errors import PhotoError
 from decoding.photos import OpenedPhoto, Photograph
-from search.calibration import best_answers, confidences
+from search.calibration import confidences, nms
 from search.errors import DetectError
 from search.grounding import PhotoRegions
 from search.hits import DescribedPhoto, Hit, HitRegion
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 # Somebody who names photographs has a reason: as many show the thing as do not. (Over a collection: what labelled
 # photographs say, which is stored with the weights.)
-NAMED_PRIOR = 0.5
+FILES_PRIOR = 0.5
 
 # Confidence that a box needs to be shown. In photographs named, where precision and recall balance on the validation
 # photographs; over a collection the best come first, and few are sure: one photograph in two hundred shows the thing.
-NAMED_THRESHOLD = 0.25
+FILES_THRESHOLD = 0.25
 COLLECTION_THRESHOLD = 0.05
 
 # As many as a build keeps of each photograph: the same photograph gives the same boxes.
@@ -113,8 +113,8 @@ class Detector:
         paths: Iterable[Path],
         *,
         k: int | None = None,
-        threshold: float = NAMED_THRESHOLD,
-        prior: float = NAMED_PRIOR,
+        threshold: float = FILES_THRESHOLD,
+        prior: float = FILES_PRIOR,
         as_typed: bool = False,
     ) -> Detections:
         """Look for phrases in photographs given as files; nothing is written.
@@ -170,11 +170,11 @@ class Detector:
         self, photo: DescribedPhoto, similarities: np.ndarray, phrases: Sequence[str], threshold: float, prior: float
     ) -> list[HitRegion]:
         """The boxes of a photograph with N regions that show what a phrase names. similarities: (Q, N)."""
-        sure = confidences(self._calibration, similarities, photo.regions.objectness, prior=prior)
+        confidence = confidences(self._calibration, similarities, photo.regions.objectness, prior=prior)
         return [
-            photo.hit_region(row, confidence[row], phrase)
-            for phrase, confidence in zip(phrases, sure)
-            for row in best_answers(photo.regions.boxes, confidence, least=threshold)
+            photo.hit_region(row, of_phrase[row], phrase)
+            for phrase, of_phrase in zip(phrases, confidence)
+            for row in nms(photo.regions.boxes, of_phrase, threshold=threshold)
         ]
 
 

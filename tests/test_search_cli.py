@@ -84,7 +84,7 @@ def place(tmp_path_factory, tiny_predictor, tiny_checkpoint):
 
 @pytest.fixture
 def search(place, tiny_checkpoint, monkeypatch, capfdbinary):
-    """Run `search query` in this process: the whole command without the two seconds in which torch starts."""
+    """Run `search query` in this process."""
 
     def run(*arguments, collection=place.full, weights=tiny_checkpoint):
         options = ["--collection", str(collection), "--weights", str(weights), "--device", "cpu"]
@@ -580,6 +580,22 @@ def test_help_loads_neither_torch_nor_faiss_nor_sqlalchemy():
         )
         assert (run.returncode, run.stderr) == (0, "[]\n")
         assert run.stdout
+
+
+@pytest.mark.parametrize("command_line", [["query", "dog on couch", "--json"], ["detect", "a dog"]])
+def test_words_are_asked_of_a_collection_without_torch(place, command_line):
+    script = (
+        "import sys; from search.cli import main; sys.argv[0] = 'search'\n"
+        "try: main()\n"
+        "finally: print('torch' in sys.modules, file=sys.stderr)"
+    )
+    options = ["--collection", str(place.sure), "--weights", str(place.sure_weights)]
+    run = subprocess.run(
+        [sys.executable, "-c", script, *command_line, *options],
+        cwd=REPOSITORY, capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert (run.returncode, run.stderr) == (0, b"False\n")
+    assert run.stdout
 
 
 def test_help_tells_boxes_and_exit_codes():
