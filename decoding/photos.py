@@ -217,6 +217,8 @@ class _RawPhoto:
 
 def _upright(decoded: Decoded, width: int, height: int, headers: Headers) -> Photograph:
     image, scale = decoded.image, decoded.scale
+    if image.size != (-(-width // scale), -(-height // scale)):
+        raise PhotoError("the file is damaged, its header and its pixels say different sizes")
     orientation = decoded.orientation if decoded.orientation in _UPRIGHT else 1
     # Both reductions round sizes up: the last column and row stand for a few pixels beyond the photograph. Upright,
     # they may come first.

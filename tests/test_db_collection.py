@@ -20,7 +20,8 @@ from db.errors import (
     SchemaTooNew,
 )
 from db.local.collection import LocalCollection
-from db.records import FailedFile, ModelIdentity, NewPath
+from db.local.maintenance.model_switch import open_successor
+from db.records import FailedFile, FileState, ModelIdentity, NewPath, PhotoHeaders
 from helpers.db_photos import LIFE, MODEL, OTHER_MODEL, contents, create, live, photo
 
 
@@ -484,3 +485,66 @@ print(json.dumps(steps))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     done = subprocess.run([sys.executable, "-c", program, str(path)], env=environment, capture_output=True, check=True)
     assert json.loads(done.stdout) == [[], ["sqlalchemy"], ["sqlalchemy", "faiss"]]
+
+
+def test_what_headers_tell_is_kept(writer):
+    full = PhotoHeaders("2019-06-23T14:05:06", 120, "NIKON", "D90", "35 mm", -33.875, 151.21, 4, ("a", "caf\u00e9"))
+    writer.commit(
+        new=[
+            photo(1, "a.jpg", headers=full, incomplete="the file ends early", ctime_ns=7),
+            photo(1, "b.jpg", headers=PhotoHeaders()),
+            photo(1, "c.jpg"),
+        ]
+    )
+    first, second, third = writer.photos([1, 2, 3])
+    assert (first.headers, first.incomplete) == (full, "the file ends early")
+    assert (second.headers, second.incomplete) == (PhotoHeaders(), None)
+    assert third.headers is None
+    known = writer.known(1)
+    assert [known[name].headers_read for name in ("a.jpg", "b.jpg", "c.jpg")] == [True, True, False]
+    assert (known["a.jpg"].ctime_ns, known["a.jpg"].incomplete) == (7, "the file ends early")
+    revision = writer.revision
+    writer.set_headers({3: full, 99: full})
+    assert writer.photos([3])[0].headers == full
+    assert writer.revision == revision + 1
+
+
+def test_change_times_move_and_are_touched_with_the_others(writer):
+    writer.commit(new=[photo(1, "a.jpg", ctime_ns=1), photo(1, "b.jpg", ctime_ns=2)])
+    writer.commit(touched={1: FileState(3, 4, 5)}, moved={2: NewPath(1, "c.jpg", 6, 7, 8)})
+    known = writer.known(1)
+    assert [(*known[name][2:4], known[name].ctime_ns) for name in ("a.jpg", "c.jpg")] == [(3, 4, 5), (6, 7, 8)]
+
+
+def test_copies_have_one_content(writer):
+    same = photo(1, "a.jpg").digest
+    writer.commit(
+        new=[photo(1, "a.jpg"), photo(1, "b.jpg"), photo(1, "c.jpg", digest=same)],
+        failed=[FailedFile(1, "d.jpg", 1, 1, same, "why")],
+    )
+    assert writer.copies([1, 2]) == {1: [1, 3], 2: [2]}
+    assert writer.copies([]) == {}
+    assert writer.repeated() == [[1, 3]]
+    assert [row.digest for row in writer.photos([1, 3])] == [same, same]
+
+
+def test_a_root_is_relocated_with_all_that_is_in_it(writer):
+    other = writer.add_root(Path("/elsewhere"))
+    writer.commit(new=[photo(1, "a.jpg")])
+    (before,) = writer.photos([1])
+    with open_successor(writer, OTHER_MODEL):
+        pass
+    writer.relocate_root(1, Path("/new/place"))
+    assert writer.roots() == {1: Path("/new/place"), other: Path("/elsewhere")}
+    (after,) = writer.photos([1])
+    assert (after.photo_id, after.path) == (before.photo_id, Path("/new/place/a.jpg"))
+    with open_successor(writer, OTHER_MODEL) as successor:
+        assert set(successor.roots().values()) == {Path("/new/place"), Path("/elsewhere")}
+    with pytest.raises(ValueError, match="is a root already"):
+        writer.relocate_root(1, Path("/elsewhere"))
+
+
+def test_what_was_left_out_of_a_root_is_remembered(writer):
+    assert writer.left_out() == {1: {}}
+    writer.set_left_out(1, {"videos": 3})
+    assert writer.left_out() == {1: {"videos": 3}}

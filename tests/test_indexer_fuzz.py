@@ -8,10 +8,10 @@ import os
 import random
 
 import pytest
-from helpers.workshop import Workshop, counts
 
 from db.collection import open_collection
 from decoding.photos import PIXEL_LIMIT
+from helpers.workshop import Workshop, counts
 from scripts.torture.hostile_files import LONGEST, ODD_NAMES, damaged, originals
 
 FILES = int(os.environ.get("FUZZ_FILES", "1000"))

@@ -29,9 +29,11 @@ from db.records import (
     BuildRecord,
     FailedFile,
     Features,
+    FileState,
     ModelIdentity,
     NewPath,
     NewPhoto,
+    PhotoHeaders,
     PhotoRow,
     PhotoStat,
     RegionRow,
@@ -244,6 +246,14 @@ class LocalCollection:
         with self.database.session() as session:
             return queries.photos(session, photo_ids)
 
+    def copies(self, photo_ids: Sequence[int] | np.ndarray) -> dict[int, list[int]]:
+        with self.database.session() as session:
+            return queries.copies(session, photo_ids)
+
+    def repeated(self) -> list[list[int]]:
+        with self.database.session() as session:
+            return queries.repeated(session)
+
     def regions(self, region_ids: Sequence[int] | np.ndarray) -> list[RegionRow]:
         with self.database.session() as session:
             return queries.regions(session, region_ids)
@@ -278,9 +288,40 @@ class LocalCollection:
         self.require_writer()
         # Out of a successor that was begun first: or it would bring the folder back.
         if (folder := self.roots().get(root_id)) is not None:
-            self._remove_from_successor(folder)
+            with self._open_successor() as other:
+                if other is not None:
+                    for their_id in [their_id for their_id, root in other.roots().items() if root == folder]:
+                        other.remove_root(their_id)
         with self.transaction() as session:
             writes.remove_root(session, root_id)
+
+    def relocate_root(self, root_id: int, folder: Path) -> None:
+        self.require_writer()
+        folder, roots = Path(folder).resolve(), self.roots()
+        if folder in roots.values():
+            raise ValueError(f"{folder} is a root already")
+        before = roots[root_id]
+        with self._open_successor() as other:
+            if other is not None and folder not in (theirs := other.roots()).values():
+                for their_id in [their_id for their_id, root in theirs.items() if root == before]:
+                    other.relocate_root(their_id, folder)
+        with self.transaction() as session:
+            writes.relocate_root(session, root_id, folder)
+
+    def left_out(self) -> dict[int, dict[str, int]]:
+        with self.database.session() as session:
+            return queries.left_out(session)
+
+    def set_left_out(self, root_id: int, counts: Mapping[str, int]) -> None:
+        self.require_writer()
+        with self.database.session() as session:
+            writes.set_left_out(session, root_id, counts)
+
+    def set_headers(self, headers: Mapping[int, PhotoHeaders]) -> None:
+        self.require_writer()
+        if headers:
+            with self.transaction() as session:
+                writes.set_headers(session, headers)
 
     def known(self, root_id: int) -> dict[str, PhotoStat]:
         with self.database.session() as session:
@@ -295,7 +336,7 @@ class LocalCollection:
         *,
         new: Sequence[NewPhoto] = (),
         moved: Mapping[int, NewPath] | None = None,
-        touched: Mapping[int, tuple[int, int]] | None = None,
+        touched: Mapping[int, FileState | tuple[int, int]] | None = None,
         gone: Sequence[int] = (),
         failed: Sequence[FailedFile] = (),
     ) -> None:
@@ -437,9 +478,16 @@ class LocalCollection:
         if any(self.index_files.fault(file) for file in self.snapshot().files):
             self.save_index()
 
-    def _remove_from_successor(self, folder: Path) -> None:
-        with suppress(CollectionDamaged):  # it is begun again by whoever goes on with it
-            if successor.model_of(self.layout.successor) is not None:
-                with LocalCollection.open(self.layout.successor.folder, write=True) as other:
-                    for root_id in [root_id for root_id, root in other.roots().items() if root == folder]:
-                        other.remove_root(root_id)
+    @contextmanager
+    def _open_successor(self) -> Iterator["LocalCollection | None"]:
+        """The successor that was begun, open for writing; None: there is none that can be used."""
+        try:
+            begun = successor.model_of(self.layout.successor) is not None
+            other = LocalCollection.open(self.layout.successor.folder, write=True) if begun else None
+        except CollectionDamaged:  # it is begun again by whoever goes on with it
+            other = None
+        try:
+            yield other
+        finally:
+            if other is not None:
+                other.close()

@@ -16,9 +16,9 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,7 +143,7 @@ def decoded(decoders: Decoders, folder: Path, file: HostileFile) -> Outcome:
 def wrong_size(photo: Photograph, file: HostileFile) -> str | None:
     """What is wrong with the size of a decoded photograph, in words."""
     width, height, scale = photo.width, photo.height, photo.scale
-    if not (16 <= min(width, height) and width * height <= PIXEL_LIMIT):
+    if not (min(width, height) >= 16 and width * height <= PIXEL_LIMIT):
         return f"{width}x{height} is beyond the limits"
     if photo.image.size != (-(-width // scale), -(-height // scale)):
         return f"an image of {photo.image.size} for {width}x{height} at 1/{scale}"
@@ -171,13 +171,15 @@ def header_sizes(content: bytes) -> set[tuple[int, int]]:
     return {(small, large) for small, large in sizes}
 
 
-def _in_turn(pool, function, items, ahead):  # type: ignore[no-untyped-def]
+def _in_turn(
+    pool: ThreadPoolExecutor, function: Callable[[HostileFile], Outcome], items: Iterable[HostileFile], ahead: int
+) -> Iterator[Outcome]:
     """The results of a function in the order of its items, so many of which are in work at one time."""
-    waiting = []
+    waiting: deque[Future[Outcome]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))
         if len(waiting) >= ahead:
-            yield waiting.pop(0).result()
+            yield waiting.popleft().result()
     for future in waiting:
         yield future.result()
 
