@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from db.collection import open_collection
+from db.errors import UnknownId
 from db.local import candidates as module
 from db.local.candidates import best_found
 from helpers.word_predictor import WordPredictor, build, embedding_of
@@ -59,3 +60,31 @@ def test_more_regions_are_asked_for_until_they_fill_the_shortlist(collection, mo
 
 def test_the_predictor_of_these_tests_fits_the_collection(collection):
     assert collection.model == WordPredictor.identity
+
+
+def test_an_empty_collection_has_no_candidates(tmp_path):
+    build(tmp_path / "empty", tmp_path, {})
+    with open_collection(tmp_path / "empty") as opened:
+        assert opened.candidates(VECTORS, 3).tolist() == []
+        assert opened.candidates(VECTORS, 3, np.array([], np.int64)).tolist() == []
+
+
+def test_deep_down_all_regions_are_compared(collection, monkeypatch):
+    """Then a list of the nearest is not cheaper."""
+    expected = [collection.candidates(VECTORS[1:], count).tolist() for count in range(1, 8)]
+    monkeypatch.setattr(module, "FIRST_DEPTH", 1)
+    monkeypatch.setattr(module, "DEEPEST", 4)
+    asked = []
+    nearest = collection.nearest
+    monkeypatch.setattr(collection, "nearest", lambda vectors, k: asked.append(k) or nearest(vectors, k))
+    assert [collection.candidates(VECTORS[1:], count).tolist() for count in range(3, 8)] == expected[2:]
+    assert set(asked) == {1}
+
+
+def test_only_photographs_that_are_allowed(collection):
+    everything = collection.photo_ids()
+    assert names(collection, collection.candidates(VECTORS[1:], 2, everything[[0, 4, 5]])) == ["1.jpg", "5.jpg"]
+    assert names(collection, collection.candidates(VECTORS[1:], 2, everything)) == ["1.jpg", "3.jpg"]
+    assert names(collection, collection.candidates(VECTORS[1:], 9, everything[[4]])) == ["5.jpg"]
+    with pytest.raises(UnknownId):
+        collection.candidates(VECTORS, 1, np.array([99]))

@@ -85,6 +85,35 @@ def test_features_of_some_photographs(writer):
     assert writer.photo_ids_of(np.array([5, 1, 4])).tolist() == [3, 1, 2]
 
 
+def test_cosines_and_codes_are_those_of_the_features(writer, monkeypatch):
+    monkeypatch.setattr("db.local.collection.PART_ROWS", 4)  # a few photographs at a time
+    writer.commit(new=[photo(1, f"{number}.jpg", count=1 + number % 3) for number in range(5)])
+    writer.commit(new=[photo(1, "last.jpg", count=4)], gone=[2])
+    vectors = photo(1, "asked", count=2).embeddings
+    for photo_ids in (None, [6, 1, 4], np.array([3]), []):
+        features = writer.features(photo_ids)
+        scores = writer.cosines(vectors, photo_ids)
+        assert scores.region_ids.tolist() == features.region_ids.tolist()
+        assert scores.photo_ids.tolist() == features.photo_ids.tolist()
+        assert scores.scores.dtype == np.float32
+        np.testing.assert_allclose(scores.scores, vectors @ features.embeddings.T, atol=1e-6)
+    features = writer.features()
+    asked = features.region_ids[[5, 0, 5, 2]]
+    np.testing.assert_array_equal(writer.codes(asked), features.codes[[5, 0, 5, 2]])
+    assert writer.codes([]).shape == (0, MODEL.code_size)
+
+
+def test_a_flipped_bit_does_not_get_into_a_cosine_or_a_code(path, writer):
+    writer.commit(new=[photo(1, "a.jpg", count=2)])
+    (segment,) = (path / "features").iterdir()
+    data = bytearray(segment.read_bytes())
+    data[-1] ^= 1  # of an embedding
+    segment.write_bytes(data)
+    for ask in (lambda: writer.cosines(np.eye(1, 8, dtype=np.float32)), lambda: writer.codes([1])):
+        with pytest.raises(CollectionDamaged, match=segment.name):
+            ask()
+
+
 def test_regions_come_in_the_order_asked_however_many(writer):
     writer.commit(new=[photo(1, f"{number}.jpg", count=100) for number in range(20)])
     asked = np.random.default_rng(0).permutation(2000) + 1
@@ -107,7 +136,14 @@ def test_an_empty_collection_answers_with_nothing(path):
 @pytest.mark.parametrize("unknown", [0, 4, -1])
 def test_unknown_ids_are_key_errors(writer, unknown):
     writer.commit(new=[photo(1, "a.jpg")], failed=[FailedFile(1, "b.jpg", 1, 1, None, "why")])
-    for ask in (writer.photos, writer.regions, writer.features, lambda ids: writer.photo_ids_of(np.array(ids))):
+    for ask in (
+        writer.photos,
+        writer.regions,
+        writer.features,
+        writer.codes,
+        lambda ids: writer.cosines(np.eye(1, 8, dtype=np.float32), ids),
+        lambda ids: writer.photo_ids_of(np.array(ids)),
+    ):
         with pytest.raises(KeyError):
             ask([1, unknown])
     with pytest.raises(KeyError):  # known, but not described

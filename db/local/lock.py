@@ -1,4 +1,8 @@
-"""Locks between processes. The system releases them when their holder ends, however it ends: no lock is ever stale."""
+"""Locks between processes. The system releases them when their holder ends, however it ends: no lock is ever stale.
+
+Not portalocker: its import takes 50 ms of every query; on Windows it needs pywin32 for shared locks and locks the whole
+file, so that the one who is refused could not read who holds it.
+"""
 
 import errno
 import os
@@ -13,7 +17,7 @@ from db.errors import CollectionLocked
 
 REFUSED = (BlockingIOError, PermissionError)  # the second is what Windows says
 WRITE_PROTECTED = (errno.EROFS, errno.EACCES, errno.EPERM)
-_LOOKS, _BETWEEN_LOOKS = 20, 0.01  # seconds
+_LOOKS, _BETWEEN_LOOKS = 100, 0.01  # seconds
 
 if sys.platform == "win32":
     import msvcrt
