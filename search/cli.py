@@ -134,6 +134,7 @@ def query(
 
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, 130 interrupted.
     """
+    _compute_in_one_thread()
     with plain_errors():
         # Imported here: `--help` is not to wait for what a search needs.
         from db.collection import open_collection
@@ -239,6 +240,8 @@ def detect(
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, or no photograph could be read (single ones
     that cannot are named and skipped), 130 interrupted.
     """
+    if not places:
+        _compute_in_one_thread()
     with plain_errors():
         refuse_photos_among_phrases(phrases, places)
         for phrase in map(printable, filter(os.path.exists, () if places else phrases)):
@@ -271,6 +274,15 @@ def detect(
         if draw is not None:
             _draw(answer, draw, photos)
         return 0
+
+
+def _compute_in_one_thread() -> None:
+    """Have numpy multiply matrices in this thread alone, unless the environment says otherwise.
+
+    To be called before numpy is imported. A question's matrices are small: a second thread saves nothing of the whole
+    command and costs 0.2 s of it.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _detect_in_photos(

@@ -18,8 +18,11 @@ def test_best_found_is_what_a_photograph_may_score_at_most():
     assert best == pytest.approx(np.array([[0.8, 0.9, 0.7], [0.4, 0.4, 0.4]]))
 
 
-@pytest.fixture
-def collection(tmp_path):
+@pytest.fixture(params=["scan", "FAISS"])
+def collection(tmp_path, request, monkeypatch):
+    """A small collection, as such and as if it were a large one."""
+    if request.param == "FAISS":
+        monkeypatch.setattr("db.local.collection.SCANNED_REGIONS", 0)
     photos = {
         "1.jpg": ["a dog", "tree"],
         "2.jpg": ["a couch"],
@@ -50,6 +53,26 @@ def test_a_shortlist_longer_than_the_collection_is_all_of_it(collection):
     assert collection.candidates(VECTORS, 100).tolist() == collection.photo_ids().tolist()
 
 
+def test_cosines_are_those_of_the_photos_asked_for(collection):
+    everything = collection.cosines(VECTORS)
+    assert everything.scores == pytest.approx(VECTORS @ collection.features().embeddings.T, abs=1e-6)
+    some = collection.photo_ids()[[4, 1]]
+    scores = collection.cosines(VECTORS, some)
+    assert scores.photo_ids.tolist() == sorted([some[1], some[0], some[0], some[0]])
+    assert scores.scores == pytest.approx(VECTORS @ collection.features(some).embeddings.T, abs=1e-6)
+    assert scores.region_ids.tolist() == collection.features(some).region_ids.tolist()
+    with pytest.raises(UnknownId, match="999"):
+        collection.cosines(VECTORS, [some[0], 999])
+
+
+def test_a_reader_compares_what_the_commit_holds_that_it_sees(collection, tmp_path):
+    before = collection.cosines(VECTORS).scores.shape
+    build(tmp_path / "collection", tmp_path, {"7.jpg": ["a dog", "a dog"]})
+    assert collection.cosines(VECTORS).scores.shape == before
+    collection.refresh()
+    assert collection.cosines(VECTORS).scores.shape == (before[0], before[1] + 2)
+
+
 def test_more_regions_are_asked_for_until_they_fill_the_shortlist(collection, monkeypatch):
     monkeypatch.setattr(module, "FIRST_DEPTH", 1)
     tree = embedding_of("tree")[None]
@@ -74,6 +97,7 @@ def test_deep_down_all_regions_are_compared(collection, monkeypatch):
     expected = [collection.candidates(VECTORS[1:], count).tolist() for count in range(1, 8)]
     monkeypatch.setattr(module, "FIRST_DEPTH", 1)
     monkeypatch.setattr(module, "DEEPEST", 4)
+    monkeypatch.setattr("db.local.collection.SCANNED_REGIONS", 0)
     asked = []
     nearest = collection.nearest
     monkeypatch.setattr(collection, "nearest", lambda vectors, k: asked.append(k) or nearest(vectors, k))
