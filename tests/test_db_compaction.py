@@ -7,7 +7,7 @@ from db.errors import CollectionDamaged
 from db.local.collection import LocalCollection
 from db.local.extents import Extents
 from db.local.maintenance.compaction import compact, plan
-from db.local.segments import SegmentFile
+from db.local.records import SegmentFile
 from helpers.db_photos import MODEL, contents, create, photo
 
 ROW_SIZE = 2 * (MODEL.code_size + MODEL.embedding_size)

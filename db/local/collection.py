@@ -17,13 +17,14 @@ from db.local.candidates import closest_photos, nearest_photos
 from db.local.extents import Extents
 from db.local.files import sync_folder
 from db.local.layout import Layout
-from db.local.lock import ReaderLock, WriterLock, alone
+from db.local.lock import ReaderLock, WriterLock, without_readers
 from db.local.opening import make_folder, missing, prepare
-from db.local.segments import SegmentFile, SegmentFolder
+from db.local.records import SegmentFile
+from db.local.segments import PART_ROWS, SegmentFolder
 from db.local.sqlite import backup, queries, writes
 from db.local.sqlite.connection import Database, plain_errors
 from db.local.sqlite.snapshot import Snapshot, read_extents, read_segments, read_snapshot
-from db.local.vectors.index_files import PART_ROWS, IndexFiles
+from db.local.vectors.index_files import IndexFiles
 from db.location import Location, collection_folder
 from db.records import (
     BuildRecord,
@@ -251,7 +252,7 @@ class LocalCollection:
         """The embeddings of photos, about part_rows regions at a time: their rows among all of these, float16."""
         done = 0
         for part in extents.parts(part_rows):
-            # With the codes, which nobody asked for: the checksum of a photo's rows is of both.
+            # Codes are read for the checksum, which is of both arrays' rows.
             _, embeddings = self._read(part, segments)
             yield slice(done, done + len(embeddings)), embeddings
             done += len(embeddings)
@@ -481,8 +482,8 @@ class LocalCollection:
 
     def sweep(self) -> None:
         """Delete the files that the last commit does not need, unless an earlier one may be being read."""
-        with plain_errors(self.path), alone(self.layout.readers) as nobody_reads:
-            if nobody_reads:
+        with plain_errors(self.path), without_readers(self.layout.readers) as free:
+            if free:
                 with self.database.session() as session:
                     segments = read_segments(session)
                 self.segments.sweep(segments)
@@ -492,7 +493,7 @@ class LocalCollection:
 
     def _clean_up(self) -> None:
         """After a writer that was killed: delete orphaned files, rebuild FAISS files that cannot be used."""
-        with suppress(CollectionDamaged):  # of the successor; whoever goes on with it is told
+        with suppress(CollectionDamaged):  # of the successor; `open_successor` says so
             if successor.model_of(self.layout.successor) == self.model:  # it has replaced this one
                 successor.discard(self.layout)
         successor.sweep(self.layout)
@@ -515,7 +516,7 @@ class LocalCollection:
         try:
             begun = successor.model_of(self.layout.successor) is not None
             other = LocalCollection.open(self.layout.successor.folder, write=True) if begun else None
-        except CollectionDamaged:  # it is begun again by whoever goes on with it
+        except CollectionDamaged:  # `open_successor` begins it again
             other = None
         try:
             yield other

@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from db.local.checksums import features_crc32
 from db.local.extents import Extents
-from db.local.segments import SegmentFile, SegmentFolder
+from db.local.records import SegmentFile
+from db.local.segments import SegmentFolder
 from db.local.sqlite.writes import next_id, place
 from db.records import CompactionReport
 
@@ -22,7 +23,7 @@ def compact(collection: "LocalCollection") -> CompactionReport:
     """Merge small segments into large ones and drop the rows of photos that are gone. Ids stay.
 
     One commit for each new segment. Killed at any moment, what was committed is done, and compacting again ends
-    where it would have ended. Old segments are deleted at the end, or once nobody reads any more: until then the
+    where it would have ended. Old segments are deleted at the end, or once there are no readers: until then the
     features take up to twice their space.
 
     Raises:

@@ -181,7 +181,7 @@ def migrate(connection: Connection) -> None:
     Raises:
         SchemaTooNew: a newer program wrote the database.
     """
-    for number, step in enumerate(MIGRATIONS[schema_version(connection) :], start=schema_version(connection) + 1):
+    for version, step in enumerate(MIGRATIONS[schema_version(connection) :], start=schema_version(connection) + 1):
         step(connection)
-        connection.exec_driver_sql(f"PRAGMA user_version = {number}")
+        connection.exec_driver_sql(f"PRAGMA user_version = {version}")
     check_version(schema_version(connection))

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from db.errors import UnknownId
 from db.local.checksums import features_crc32, regions_crc32
-from db.local.segments import SegmentFile, SegmentFolder
-from db.local.sqlite.snapshot import SavedIndex
+from db.local.records import FaissFile, SegmentFile
+from db.local.segments import SegmentFolder
 from db.records import FailedFile, FileState, ModelIdentity, NewPath, NewPhoto, PhotoHeaders
 from db.sql import among
 from db.tables import Build, IndexFile, Meta, Photo, Region, Root, Segment
@@ -234,7 +234,7 @@ def place(session: Session, segment: SegmentFile, places: Sequence[Mapping[str, 
     session.execute(update(Photo), [{"segment_id": segment.id, **a_place} for a_place in places])
 
 
-def replace_indexes(session: Session, replaced: Iterable[int], files: Sequence[SavedIndex]) -> None:
+def replace_indexes(session: Session, replaced: Iterable[int], files: Sequence[FaissFile]) -> None:
     """Put FAISS files in the place of others. replaced: ids."""
     session.connection().execute(delete(IndexFile).where(among(IndexFile.id, replaced)))
     if files:
@@ -247,7 +247,7 @@ def replace_indexes(session: Session, replaced: Iterable[int], files: Sequence[S
 def finish(session: Session) -> None:
     """Forget the segments that no photo needs any more, and count the commit.
 
-    Their files stay until nobody reads an earlier commit any more.
+    Their files stay as long as an earlier commit may be being read.
     """
     connection = session.connection()
     connection.execute(delete(Segment).where(~exists().where(Photo.segment_id == Segment.id)))
