@@ -126,6 +126,15 @@ class OpenedPhoto:
             decoded = self._source.decode(side)
             return _upright(decoded, *self._source.size, self._source.headers())
 
+    def headers(self) -> Headers:
+        """What its headers tell besides the pixels, without decoding those; some formats have a part behind them.
+
+        Raises:
+            PhotoError, OSError: as `decode`.
+        """
+        with faults_as_reasons():
+            return self._source.headers()
+
 
 def _acceptable(width: int, height: int, bytes_per_pixel: int, format_name: str | None, memory_limit: int) -> None:
     """Raise PhotoError for a photograph that is too small or too large."""

@@ -121,9 +121,11 @@ def build(
 
     Only files that are new, changed or moved since the last build are looked at; those that are gone are removed.
     Hidden folders and those of systems and photo servers (@eaDir, $RECYCLE.BIN, ...) are left out. JPEG, PNG, WebP,
-    TIFF, GIF (first frame), BMP; HEIC if the package pillow-heif is installed. Photographs need 16 pixels a side and
-    may have 200 megapixels, less where decoding takes more memory (progressive JPEG 142, HEIC and transparency
-    111, WebP 58). A file that crashes its decoder, or takes it longer than a minute, is named and left out like any
+    TIFF, GIF (the first frame that is not of one colour), BMP, AVIF, JPEG 2000; HEIC, camera raw and JPEG XL if the
+    packages pillow-heif, rawpy and pillow-jxl-plugin are installed. What else is met is counted by kind. A folder with
+    a file .nomedia is left out. Photographs need 16 pixels a side and may have 200 megapixels, less where decoding
+    takes more memory (progressive JPEG 142, HEIC and transparency 111, AVIF 100, WebP 58, JPEG XL 50, JPEG 2000 38).
+    A file that crashes its decoder, or takes it longer than a minute, is named and left out like any
     other that is broken.
 
     Ctrl-C ends it after the photographs in work; run it again to go on.
@@ -148,10 +150,10 @@ def build(
     if first:  # neither a mistyped folder nor damaged weights must leave an empty collection behind
         require_photographs(folders, exclude=exclude)
     remaining: list[Path] = []
+    predictor = LazyPredictor(weights, device=device)
+    if first:
+        predictor.load()
     with stop_on_signals() as stop:
-        predictor = LazyPredictor(weights, device=device)
-        if first:
-            predictor.load()
 
         def open_it() -> Collection:
             if redescribe:
@@ -187,6 +189,8 @@ def build(
     if report.interrupted:
         click.echo("Interrupted: what was done is kept, the same command goes on from here.", err=True)
         sys.exit(EXIT_INTERRUPTED)
+    if report.nothing_but_failures:
+        raise Failure(f"No photograph could be described: {report.failed:,} files failed (`indexer errors`).")
     if remaining:
         raise Failure(
             f"{len(remaining):,} photographs, the first is {printable(remaining[0])}, could not be described with the "
@@ -207,16 +211,21 @@ def status(collection: "Location | None", as_json: bool) -> None:
 
     with open_collection(collection or default_collection()) as opened:
         roots = []
+        left_out = opened.left_out()
         for root_id, root in opened.roots().items():
             described = sum(not stat.failed for stat in opened.known(root_id).values())
-            roots.append({"path": str(root), "present": root.is_dir(), "photographs": described})
-        failures = _failures(opened)
+            fields = {"photographs": described, "left_out": left_out[root_id]}
+            roots.append({"path": str(root), "present": root.is_dir(), **fields})
+        remembered = _failures(opened)
+        failures = [file for file in remembered if not file["described"]]
         last = opened.last_build()
         document = {
             "collection": str(opened.location),
             "photographs": opened.photo_count(),
             "regions": opened.region_count(),
             "failed": len(failures),
+            "incomplete": len(remembered) - len(failures),
+            "left_out": output.total(left_out.values()),
             "roots": roots,
             "failures": failures,
             "checkpoint": opened.model.digest,
@@ -231,7 +240,7 @@ def status(collection: "Location | None", as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON list, with each file's size and digest.")
 @plain_errors()
 def errors(collection: "Location | None", as_json: bool) -> None:
-    """List the files that could not be described, and why.
+    """List the files that could not be described, and why; and those that were, though a part of them is missing.
 
     They are tried again once they change, or with `indexer build --retry`.
     """
@@ -246,6 +255,33 @@ def errors(collection: "Location | None", as_json: bool) -> None:
     else:
         for failure in failures:
             click.echo(output.failure(failure))
+
+
+@main.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@collection_option
+@wait_option
+@plain_errors()
+def relocate(old: Path, new: Path, collection: "Location | None", wait: bool) -> None:
+    """The photographs of folder OLD are in folder NEW now: nothing is described again.
+
+    `indexer build NEW` finds this out by itself where OLD is not there any more and most of its photographs are in
+    NEW. OLD may be a folder within one that was built, and need not exist.
+
+    \b
+    indexer relocate /media/old-disk/photos ~/Pictures
+    """
+    from db.collection import open_collection
+    from db.location import default_collection
+    from indexer import output, relocation
+
+    location = collection or default_collection()
+    with _when_unlocked(lambda: open_collection(location, write=True), wait=wait) as opened:
+        moved = relocation.relocate(opened, old, new)
+        text = f"{moved.photographs:,} photographs are known in {printable(new)}"
+        click.echo(text + (f", {moved.replaced:,} of them were there already" if moved.replaced else ""))
+        click.echo(output.contents(opened))
 
 
 @main.command()
@@ -383,12 +419,18 @@ def rebuild(collection: "Location | None", wait: bool, as_json: bool) -> None:
 
 
 def _failures(opened: "Collection") -> list[dict[str, Any]]:
-    """Every file that is remembered as failed, as JSON says it."""
+    """Every file that is remembered as failed, or as described though incomplete, as JSON says it."""
     return [
-        {"path": str(root / stat.path), "reason": stat.reason, "size": stat.size, "digest": stat.digest}
+        {
+            "path": str(root / stat.path),
+            "reason": stat.reason or stat.incomplete,
+            "described": not stat.failed,
+            "size": stat.size,
+            "digest": stat.digest,
+        }
         for root_id, root in opened.roots().items()
         for stat in opened.known(root_id).values()
-        if stat.failed
+        if stat.failed or stat.incomplete
     ]
 
 

@@ -1,5 +1,7 @@
 """What the commands print for people, as text."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from commands.text import printable
@@ -21,7 +23,21 @@ def summary(report: "BuildReport") -> str:
         text += f" ({report.described / report.seconds:.1f} photographs described a second)"
     if report.failed_before:
         text += f"; {report.failed_before:,} failed before and did not change (--retry)"
+    if report.incomplete:
+        text += f"; {report.incomplete:,} are incomplete (`indexer errors`)"
+    if report.left_out:
+        text += f"\nleft out: {left_out(report.left_out)}"
     return text
+
+
+def total(each: Iterable[dict[str, int]]) -> dict[str, int]:
+    """The sums of some counts, kind by kind."""
+    return dict(sum(map(Counter, each), Counter[str]()))
+
+
+def left_out(counts: dict[str, int]) -> str:
+    """How many files of each kind cannot be described."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -36,7 +52,8 @@ def contents(collection: "Collection") -> str:
 
 def failure(file: dict[str, Any]) -> str:
     """A failed file and why."""
-    return f"{printable(file['path'])}: {file['reason']}"
+    described = "; described as it is" if file["described"] else ""
+    return f"{printable(file['path'])}: {file['reason']}{described}"
 
 
 def status(document: dict[str, Any]) -> str:
@@ -47,6 +64,8 @@ def status(document: dict[str, Any]) -> str:
         f"photographs  {document['photographs']:,}",
         f"regions      {document['regions']:,}",
         f"failed       {document['failed']:,} files",
+        f"incomplete   {document['incomplete']:,} photographs",
+        f"left out     {left_out(document['left_out']) or 'nothing'}",
         f"checkpoint   {document['checkpoint']}",
         f"last build   {last['finished_at'] + ', ' + _counts(last) if last else 'none'}",
     ]
