@@ -22,7 +22,7 @@ def test_best_found_is_what_a_photograph_may_score_at_most():
 def collection(tmp_path, request, monkeypatch):
     """A small collection, as such and as if it were a large one."""
     if request.param == "FAISS":
-        monkeypatch.setattr("db.local.collection.SCANNED_REGIONS", 0)
+        monkeypatch.setattr("db.local.reader.SCANNED_REGIONS", 0)
     photos = {
         "1.jpg": ["a dog", "tree"],
         "2.jpg": ["a couch"],
@@ -97,10 +97,10 @@ def test_deep_down_all_regions_are_compared(collection, monkeypatch):
     expected = [collection.candidates(VECTORS[1:], count).tolist() for count in range(1, 8)]
     monkeypatch.setattr(module, "FIRST_DEPTH", 1)
     monkeypatch.setattr(module, "DEEPEST", 4)
-    monkeypatch.setattr("db.local.collection.SCANNED_REGIONS", 0)
+    monkeypatch.setattr("db.local.reader.SCANNED_REGIONS", 0)
     asked = []
-    nearest = collection.nearest
-    monkeypatch.setattr(collection, "nearest", lambda vectors, k: asked.append(k) or nearest(vectors, k))
+    nearest = collection.reader.nearest
+    monkeypatch.setattr(collection.reader, "nearest", lambda vectors, k: asked.append(k) or nearest(vectors, k))
     assert [collection.candidates(VECTORS[1:], count).tolist() for count in range(3, 8)] == expected[2:]
     assert set(asked) == {1}
 

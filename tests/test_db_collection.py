@@ -82,11 +82,13 @@ def test_features_of_some_photographs(writer):
     np.testing.assert_array_equal(features.codes[3:], photo(1, "c.jpg", count=2).codes)
     assert writer.features(np.array([2])).region_ids.tolist() == [4]
     assert writer.features([]).codes.shape == (0, MODEL.code_size)
-    assert writer.photo_ids_of(np.array([5, 1, 4])).tolist() == [3, 1, 2]
+    assert writer.reader.photo_ids_of(np.array([5, 1, 4])).tolist() == [3, 1, 2]
 
 
-def test_cosines_and_codes_are_those_of_the_features(writer, monkeypatch):
-    monkeypatch.setattr("db.local.collection.PART_ROWS", 4)  # a few photographs at a time
+@pytest.mark.parametrize("scanned", [0, 1000])
+def test_cosines_and_codes_are_those_of_the_features(writer, monkeypatch, scanned):
+    monkeypatch.setattr("db.local.reader.PART_ROWS", 4)  # a few photographs at a time
+    monkeypatch.setattr("db.local.reader.SCANNED_REGIONS", scanned)
     writer.commit(new=[photo(1, f"{number}.jpg", count=1 + number % 3) for number in range(5)])
     writer.commit(new=[photo(1, "last.jpg", count=4)], gone=[2])
     vectors = photo(1, "asked", count=2).embeddings
@@ -142,7 +144,7 @@ def test_unknown_ids_are_key_errors(writer, unknown):
         writer.features,
         writer.codes,
         lambda ids: writer.cosines(np.eye(1, 8, dtype=np.float32), ids),
-        lambda ids: writer.photo_ids_of(np.array(ids)),
+        lambda ids: writer.reader.photo_ids_of(np.array(ids)),
     ):
         with pytest.raises(KeyError):
             ask([1, unknown])

@@ -149,7 +149,7 @@ def test_a_collection_of_schema_1_goes_on(tmp_path, caplog, index_revision):
         assert sqlite3.connect(copy).execute("PRAGMA user_version").fetchone() == (1,)
         assert contents(writer) == expected
         # An index file that was up to date is the one that counts; else a new one does.
-        names = [file.name for file in writer.snapshot().files]
+        names = [file.name for file in writer.snapshot.files]
         assert names == (["regions.1.faiss"] if index_revision == len(LIFE) else [])
         writer.commit(new=[photo(1, "new.jpg")])
         expected = contents(writer)

@@ -5,25 +5,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 from sqlalchemy.orm import Session
 
 from db.checks import check_changes, check_photo
-from db.errors import CheckpointMismatch, CollectionDamaged, CollectionError, UnknownId
+from db.errors import CheckpointMismatch, CollectionDamaged, CollectionError
 from db.local import successor
-from db.local.candidates import closest_photos, nearest_photos
-from db.local.extents import Extents
 from db.local.files import sync_folder
 from db.local.layout import Layout
 from db.local.lock import ReaderLock, WriterLock, without_readers
 from db.local.opening import make_folder, missing, prepare
-from db.local.records import SegmentFile
-from db.local.segments import PART_ROWS, SegmentFolder
+from db.local.reader import CommitReader
+from db.local.segments import SegmentFolder
 from db.local.sqlite import backup, queries, writes
 from db.local.sqlite.connection import Database, plain_errors
-from db.local.sqlite.snapshot import Snapshot, read_extents, read_segments, read_snapshot
+from db.local.sqlite.snapshot import Snapshot, read_segments
 from db.local.vectors.index_files import IndexFiles
 from db.location import Location, collection_folder
 from db.records import (
@@ -41,20 +39,11 @@ from db.records import (
     RegionScores,
 )
 
-if TYPE_CHECKING:
-    from db.local.vectors.faiss_index import Vectors
-
 logger = logging.getLogger(__name__)
 
 # A build that runs for days saves the FAISS files now and then, or every reader would have to bring days of regions
 # up to date in memory.
 SAVE_AFTER_REGIONS = 100_000
-
-
-# With so few regions a search compares all embeddings, which stay in memory (67 MB of float32 vectors of 256). That
-# saves the first question the import of FAISS: 0.2 s, and 190 MB where it is built for GPUs.
-SCANNED_REGIONS = 65_536
-_SCAN_ROWS = 8_192  # read at a time, their codes included
 
 
 class LocalCollection:
@@ -72,9 +61,7 @@ class LocalCollection:
         self._writes = isinstance(lock, WriterLock)
         self._unsaved_regions = 0  # added since FAISS files were saved, or since opening
         self._closed = False
-        self._snapshot: Snapshot | None = None
-        self._vectors: Vectors | None = None
-        self._loaded_embeddings: np.ndarray | None = None
+        self._reader: CommitReader | None = None
         self.use(model)
 
     @classmethod
@@ -135,7 +122,7 @@ class LocalCollection:
             return
         self._closed = True
         try:
-            if self._writes and not self.snapshot().saved:
+            if self._writes and not self.snapshot.saved:
                 self._try_to_save_index()
         finally:
             self.forget_loaded()
@@ -190,87 +177,26 @@ class LocalCollection:
             return queries.photo_count(session)
 
     def region_count(self) -> int:
-        with self.database.session() as session:
-            return queries.region_count(session)
+        return self.snapshot.region_count
 
     def photo_ids(self) -> np.ndarray:
-        return np.sort(self.snapshot().extents.photo_ids)
+        return np.sort(self.snapshot.extents.photo_ids)
 
     def candidates(self, vectors: np.ndarray, count: int, allowed: np.ndarray | None = None) -> np.ndarray:
-        if allowed is not None:  # FAISS cannot search a part of its vectors without comparing most of them
-            return closest_photos(self.cosines(vectors, allowed), count)
-        if (region_count := self.region_count()) <= SCANNED_REGIONS:
-            return closest_photos(self._scan(vectors), count)
-        return nearest_photos(
-            count,
-            region_count=region_count,
-            nearest=lambda depth: self.nearest(vectors, depth),
-            owners=self.photo_ids_of,
-            compare_all=lambda: self.cosines(vectors),
-        )
-
-    def nearest(self, vectors: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The k regions nearest to each vector.
-
-        Args:
-            vectors: (Q, embedding_size) float32, unit length.
-
-        Returns:
-            For each vector (region ids (K,) int64, inner products (K,) float32), best first, equal ones by id;
-            K < k only if there are fewer regions, or if a large collection's inverted lists find fewer.
-        """
-        return self.vectors().search(vectors, k)
-
-    def photo_ids_of(self, region_ids: np.ndarray) -> np.ndarray:
-        """(N,) int64: the photo of each of N regions. Raises UnknownId."""
-        with self.database.session() as session:
-            return queries.photo_ids_of(session, region_ids)
+        return self.reader.candidates(vectors, count, allowed)
 
     def cosines(self, vectors: np.ndarray, photo_ids: Sequence[int] | np.ndarray | None = None) -> RegionScores:
-        extents, segments = self._places(photo_ids)
-        if self.region_count() <= SCANNED_REGIONS:
-            everything = self._scan(vectors)
-            return everything.take(np.searchsorted(everything.region_ids, extents.region_ids()))
-        scores = np.empty((len(vectors), extents.region_count), np.float32)
-        for rows, embeddings in self._embeddings(extents, segments, PART_ROWS):
-            scores[:, rows] = vectors @ embeddings.astype(np.float32).T
-        return _region_scores(extents, scores)
-
-    def _scan(self, vectors: np.ndarray) -> RegionScores:
-        """The cosines of all regions of a small collection, whose embeddings are read once a commit."""
-        extents, segments = self._places(None)
-        if self._loaded_embeddings is None:
-            loaded = np.empty((extents.region_count, self.model.embedding_size), np.float32)
-            for rows, embeddings in self._embeddings(extents, segments, _SCAN_ROWS):
-                loaded[rows] = embeddings
-            self._loaded_embeddings = loaded
-        return _region_scores(extents, vectors @ self._loaded_embeddings.T)
-
-    def _embeddings(
-        self, extents: Extents, segments: dict[int, SegmentFile], part_rows: int
-    ) -> Iterator[tuple[slice, np.ndarray]]:
-        """The embeddings of photos, about part_rows regions at a time: their rows among all of these, float16."""
-        done = 0
-        for part in extents.parts(part_rows):
-            # Codes are read for the checksum, which is of both arrays' rows.
-            _, embeddings = self._read(part, segments)
-            yield slice(done, done + len(embeddings)), embeddings
-            done += len(embeddings)
+        return self.reader.cosines(vectors, photo_ids)
 
     def codes(self, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        region_ids = np.asarray(region_ids, np.int64)
-        features = self.features(np.unique(self.photo_ids_of(region_ids)))
-        return features.codes[np.searchsorted(features.region_ids, region_ids)]
+        return self.reader.codes(region_ids)
 
     def features(self, photo_ids: Sequence[int] | np.ndarray | None = None) -> Features:
-        extents, segments = self._places(photo_ids)
-        codes, embeddings = self._read(extents, segments)
-        return Features(
-            region_ids=extents.region_ids(),
-            photo_ids=np.repeat(extents.photo_ids, extents.counts),
-            codes=codes,
-            embeddings=embeddings.astype(np.float32),
-        )
+        return self.reader.features(photo_ids)
+
+    def nearest(self, vectors: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The k regions nearest to each vector, by FAISS; see `CommitReader.nearest`."""
+        return self.reader.nearest(vectors, k)
 
     def photos(self, photo_ids: Sequence[int] | np.ndarray) -> list[PhotoRow]:
         with self.database.session() as session:
@@ -287,22 +213,6 @@ class LocalCollection:
     def regions(self, region_ids: Sequence[int] | np.ndarray) -> list[RegionRow]:
         with self.database.session() as session:
             return queries.regions(session, region_ids)
-
-    def _places(self, photo_ids: Sequence[int] | np.ndarray | None) -> tuple[Extents, dict[int, SegmentFile]]:
-        """Where the rows of these photos are, or of all. Raises UnknownId."""
-        if photo_ids is None:
-            return self.snapshot().extents, self.snapshot().segments
-        with self.database.session() as session:
-            extents = read_extents(session, photo_ids)
-            # Sets: np.unique and np.setdiff1d would import numpy.ma, 50 ms of a query.
-            segments = read_segments(session, set(extents.segment_ids.tolist()))
-        if unknown := set(np.asarray(photo_ids, np.int64).tolist()) - set(extents.photo_ids.tolist()):
-            raise UnknownId(f"described photograph {min(unknown)}")
-        return extents, segments
-
-    def _read(self, extents: Extents, segments: dict[int, SegmentFile]) -> tuple[np.ndarray, np.ndarray]:
-        with plain_errors(self.path):
-            return self.segments.read_checked(extents, segments)
 
     # -- building
 
@@ -409,7 +319,7 @@ class LocalCollection:
     def save_index(self) -> None:
         """Write the FAISS files that lack regions or hold regions that are gone; few or none."""
         self.require_writer()
-        snapshot = self.snapshot()
+        snapshot = self.snapshot
         for plan in self.index_files.plan(snapshot):
             replaced = [plan.replaced.id] if plan.replaced else []
             with self.database.session() as session:
@@ -444,24 +354,21 @@ class LocalCollection:
         finally:
             self.forget_loaded()
 
-    def snapshot(self) -> Snapshot:
-        """Where the vectors of the commit are that this Collection sees."""
-        if self._snapshot is None:
-            self._snapshot = read_snapshot(self.database)
-        return self._snapshot
+    @property
+    def reader(self) -> CommitReader:
+        """The vectors of the commit that this Collection sees."""
+        if self._reader is None:
+            self._reader = CommitReader(self.database, self.segments, self.index_files)
+        return self._reader
 
-    def vectors(self) -> "Vectors":
-        """The FAISS files of that commit, brought up to date."""
-        if self._vectors is None:
-            with plain_errors(self.path):
-                self._vectors = self.index_files.open(self.snapshot())
-        return self._vectors
+    @property
+    def snapshot(self) -> Snapshot:
+        """Where they are."""
+        return self.reader.snapshot
 
     def forget_loaded(self) -> None:
         """Drop what was read of an earlier commit."""
-        self._snapshot = None
-        self._vectors = None
-        self._loaded_embeddings = None
+        self._reader = None
 
     def index_saved(self) -> None:
         """What follows once FAISS files were written."""
@@ -487,7 +394,7 @@ class LocalCollection:
                 with self.database.session() as session:
                     segments = read_segments(session)
                 self.segments.sweep(segments)
-                self.index_files.sweep(self.snapshot().files)
+                self.index_files.sweep(self.snapshot.files)
 
     # -- within
 
@@ -507,7 +414,7 @@ class LocalCollection:
                 self.segments.path / absent[0].name,
                 len(absent) - 1,
             )
-        if any(self.index_files.fault(file) for file in self.snapshot().files):
+        if any(self.index_files.fault(file) for file in self.snapshot.files):
             self.save_index()
 
     @contextmanager
@@ -523,7 +430,3 @@ class LocalCollection:
         finally:
             if other is not None:
                 other.close()
-
-
-def _region_scores(extents: Extents, scores: np.ndarray) -> RegionScores:
-    return RegionScores(extents.region_ids(), np.repeat(extents.photo_ids, extents.counts), scores)

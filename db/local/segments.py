@@ -51,6 +51,7 @@ class SegmentFolder:
 
     def __init__(self, path: Path, *, code_size: int, embedding_size: int):
         self.path = path
+        self.embedding_size = embedding_size
         self._sizes: dict[Array, int] = {"codes": code_size, "embeddings": embedding_size}
 
     def write(self, segment_id: int, region_ids: np.ndarray, codes: np.ndarray, embeddings: np.ndarray) -> SegmentFile:

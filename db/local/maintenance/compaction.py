@@ -30,7 +30,7 @@ def compact(collection: "LocalCollection") -> CompactionReport:
         CollectionDamaged: a segment is missing or altered; what was merged before stays merged.
     """
     collection.require_writer()
-    snapshot = collection.snapshot()
+    snapshot = collection.snapshot
     before = list(snapshot.segments.values())
     row_size = 2 * (collection.model.code_size + collection.model.embedding_size)
     for extents in plan(snapshot.extents, snapshot.segments, row_size):
@@ -38,7 +38,7 @@ def compact(collection: "LocalCollection") -> CompactionReport:
             merge(session, collection.segments, extents, snapshot.segments)
     collection.keep_copy()
     collection.sweep()
-    after = list(collection.snapshot().segments.values())
+    after = list(collection.snapshot.segments.values())
     return CompactionReport(
         segments_before=len(before),
         segments_after=len(after),

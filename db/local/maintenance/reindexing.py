@@ -20,7 +20,7 @@ def rebuild_index(collection: "LocalCollection") -> IndexReport:
         CollectionDamaged: a segment is missing or altered.
     """
     collection.require_writer()
-    snapshot = collection.snapshot()
+    snapshot = collection.snapshot
     with collection.database.session() as session:
         first_id = next_id(session, "index_file")
     # All are committed at once: ranges of old and new files need not agree.
@@ -33,4 +33,4 @@ def rebuild_index(collection: "LocalCollection") -> IndexReport:
     collection.index_saved()
     from db.local.vectors.recall import measure  # imports faiss
 
-    return measure(collection.vectors(), collection.snapshot(), collection.segments)
+    return measure(collection.reader.vectors, collection.snapshot, collection.segments)

@@ -100,10 +100,6 @@ def photo_count(session: Session) -> int:
     return session.scalar(select(func.count()).where(Photo.reason.is_(None))) or 0
 
 
-def region_count(session: Session) -> int:
-    return session.scalar(select(func.sum(Photo.region_count)).where(Photo.first_region_id.is_not(None))) or 0
-
-
 def photo_ids_of(session: Session, region_ids: np.ndarray) -> np.ndarray:
     """(N,) int64: the photo of each of N regions.
 

@@ -12,7 +12,6 @@ from db.errors import CollectionDamaged
 from db.local.extents import Extents
 from db.local.records import FaissFile, SegmentFile
 from db.local.sqlite.connection import Database
-from db.local.sqlite.queries import region_count
 from db.sql import among
 from db.tables import IndexFile, Photo, Segment
 
@@ -61,7 +60,8 @@ def read_snapshot(database: Database) -> Snapshot:
     with database.session() as session:
         rows = session.execute(select(IndexFile.__table__, live).order_by(IndexFile.first_region_id)).all()
         files = [FaissFile(*row[:-1]) for row in rows]
-        return Snapshot(database, files, [row[-1] for row in rows], region_count(session))
+        all_regions = select(func.sum(Photo.region_count)).where(Photo.first_region_id.is_not(None))
+        return Snapshot(database, files, [row[-1] for row in rows], session.scalar(all_regions) or 0)
 
 
 def read_extents(session: Session, photo_ids: Iterable[int] | None = None) -> Extents:
