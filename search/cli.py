@@ -66,10 +66,22 @@ def main() -> None:
         sys.exit(130)
 
 
-@click.group(context_settings=CONTEXT_SETTINGS)
+class _AskingGroup(click.Group):
+    """Takes what does not begin with a command for a question: `search "dog on couch"`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {name for option in self.get_params(ctx) for name in option.opts}
+        if args and args[0] not in self.commands and args[0] not in own:
+            args = ["query", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_AskingGroup, context_settings=CONTEXT_SETTINGS)
 @version_option
 def commands() -> None:
     """Find things inside photographs with words, offline.
+
+    `search "dog on couch"` is short for `search query "dog on couch"`.
 
     `indexer build FOLDER` makes the collection that is searched here.
     """

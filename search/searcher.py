@@ -105,7 +105,7 @@ class Searcher:
         query = parse_query(phrases, self._lexicon, as_typed=as_typed)
         if not self._collection.region_count():
             return Answer(query.given, scoring, [], query.unknown_words, query.substitutions)
-        vectors = self._model.encode_phrases(query.phrases)
+        vectors = self._model.encode_phrases(query.encoded)
         if exact:
             regions = self._score(query, self._collection.cosines(vectors), scoring)
         else:
@@ -123,7 +123,7 @@ class Searcher:
         """
         scoring = self._checked(scoring)
         query = parse_query(phrases, self._lexicon)
-        vectors = self._model.encode_phrases(query.phrases)
+        vectors = self._model.encode_phrases(query.encoded)
         features = self._everything()
         cosines = RegionScores(features.region_ids, features.photo_ids, vectors @ features.embeddings.T)
 
@@ -142,7 +142,7 @@ class Searcher:
         """
         scoring = self._checked(scoring)
         query = parse_query(phrases, self._lexicon)
-        vectors = self._model.encode_phrases(query.phrases)
+        vectors = self._model.encode_phrases(query.encoded)
         scored = self._score(query, self._collection.cosines(vectors, [photo_id]), scoring, judged_regions)
         rows = self._collection.regions(scored.region_ids)
         return [rows[row] for row in ground(scored.scores, PhotoRegions.from_rows(rows), scoring)]
@@ -187,9 +187,9 @@ class Searcher:
         for some in np.split(rows, range(_REGIONS_AT_ONCE, len(rows), _REGIONS_AT_ONCE)):
             some_codes = (codes or self._collection.codes)(cosines.region_ids[some])
             some_judged = None if judged is None else judged[:, some]
-            scores[:, some] = log_likelihoods(self._model, query.phrases, some_codes, some_judged)
+            scores[:, some] = log_likelihoods(self._model, query.encoded, some_codes, some_judged)
         if scoring == "fused":
-            tokens = [token_count(phrase) for phrase in query.phrases]
+            tokens = [token_count(phrase) for phrase in query.encoded]
             scores = fuse(cosines.scores, scores, tokens, self._model.scoring.fused_weight)
         return replace(cosines, scores=scores)
 

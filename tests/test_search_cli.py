@@ -133,6 +133,17 @@ def command(*arguments, **options):
 # -- answers
 
 
+def test_query_may_be_left_away(place, tiny_checkpoint, monkeypatch, capfdbinary):
+    for words in (["dog on couch"], ["query", "dog on couch"], ["--json", "dog on couch"]):
+        options = ["--collection", str(place.full), "--weights", str(tiny_checkpoint)]
+        monkeypatch.setattr(sys, "argv", ["search", *words, *options])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        assert exit_.value.code == 0
+        out = capfdbinary.readouterr().out
+        assert len(json.loads(out)["hits"] if "--json" in words else out.splitlines()) == 3
+
+
 def test_piped_it_prints_paths(search, place):
     result = search("dog on couch")
     assert (result.code, result.err) == (0, "")
