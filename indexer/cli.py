@@ -128,7 +128,7 @@ def build(
     A file that crashes its decoder, or takes it longer than a minute, is named and left out like any
     other that is broken.
 
-    Ctrl-C ends it after the photographs in work; run it again to go on.
+    Without FOLDERS: all that were built before. Ctrl-C ends it after the photographs in work; run it again to go on.
 
     \b
     indexer build ~/Pictures /media/disk/photos
@@ -143,10 +143,10 @@ def build(
     from indexer.lazy_predictor import LazyPredictor
     from indexer.scan.plan import require_photographs
 
-    if not folders and not redescribe:
-        raise click.UsageError("Missing argument 'FOLDERS...': the folders that the photographs are in.")
     location = collection or default_collection()
     first = not redescribe and not is_server(location) and not Path(location).exists()
+    if not folders and first:
+        raise click.UsageError("Missing argument 'FOLDERS...': the folders that the photographs are in.")
     if first:  # neither a mistyped folder nor damaged weights must leave an empty collection behind
         require_photographs(folders, exclude=exclude)
     remaining: list[Path] = []
@@ -161,6 +161,8 @@ def build(
             return open_collection(location, write=True, create=True, model=predictor.model)
 
         with _when_unlocked(open_it, wait=wait, stop=stop) as opened:
+            if not folders and not opened.roots():
+                raise click.UsageError("Missing argument 'FOLDERS...': the collection has none yet.")
             progress = _progress(quiet)
             options = BuildOptions(
                 max_regions=max_regions,
@@ -307,6 +309,27 @@ def remove(paths: tuple[Path, ...], collection: "Location | None", wait: bool) -
         removed = removal.remove(opened, paths)
         click.echo(f"{removed.photographs:,} photographs and {removed.failed:,} failed files removed")
         click.echo(output.contents(opened))
+
+
+@main.command()
+@collection_option
+@click.option("--near", is_flag=True, help="Also photographs that look the same: other sizes, bursts, slight crops.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON list of groups.")
+@plain_errors()
+def duplicates(collection: "Location | None", near: bool, as_json: bool) -> None:
+    """List the photographs that are there more than once. No file is touched.
+
+    Groups are set apart by empty lines; of a group, the file that was added first comes first. With --near, photographs
+    that only look the same are marked with "~".
+    """
+    from db.collection import open_collection
+    from db.location import default_collection
+    from indexer import output
+    from indexer.duplicates import find_duplicates
+
+    with open_collection(collection or default_collection()) as opened:
+        groups = find_duplicates(opened, near=near)
+    click.echo(json.dumps(output.duplicates_as_dicts(groups), indent=2) if as_json else output.duplicates(groups))
 
 
 @main.command()

@@ -1,7 +1,7 @@
 """What the commands print for people, as text."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from commands.text import printable
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from db.records import CompactionReport, IndexReport
     from indexer.build.report import BuildReport
     from indexer.disk_check import DiskReport
+    from indexer.duplicates import DuplicateGroup
 
 _SHOWN_FAILURES = 20
 
@@ -77,6 +78,30 @@ def status(document: dict[str, Any]) -> str:
     if len(failures) > _SHOWN_FAILURES:
         lines.append(f"             and {len(failures) - _SHOWN_FAILURES:,} more (`indexer errors`)")
     return "\n".join(lines)
+
+
+def duplicates(groups: "Sequence[DuplicateGroup]") -> str:
+    """Groups of paths, an empty line between two."""
+    if not groups:
+        return "Every photograph is there once."
+    marks = {True: "", False: "~ "}
+    return "\n\n".join(
+        "\n".join(f"{marks[group.same_content]}{printable(row.path)}" for row in group.photos) for group in groups
+    )
+
+
+def duplicates_as_dicts(groups: "Sequence[DuplicateGroup]") -> list[dict[str, Any]]:
+    """The same for programs."""
+    return [
+        {
+            "same_content": group.same_content,
+            "photographs": [
+                {"path": str(row.path), "width": row.width, "height": row.height, "digest": row.digest}
+                for row in group.photos
+            ],
+        }
+        for group in groups
+    ]
 
 
 def verification(report: "VerificationReport", disk: "DiskReport", holds: bool) -> str:

@@ -649,3 +649,13 @@ def test_a_build_of_nothing_but_failures_is_an_error(tmp_path, place, tiny_check
     result = invoke("build", tmp_path / "bad", *options)
     assert result.exit_code == 2
     assert "No photograph could be described: 1 files failed (`indexer errors`)." in result.stderr
+
+
+def test_without_folders_all_that_were_built_are_built_again(photos, place, tiny_checkpoint):
+    options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu", "--quiet"]
+    assert invoke("build", *options).exit_code == 2
+    assert not place.exists()
+    invoke("build", photos, *options)
+    (photos / "1.png").unlink()
+    again = invoke("build", *options)
+    assert again.stdout.startswith("0 new, 0 changed, 0 moved, 1 gone, 2 unchanged, 0 failed in ")

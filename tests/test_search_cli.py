@@ -168,7 +168,7 @@ def test_json_is_the_promised_document(search, place, scoring):
     assert (document["query"], document["scoring"]) == (["dog on couch"], scoring)
     assert [hit["rank"] for hit in document["hits"]] == [1, 2]
     for hit in document["hits"]:
-        assert list(hit) == ["rank", "path", "score", "width", "height", "regions"]
+        assert list(hit) == ["rank", "path", "score", "width", "height", "copies", "similar", "regions"]
         assert os.fsencode(hit["path"]) in place.paths
         assert (hit["width"], hit["height"]) == (120, 80)
         for region in hit["regions"]:
@@ -219,7 +219,8 @@ def test_photographs_that_are_gone_are_counted(search, place):
     finally:
         path.with_suffix(".away").rename(path)
     assert (result.code, len(result.out.splitlines())) == (0, 3)
-    assert result.err == "Note: 1 of 3 photographs are not there any more; `indexer build` looks again.\n"
+    command = f"indexer build --collection {place.full}"
+    assert result.err == f"Note: 1 of 3 photographs are not there any more; `{command}` looks again.\n"
 
 
 def test_unknown_words_among_known_ones_are_noted(search):
@@ -663,3 +664,13 @@ def test_in_a_terminal_it_prints_a_table(place, tiny_checkpoint):
     assert re.search(r"^   1 +-?\d\.\d{3}  .*/photos/", plain, flags=re.MULTILINE)
     assert "line\\nbreak \\xff.png" in plain
     assert re.search(r" at \d+,\d+\r?$", plain, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("forms", [("--json", "-0"), ("--json", "--csv"), ("--jsonl", "--table")])
+def test_two_forms_of_one_answer_are_refused(search, forms):
+    result = search("dog on couch", *forms)
+    assert (result.code, result.out) == (2, b"")
+    assert (
+        f"{' and '.join(sorted(forms, key=['--table', '--json', '--jsonl', '--csv', '-0'].index))} are two forms"
+        in (result.err)
+    )
