@@ -1,7 +1,7 @@
 """Geometry of boxes, pure functions. Boxes are `(..., 4)` float tensors x1 y1 x2 y2 in pixels, 0 <= x1 < x2 <= width.
 
 Continuous coordinates: a box from x1 to x2 is x2 - x1 wide. (The released code's 1-indexed boxes with a "+1" here and
-there make identical boxes overlap by less than 1; see reference densecap 1.5. The paper's formulas need none of it.)
+there make identical boxes overlap by less than 1. The paper's formulas need none of it.)
 """
 
 import math
