@@ -32,10 +32,10 @@ class NeutralWords:
         for word, other in (_MEN | _WOMEN).items():
             if word in ids and other in ids:
                 neutral[ids[word]] = ids[other]
-        groups = [
+        men, women = (
             torch.tensor([ids[word] for word in group if word in ids], dtype=torch.int64) for group in (_MEN, _WOMEN)
-        ]
-        return cls(*groups, neutral)
+        )
+        return cls(men, women, neutral)
 
     def to(self, device: torch.device) -> "NeutralWords":
         return NeutralWords(self.men.to(device), self.women.to(device), self.neutral.to(device))
