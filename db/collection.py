@@ -12,9 +12,11 @@ from db.records import (
     BuildRecord,
     FailedFile,
     Features,
+    FileState,
     ModelIdentity,
     NewPath,
     NewPhoto,
+    PhotoHeaders,
     PhotoRow,
     PhotoStat,
     RegionRow,
@@ -123,6 +125,14 @@ class Collection(Protocol):
         """
         ...
 
+    def copies(self, photo_ids: Sequence[int] | np.ndarray) -> dict[int, list[int]]:
+        """Described photos -> all described photos of the same content, themselves too, ascending."""
+        ...
+
+    def repeated(self) -> list[list[int]]:
+        """The described photos (ids, ascending) of each content that several have."""
+        ...
+
     def regions(self, region_ids: Sequence[int] | np.ndarray) -> list[RegionRow]:
         """Regions, in the order asked.
 
@@ -145,6 +155,22 @@ class Collection(Protocol):
         """Forget a folder of photos and every file that is remembered in it."""
         ...
 
+    def relocate_root(self, root_id: int, folder: Path) -> None:
+        """Let a folder of photos be another one: it was renamed or moved, with all that is in it.
+
+        Raises:
+            ValueError: the other one is a root already.
+        """
+        ...
+
+    def left_out(self) -> dict[int, dict[str, int]]:
+        """Root id -> how many files the last walk of all of it met that cannot be described, by kind."""
+        ...
+
+    def set_left_out(self, root_id: int, counts: Mapping[str, int]) -> None:
+        """Remember that."""
+        ...
+
     def known(self, root_id: int) -> dict[str, PhotoStat]:
         """Every remembered file of a root by its relative path, failed ones too."""
         ...
@@ -153,12 +179,16 @@ class Collection(Protocol):
         """The id of a described photo with this content (the first one added), if there is one."""
         ...
 
+    def set_headers(self, headers: Mapping[int, PhotoHeaders]) -> None:
+        """Note what the headers of described photos (by id) tell; their descriptions stay as they are."""
+        ...
+
     def commit(
         self,
         *,
         new: Sequence[NewPhoto] = (),
         moved: Mapping[int, NewPath] | None = None,
-        touched: Mapping[int, tuple[int, int]] | None = None,
+        touched: Mapping[int, FileState | tuple[int, int]] | None = None,
         gone: Sequence[int] = (),
         failed: Sequence[FailedFile] = (),
     ) -> None:
@@ -167,7 +197,7 @@ class Collection(Protocol):
         Args:
             new: photos to add; one whose (root_id, path) is known takes its place, under a new id.
             moved: photo id -> where it is now; whatever was known under that path is forgotten.
-            touched: photo id -> (size in bytes, mtime_ns), its content being unchanged.
+            touched: photo id -> what the file system says of it now, its content being unchanged.
             gone: ids of photos (or failed files) to forget.
             failed: files to remember as failed; one whose (root_id, path) is known takes its place.
 

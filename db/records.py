@@ -18,6 +18,29 @@ class ModelIdentity:
     code_size: int
 
 
+@dataclass(frozen=True)
+class PhotoHeaders:
+    """What a photo's headers tell besides its pixels; None or empty: they do not say."""
+
+    taken: str | None = None  # local time of the camera, ISO 8601 to the second: "2019-06-23T14:05:06"
+    utc_offset: int | None = None  # minutes that this is ahead of UTC
+    make: str | None = None
+    model: str | None = None
+    lens: str | None = None
+    latitude: float | None = None  # degrees north
+    longitude: float | None = None  # degrees east
+    rating: int | None = None  # 0 to 5 stars, -1 rejected
+    keywords: tuple[str, ...] = ()
+
+
+class FileState(NamedTuple):
+    """What the file system says of a file."""
+
+    size: int  # bytes
+    mtime_ns: int
+    ctime_ns: int | None = None  # when anything about it changed last; None: not known
+
+
 # -- in
 
 
@@ -37,6 +60,9 @@ class NewPhoto:
     phrases: list[str]  # N
     codes: np.ndarray  # (N, code_size) float16
     embeddings: np.ndarray  # (N, embedding_size) float32, unit length; kept as float16
+    ctime_ns: int | None = None
+    incomplete: str | None = None  # what is missing of the picture, in words; None: it is whole
+    headers: PhotoHeaders | None = None  # None: they were not read
 
 
 @dataclass(frozen=True)
@@ -47,6 +73,7 @@ class NewPath:
     path: str
     size: int  # bytes
     mtime_ns: int
+    ctime_ns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +86,7 @@ class FailedFile:
     mtime_ns: int
     digest: str | None  # None: not even its bytes could be read
     reason: str
+    ctime_ns: int | None = None
 
 
 # -- out
@@ -73,6 +101,9 @@ class PhotoStat(NamedTuple):
     mtime_ns: int
     digest: str | None
     reason: str | None  # why it failed; None: it was described
+    ctime_ns: int | None = None
+    incomplete: str | None = None  # what is missing of a described picture
+    headers_read: bool = False
 
     @property
     def failed(self) -> bool:
@@ -92,6 +123,9 @@ class PhotoRow:
     path: Path  # absolute
     width: int  # pixels of the upright photo
     height: int
+    digest: str  # sha256 of the file's content, hexadecimal: copies have the same
+    incomplete: str | None = None  # what is missing of the picture
+    headers: PhotoHeaders | None = None  # None: they were not read
 
 
 @dataclass(frozen=True)

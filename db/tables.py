@@ -34,6 +34,8 @@ class Root(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     path: Mapped[str] = mapped_column(FileName, unique=True)  # absolute, resolved
+    # How many files the last walk of all of it met that cannot be described, by kind; NULL: no such walk yet.
+    left_out: Mapped[dict[str, int] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class Segment(Base):
@@ -87,6 +89,18 @@ class Photo(Base):
     # Of its rows in the segment and of those here (checksums.py); NULL: described before there were checksums.
     features_crc32: Mapped[int | None]
     regions_crc32: Mapped[int | None]
+    ctime_ns: Mapped[int | None]  # NULL: not noted yet
+    incomplete: Mapped[str | None]  # what is missing of a described picture
+    # What its headers tell; keywords are NULL until they were read.
+    taken: Mapped[str | None]  # local time, ISO 8601
+    utc_offset: Mapped[int | None]  # minutes
+    make: Mapped[str | None]
+    model: Mapped[str | None]
+    lens: Mapped[str | None]
+    latitude: Mapped[float | None]
+    longitude: Mapped[float | None]
+    rating: Mapped[int | None]
+    keywords: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class Region(Base):

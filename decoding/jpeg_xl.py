@@ -4,8 +4,8 @@ from typing import BinaryIO
 
 from decoding.errors import PhotoError
 
-# Measured at 4000x4000 pixels: libjxl works with floats.
-BYTES_PER_PIXEL = 40
+# Measured at 4000x4000 pixels: 10, with transparency 15.
+BYTES_PER_PIXEL = 20
 
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 _MOST_BOXES = 1000

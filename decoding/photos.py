@@ -126,6 +126,15 @@ class OpenedPhoto:
             decoded = self._source.decode(side)
             return _upright(decoded, *self._source.size, self._source.headers())
 
+    def headers(self) -> Headers:
+        """What its headers tell besides the pixels, without decoding those; some formats have a part behind them.
+
+        Raises:
+            PhotoError, OSError: as `decode`.
+        """
+        with faults_as_reasons():
+            return self._source.headers()
+
 
 def _acceptable(width: int, height: int, bytes_per_pixel: int, format_name: str | None, memory_limit: int) -> None:
     """Raise PhotoError for a photograph that is too small or too large."""
@@ -217,6 +226,8 @@ class _RawPhoto:
 
 def _upright(decoded: Decoded, width: int, height: int, headers: Headers) -> Photograph:
     image, scale = decoded.image, decoded.scale
+    if image.size != (-(-width // scale), -(-height // scale)):
+        raise PhotoError("the file is damaged, its header and its pixels say different sizes")
     orientation = decoded.orientation if decoded.orientation in _UPRIGHT else 1
     # Both reductions round sizes up: the last column and row stand for a few pixels beyond the photograph. Upright,
     # they may come first.

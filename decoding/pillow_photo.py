@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from decoding import jpeg, png
+from decoding import jpeg, jpeg_xl, png
 from decoding.colour import to_srgb
 from decoding.errors import PhotoError
 from decoding.formats import pillow_formats
@@ -166,12 +166,14 @@ def _bytes_per_pixel(image: Image.Image) -> int:
     """The memory that decoding needs at most for a pixel of the file."""
     if image.format == "WEBP":
         return 17  # its library keeps several copies of the whole picture
-    if image.format in ("HEIF", "AVIF"):
+    if image.format == "HEIF":
         return 9
+    if image.format == "AVIF":
+        return 10
     if image.format == "JPEG2000":
-        return 24
+        return 26
     if image.format == "JXL":
-        return 40
+        return jpeg_xl.BYTES_PER_PIXEL
     if image.format in ("JPEG", "MPO"):
         return 7 if image.info.get("progressive") else 1  # all coefficients, or a few rows at a time
     return 4 if image.mode in ("1", "L", "RGB", "CMYK") and not image.has_transparency_data else 9

@@ -1,15 +1,11 @@
 """The command `indexer`: parse, call, print. What it needs is imported when it is needed, so that help is instant."""
 
 import json
-import os
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -125,12 +121,14 @@ def build(
 
     Only files that are new, changed or moved since the last build are looked at; those that are gone are removed.
     Hidden folders and those of systems and photo servers (@eaDir, $RECYCLE.BIN, ...) are left out. JPEG, PNG, WebP,
-    TIFF, GIF (first frame), BMP; HEIC if the package pillow-heif is installed. Photographs need 16 pixels a side and
-    may have 200 megapixels, less where decoding takes more memory (progressive JPEG 142, HEIC and transparency
-    111, WebP 58). A file that crashes its decoder, or takes it longer than a minute, is named and left out like any
+    TIFF, GIF (the first frame that is not of one colour), BMP, AVIF, JPEG 2000; HEIC, camera raw and JPEG XL if the
+    packages pillow-heif, rawpy and pillow-jxl-plugin are installed. What else is met is counted by kind. A folder with
+    a file .nomedia is left out. Photographs need 16 pixels a side and may have 200 megapixels, less where decoding
+    takes more memory (progressive JPEG 142, HEIC and transparency 111, AVIF 100, WebP 58, JPEG XL 50, JPEG 2000 38).
+    A file that crashes its decoder, or takes it longer than a minute, is named and left out like any
     other that is broken.
 
-    Ctrl-C ends it after the photographs in work; run it again to go on.
+    Without FOLDERS: all that were built before. Ctrl-C ends it after the photographs in work; run it again to go on.
 
     \b
     indexer build ~/Pictures /media/disk/photos
@@ -141,20 +139,21 @@ def build(
     from indexer import output, redescription
     from indexer.build import build as building
     from indexer.build.options import BuildOptions
+    from indexer.interrupts import stop_on_signals
     from indexer.lazy_predictor import LazyPredictor
     from indexer.scan.plan import require_photographs
 
-    if not folders and not redescribe:
-        raise click.UsageError("Missing argument 'FOLDERS...': the folders that the photographs are in.")
     location = collection or default_collection()
     first = not redescribe and not is_server(location) and not Path(location).exists()
+    if not folders and first:
+        raise click.UsageError("Missing argument 'FOLDERS...': the folders that the photographs are in.")
     if first:  # neither a mistyped folder nor damaged weights must leave an empty collection behind
         require_photographs(folders, exclude=exclude)
-    left: list[Path] = []
-    with _stop_on_signals() as stop:
-        predictor = LazyPredictor(weights, device=device)
-        if first:
-            predictor.load()
+    remaining: list[Path] = []
+    predictor = LazyPredictor(weights, device=device)
+    if first:
+        predictor.load()
+    with stop_on_signals() as stop:
 
         def open_it() -> Collection:
             if redescribe:
@@ -162,6 +161,8 @@ def build(
             return open_collection(location, write=True, create=True, model=predictor.model)
 
         with _when_unlocked(open_it, wait=wait, stop=stop) as opened:
+            if not folders and not opened.roots():
+                raise click.UsageError("Missing argument 'FOLDERS...': the collection has none yet.")
             progress = _progress(quiet)
             options = BuildOptions(
                 max_regions=max_regions,
@@ -176,7 +177,7 @@ def build(
             try:
                 if isinstance(opened, LocalCollection) and opened.model != predictor.model:
                     outcome = redescription.redescribe(opened, folders, predictor, predictor.model, options, **watched)
-                    report, left = outcome.report, outcome.left
+                    report, remaining = outcome.report, outcome.remaining
                     if outcome.switched:
                         click.echo(f"The collection is of the checkpoint {opened.model.digest} now.")
                 else:
@@ -190,10 +191,12 @@ def build(
     if report.interrupted:
         click.echo("Interrupted: what was done is kept, the same command goes on from here.", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    if left:
+    if report.nothing_but_failures:
+        raise Failure(f"No photograph could be described: {report.failed:,} files failed (`indexer errors`).")
+    if remaining:
         raise Failure(
-            f"{len(left):,} photographs, the first is {printable(left[0])}, could not be described with the new "
-            "checkpoint yet, so the collection stays with the old one: run the command again when they can be read "
+            f"{len(remaining):,} photographs, the first is {printable(remaining[0])}, could not be described with the "
+            "new checkpoint yet, so the collection stays with the old one: run the command again when they can be read "
             "(without FOLDERS), or let them go with --prune."
         )
 
@@ -210,16 +213,21 @@ def status(collection: "Location | None", as_json: bool) -> None:
 
     with open_collection(collection or default_collection()) as opened:
         roots = []
+        left_out = opened.left_out()
         for root_id, root in opened.roots().items():
             described = sum(not stat.failed for stat in opened.known(root_id).values())
-            roots.append({"path": str(root), "present": root.is_dir(), "photographs": described})
-        failures = _failures(opened)
+            fields = {"photographs": described, "left_out": left_out[root_id]}
+            roots.append({"path": str(root), "present": root.is_dir(), **fields})
+        remembered = _failures(opened)
+        failures = [file for file in remembered if not file["described"]]
         last = opened.last_build()
         document = {
             "collection": str(opened.location),
             "photographs": opened.photo_count(),
             "regions": opened.region_count(),
             "failed": len(failures),
+            "incomplete": len(remembered) - len(failures),
+            "left_out": output.total(left_out.values()),
             "roots": roots,
             "failures": failures,
             "checkpoint": opened.model.digest,
@@ -234,7 +242,7 @@ def status(collection: "Location | None", as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON list, with each file's size and digest.")
 @plain_errors()
 def errors(collection: "Location | None", as_json: bool) -> None:
-    """List the files that could not be described, and why.
+    """List the files that could not be described, and why; and those that were, though a part of them is missing.
 
     They are tried again once they change, or with `indexer build --retry`.
     """
@@ -249,6 +257,33 @@ def errors(collection: "Location | None", as_json: bool) -> None:
     else:
         for failure in failures:
             click.echo(output.failure(failure))
+
+
+@main.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@collection_option
+@wait_option
+@plain_errors()
+def relocate(old: Path, new: Path, collection: "Location | None", wait: bool) -> None:
+    """The photographs of folder OLD are in folder NEW now: nothing is described again.
+
+    `indexer build NEW` finds this out by itself where OLD is not there any more and most of its photographs are in
+    NEW. OLD may be a folder within one that was built, and need not exist.
+
+    \b
+    indexer relocate /media/old-disk/photos ~/Pictures
+    """
+    from db.collection import open_collection
+    from db.location import default_collection
+    from indexer import output, relocation
+
+    location = collection or default_collection()
+    with _when_unlocked(lambda: open_collection(location, write=True), wait=wait) as opened:
+        moved = relocation.relocate(opened, old, new)
+        text = f"{moved.photographs:,} photographs are known in {printable(new)}"
+        click.echo(text + (f", {moved.replaced:,} of them were there already" if moved.replaced else ""))
+        click.echo(output.contents(opened))
 
 
 @main.command()
@@ -274,6 +309,27 @@ def remove(paths: tuple[Path, ...], collection: "Location | None", wait: bool) -
         removed = removal.remove(opened, paths)
         click.echo(f"{removed.photographs:,} photographs and {removed.failed:,} failed files removed")
         click.echo(output.contents(opened))
+
+
+@main.command()
+@collection_option
+@click.option("--near", is_flag=True, help="Also photographs that look the same: other sizes, bursts, slight crops.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON list of groups.")
+@plain_errors()
+def duplicates(collection: "Location | None", near: bool, as_json: bool) -> None:
+    """List the photographs that are there more than once. No file is touched.
+
+    Groups are set apart by empty lines; of a group, the file that was added first comes first. With --near, photographs
+    that only look the same are marked with "~".
+    """
+    from db.collection import open_collection
+    from db.location import default_collection
+    from indexer import output
+    from indexer.duplicates import find_duplicates
+
+    with open_collection(collection or default_collection()) as opened:
+        groups = find_duplicates(opened, near=near)
+    click.echo(json.dumps(output.duplicates_as_dicts(groups), indent=2) if as_json else output.duplicates(groups))
 
 
 @main.command()
@@ -386,12 +442,18 @@ def rebuild(collection: "Location | None", wait: bool, as_json: bool) -> None:
 
 
 def _failures(opened: "Collection") -> list[dict[str, Any]]:
-    """Every file that is remembered as failed, as JSON says it."""
+    """Every file that is remembered as failed, or as described though incomplete, as JSON says it."""
     return [
-        {"path": str(root / stat.path), "reason": stat.reason, "size": stat.size, "digest": stat.digest}
+        {
+            "path": str(root / stat.path),
+            "reason": stat.reason or stat.incomplete,
+            "described": not stat.failed,
+            "size": stat.size,
+            "digest": stat.digest,
+        }
         for root_id, root in opened.roots().items()
         for stat in opened.known(root_id).values()
-        if stat.failed
+        if stat.failed or stat.incomplete
     ]
 
 
@@ -422,26 +484,3 @@ def _progress(quiet: bool) -> "Progress":
     if quiet:
         return Progress()
     return BarProgress() if sys.stderr.isatty() else LineProgress()
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets. The second one ends the process, as elsewhere."""
-    stop = threading.Event()
-    handled = (signal.SIGINT, signal.SIGTERM)
-    before = {signum: signal.getsignal(signum) for signum in handled}
-
-    def handle(_signum: int, frame: FrameType | None) -> None:
-        stop.set()
-        for each in handled:
-            signal.signal(each, before[each])
-        # Not print: the signal may have come in the middle of one.
-        os.write(sys.stderr.fileno(), b"\nStopping after the photographs in work; once more to stop at once.\n")
-
-    for signum in handled:
-        signal.signal(signum, handle)
-    try:
-        yield stop
-    finally:
-        for signum in handled:
-            signal.signal(signum, before[signum])

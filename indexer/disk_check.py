@@ -11,7 +11,7 @@ import numpy as np
 from commands.text import printable
 from db.collection import Collection
 from db.errors import CollectionDamaged, UnknownId
-from db.local.findings import Findings
+from db.local.records import Findings
 from db.records import PhotoStat, Problem
 from decoding.errors import PhotoError
 from fcln.boxes import iou

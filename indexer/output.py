@@ -1,5 +1,7 @@
 """What the commands print for people, as text."""
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from commands.text import printable
@@ -10,6 +12,7 @@ if TYPE_CHECKING:
     from db.records import CompactionReport, IndexReport
     from indexer.build.report import BuildReport
     from indexer.disk_check import DiskReport
+    from indexer.duplicates import DuplicateGroup
 
 _SHOWN_FAILURES = 20
 
@@ -21,7 +24,21 @@ def summary(report: "BuildReport") -> str:
         text += f" ({report.described / report.seconds:.1f} photographs described a second)"
     if report.failed_before:
         text += f"; {report.failed_before:,} failed before and did not change (--retry)"
+    if report.incomplete:
+        text += f"; {report.incomplete:,} are incomplete (`indexer errors`)"
+    if report.left_out:
+        text += f"\nleft out: {left_out(report.left_out)}"
     return text
+
+
+def total(each: Iterable[dict[str, int]]) -> dict[str, int]:
+    """The sums of some counts, kind by kind."""
+    return dict(sum(map(Counter, each), Counter[str]()))
+
+
+def left_out(counts: dict[str, int]) -> str:
+    """How many files of each kind cannot be described."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -36,7 +53,8 @@ def contents(collection: "Collection") -> str:
 
 def failure(file: dict[str, Any]) -> str:
     """A failed file and why."""
-    return f"{printable(file['path'])}: {file['reason']}"
+    described = "; described as it is" if file["described"] else ""
+    return f"{printable(file['path'])}: {file['reason']}{described}"
 
 
 def status(document: dict[str, Any]) -> str:
@@ -47,6 +65,8 @@ def status(document: dict[str, Any]) -> str:
         f"photographs  {document['photographs']:,}",
         f"regions      {document['regions']:,}",
         f"failed       {document['failed']:,} files",
+        f"incomplete   {document['incomplete']:,} photographs",
+        f"left out     {left_out(document['left_out']) or 'nothing'}",
         f"checkpoint   {document['checkpoint']}",
         f"last build   {last['finished_at'] + ', ' + _counts(last) if last else 'none'}",
     ]
@@ -58,6 +78,30 @@ def status(document: dict[str, Any]) -> str:
     if len(failures) > _SHOWN_FAILURES:
         lines.append(f"             and {len(failures) - _SHOWN_FAILURES:,} more (`indexer errors`)")
     return "\n".join(lines)
+
+
+def duplicates(groups: "Sequence[DuplicateGroup]") -> str:
+    """Groups of paths, an empty line between two."""
+    if not groups:
+        return "Every photograph is there once."
+    marks = {True: "", False: "~ "}
+    return "\n\n".join(
+        "\n".join(f"{marks[group.same_content]}{printable(row.path)}" for row in group.photos) for group in groups
+    )
+
+
+def duplicates_as_dicts(groups: "Sequence[DuplicateGroup]") -> list[dict[str, Any]]:
+    """The same for programs."""
+    return [
+        {
+            "same_content": group.same_content,
+            "photographs": [
+                {"path": str(row.path), "width": row.width, "height": row.height, "digest": row.digest}
+                for row in group.photos
+            ],
+        }
+        for group in groups
+    ]
 
 
 def verification(report: "VerificationReport", disk: "DiskReport", holds: bool) -> str:

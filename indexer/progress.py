@@ -27,6 +27,10 @@ class Progress:
         """A file is left out."""
         self.say(f"{printable(path)}: {reason}")
 
+    def incomplete(self, path: Path, reason: str) -> None:
+        """A file is described as far as it is there."""
+        self.say(f"{printable(path)}: {reason}; described as it is")
+
     def warn(self, message: str) -> None:
         """Something the person should know, which stops nothing."""
         self.say(f"Warning: {message}")

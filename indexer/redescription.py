@@ -24,7 +24,7 @@ class Redescription:
 
     report: BuildReport
     switched: bool  # the collection is of the new checkpoint now
-    left: list[Path]  # photographs that have to be described before
+    remaining: list[Path]  # photographs that have to be described before
 
 
 def redescribe(
@@ -37,7 +37,7 @@ def redescribe(
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Redescription:
-    """Describe photographs with another checkpoint, and once none is left let the collection be of that one.
+    """Describe photographs with another checkpoint, and switch the collection to it once all are described.
 
     Args:
         collection: open for writing, of another checkpoint than `model`.
@@ -62,12 +62,12 @@ def redescribe(
         if pending and not report.interrupted:
             roots = list(collection.roots().values())
             # The build has said everything that there is to say about these folders.
-            changes = find_changes(collection, roots, exclude=options.exclude, prune=options.prune, progress=Silence())
-            gone = {stat.photo_id for stat in changes.missing}
+            plan = find_changes(collection, roots, exclude=options.exclude, prune=options.prune, progress=Silence())
+            gone = {stat.photo_id for stat in plan.missing}
         else:
             gone = set()
-        left = [path for photo_id, path in pending.items() if photo_id not in gone]
-        switched = not left and not report.interrupted
+        remaining = [path for photo_id, path in pending.items() if photo_id not in gone]
+        switched = not remaining and not report.interrupted
         if switched:
             switch(collection, successor, gone=gone)
-    return Redescription(report, switched, left)
+    return Redescription(report, switched, remaining)

@@ -1,15 +1,16 @@
-"""Measure the shipped weights and write the figures into the README and the model card.
+"""Measure the shipped weights and write the figures into the documents.
 
 \b
-    python -m scripts.measure --photos ../shared/data/photos --annotations ../shared/data/val
-    python -m scripts.measure --photos ... --annotations ... \\
+    python -m scripts.measure --photos PHOTOS --annotations VAL --wide-photos PHOTOS --wide-annotations WIDE_VAL
+    python -m scripts.measure ... \\
         --full-image runs/full-image/weights.safetensors --region runs/region/weights.safetensors
 
 Runs the evaluations as anybody can run them (each row of the tables names its command), all of search on one collection
-that the product's own pipeline fills, and replaces what stands between the markers `<!-- figures -->` and
-`<!-- /figures -->`, and docs/shortlist.png. Given the weights of the paper's baselines, also the paper's retrieval
-table, which takes longer than all else, between `<!-- baselines -->` and `<!-- /baselines -->` of the README. Needs
-Java and the package pycocoevalcap (pip install -e '.[eval]').
+that the product's own pipeline fills (and one for the second kind of photographs), and replaces docs/shortlist.png and
+what stands between markers: the tables and the questions one by one (`<!-- figures -->`, `<!-- questions -->`) in
+docs/results.md, five figures (`<!-- headline -->`) in README.md, the tables in the model card. Given the weights of the
+paper's baselines, also the paper's retrieval table (`<!-- baselines -->` in docs/results.md), which takes longer than
+all else. Needs Java and the package pycocoevalcap (pip install -e '.[eval]').
 """
 
 import json
@@ -29,6 +30,7 @@ from scripts.evaluate.retrieval_table import table as baselines_table
 
 _REPOSITORY = Path(__file__).parent.parent
 README = _REPOSITORY / "README.md"
+RESULTS = _REPOSITORY / "docs" / "results.md"
 MODEL_CARD = _REPOSITORY / "fcln" / "weights" / "README.md"
 SHORTLIST_PLOT = _REPOSITORY / "docs" / "shortlist.png"
 # Crops of a photograph that the baselines read: 50 would take most of a day without bfloat16.
@@ -48,18 +50,30 @@ _EVALUATIONS = {
 @click.command(help=__doc__)
 @click.option("--photos", required=True, help="As for scripts.evaluate.retrieval.")
 @click.option("--annotations", required=True, help="As for scripts.evaluate.retrieval.")
+@click.option("--wide-photos", help="Photographs of everyday things of all kinds; with --wide-annotations.")
+@click.option("--wide-annotations", help="Their folder of image_data.json and questions.json, which lists answers.")
 @click.option("--full-image", help="As for scripts.evaluate.retrieval_table; with --region.")
 @click.option("--region", help="As for scripts.evaluate.retrieval_table; with --full-image.")
-def main(photos: str, annotations: str, full_image: str | None, region: str | None) -> None:
+def main(
+    photos: str,
+    annotations: str,
+    wide_photos: str | None,
+    wide_annotations: str | None,
+    full_image: str | None,
+    region: str | None,
+) -> None:
     if bool(full_image) != bool(region):
         raise click.UsageError("--full-image and --region go together: the retrieval table has rows of both.")
+    if bool(wide_photos) != bool(wide_annotations):
+        raise click.UsageError("--wide-photos and --wide-annotations go together.")
     with errors_as_sentences(), tempfile.TemporaryDirectory(prefix="densecap-measure-") as folder:
         kept = ("--collection", str(Path(folder) / "collection"))
+        kept_wide = ("--collection", str(Path(folder) / "wide"))
         plot = Path(folder) / "shortlist.png"
 
-        def ask(script: str, *options: str) -> dict:
-            command = [sys.executable, "-m", f"scripts.{script}", *options, "--photos", photos]
-            command += ["--annotations", annotations, "--json"]
+        def ask(script: str, *options: str, of: tuple[str, str] = (photos, annotations)) -> dict:
+            command = [sys.executable, "-m", f"scripts.{script}", *options, "--photos", of[0]]
+            command += ["--annotations", of[1], "--json"]
             click.echo(" ".join(command[1:]), err=True)
             done = subprocess.run(command, check=False, stdout=subprocess.PIPE)
             if done.returncode:
@@ -67,16 +81,60 @@ def main(photos: str, annotations: str, full_image: str | None, region: str | No
             return json.loads(done.stdout)
 
         asked = {"captions": ask("evaluate.captions")}  # first: it says at once if Java is missing
+        if wide_photos and wide_annotations:
+            asked["wide"] = ask("evaluate.questions", *kept_wide, of=(wide_photos, wide_annotations))
         asked |= {name: ask(script, *options, *kept) for name, (script, *options) in _EVALUATIONS.items()}
         asked["shortlist"] = ask("evaluate.shortlist", "--plot", str(plot), *kept)
-        texts = {(path, "figures"): figures(asked) for path in (README, MODEL_CARD)}
+        texts = {(path, "figures"): figures(asked) for path in (RESULTS, MODEL_CARD)}
+        texts |= {(RESULTS, "questions"): question_tables(asked), (README, "headline"): headline(asked)}
         if full_image and region:
             baselines = ("--full-image", full_image, "--region", region, "--regions", str(CROPS))
-            texts[README, "baselines"] = baselines_table(ask("evaluate.retrieval_table", *baselines, *kept))
+            texts[RESULTS, "baselines"] = baselines_table(ask("evaluate.retrieval_table", *baselines, *kept))
         SHORTLIST_PLOT.write_bytes(plot.read_bytes())
     for (path, marker), text in texts.items():
         path.write_text(replace_between(path.read_text(encoding="utf-8"), marker, text), encoding="utf-8")
         click.echo(f"{path}: {marker}")
+
+
+def headline(asked: Mapping[str, dict]) -> str:
+    """The five figures of README.md, Markdown; four without the second kind of photographs. asked: as for figures."""
+    retrieval, found = asked["retrieval"], asked["captions"]["predicted_boxes"]
+    recall = " / ".join(f"{retrieval[name]:.2f}" for name in ("recall@1", "recall@5", "recall@10"))
+    lines = [
+        "| | here | the paper, on Visual Genome |",
+        "|---|---|---|",
+        f"| the photograph that four phrases describe, of {retrieval['images']:,}: first / among five / ten | "
+        f"{recall} | 0.27 / 0.53 / 0.67 |",
+        f"| where in it: boxes with IoU of at least 0.5 / median IoU | {retrieval['localization@0.5']:.2f} / "
+        f"{retrieval['median_iou']:.2f} | 0.15 / 0.14 |",
+        f"| labelled boxes found among 50 regions, IoU of at least 0.5 | {asked['proposals']['found@0.5']:.2f} | |",
+        f"| dense captioning, mean AP | {found['mean_ap']:.1f} | 5.4 |",
+    ]
+    if "wide" in asked:
+        wide = asked["wide"]
+        lines.insert(
+            2,
+            f'| everyday things ("a pizza", "a kitchen", {len(wide["questions"])} questions): right ones among the '
+            f"first five / mean AP (chance {wide['chance']:.2f}) | {wide['precision@5']:.2f} / {wide['mean_ap']:.2f} "
+            "| |",
+        )
+    return "\n".join(lines)
+
+
+def question_tables(asked: Mapping[str, dict]) -> str:
+    """Every question with its figures, best first, Markdown; a table for each kind of photographs."""
+    tables = []
+    for kind, name in (("Everyday things of all kinds", "wide"), ("Flickr8k", "questions")):
+        if name in asked:
+            results = sorted(asked[name]["questions"], key=lambda result: -result["average_precision"])
+            lines = [f"{kind}:", "", "| question | photographs that answer | AP | precision@5 |", "|---|---|---|---|"]
+            lines += [
+                f"| {result['question']} | {result['answers']} | {result['average_precision']:.2f} | "
+                f"{result['precision@5']:.1f} |"
+                for result in results
+            ]
+            tables.append("\n".join(lines))
+    return "\n\n".join(tables)
 
 
 def figures(asked: Mapping[str, dict]) -> str:
@@ -92,6 +150,15 @@ def figures(asked: Mapping[str, dict]) -> str:
         for point in curve["points"]
         if point["size"] == shortlist["default_size"]
     ]
+    wide_lines = []
+    if "wide" in asked:
+        wide = asked["wide"]
+        wide_lines = [
+            f"| everyday things of all kinds, mean AP ({len(wide['questions'])} questions; photographs that answer are "
+            f"listed) / chance | {wide['mean_ap']:.3f} / {wide['chance']:.3f} | `python -m scripts.evaluate.questions "
+            "--photos WIDE_PHOTOS --annotations WIDE_VAL` |",
+            f"| the same, precision@5 | {wide['precision@5']:.3f} | |",
+        ]
     lines = [
         f"Retrieval (paper, Table 2's protocol) on {retrieval['images']} photographs that the network was not trained",
         f"on: 10 draws of {retrieval['queries']} queries of four phrases of three words or more, ± standard error over",
@@ -103,6 +170,7 @@ def figures(asked: Mapping[str, dict]) -> str:
         "",
         "| what | figure | command |",
         "|---|---|---|",
+        *wide_lines,
         f"| everyday questions, mean AP ({len(questions['questions'])} questions, judged by captions) | "
         f"{questions['mean_ap']:.3f} | `python -m scripts.evaluate.questions` |",
         f"| the same, precision@5 | {questions['precision@5']:.3f} | |",
@@ -137,7 +205,7 @@ def figures(asked: Mapping[str, dict]) -> str:
         "`python -m scripts.train.choose_confidence fcln/weights/default.safetensors --dry-run` |",
         f"| the same, average precision of the boxes | {confidence['average_precision']:.3f} | |",
         "",
-        "(each with `--photos PHOTOS --annotations VAL`)",
+        "(each with `--photos PHOTOS --annotations VAL` unless it says otherwise)",
     ]
     return "\n".join(lines)
 

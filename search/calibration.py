@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fcln.boxes import iou
-from search.grounding import log_odds
+from search.grounding import logit
 
 if TYPE_CHECKING:
     from fcln.scoring import Calibration
 
 # Answers to one phrase that overlap a surer one by more are the same answer (intersection over union).
-SAME_ANSWER = 0.4
+NMS_IOU = 0.4
 
 # How fast a region's share of a photograph falls with its similarity: about what the phrase encoder is trained with.
-_SHARPNESS = 20.0
+_SOFTMAX_SCALE = 20.0
 
 
 def place_features(similarities: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -34,8 +34,8 @@ def place_features(similarities: np.ndarray, scores: np.ndarray) -> np.ndarray:
     similarities: (Q, N) in [-1, 1], of the N >= 1 regions of one photograph. scores: (N,) objectness in [0, 1].
     """
     similarities = np.asarray(similarities, dtype=np.float64)
-    objectness = np.broadcast_to(log_odds(scores), similarities.shape)
-    weights = np.exp(_SHARPNESS * (similarities - similarities.max(axis=1, keepdims=True)))
+    objectness = np.broadcast_to(logit(scores), similarities.shape)
+    weights = np.exp(_SOFTMAX_SCALE * (similarities - similarities.max(axis=1, keepdims=True)))
     share = np.log(weights / weights.sum(axis=1, keepdims=True))
     return np.stack([np.ones_like(similarities), similarities, objectness, share], axis=2)
 
@@ -59,24 +59,24 @@ def confidences(
     """
     places = place_features(similarities, scores) @ calibration.place
     presence = presence_features(similarities, places) @ calibration.presence + math.log(prior / (1 - prior))
-    return logistic(presence)[:, None] * logistic(places)
+    return sigmoid(presence)[:, None] * sigmoid(places)
 
 
-def logistic(odds: np.ndarray) -> np.ndarray:
+def sigmoid(odds: np.ndarray) -> np.ndarray:
     """Log-odds to probabilities, any shape."""
     return 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
 
 
-def best_answers(boxes: np.ndarray, sure: np.ndarray, *, least: float = 0.0) -> np.ndarray:
+def nms(boxes: np.ndarray, confidence: np.ndarray, *, threshold: float = 0.0) -> np.ndarray:
     """The regions that answer one phrase, surest first: their rows, (M,) int64.
 
-    Of regions that overlap by more than SAME_ANSWER only the surest stays (non-maximum suppression); equally sure ones
-    in the order given. boxes: (N, 4) x1 y1 x2 y2. sure: (N,) confidences; those below `least` do not answer.
+    Of regions that overlap by more than NMS_IOU only the surest stays (non-maximum suppression); equally sure ones in
+    the order given. boxes: (N, 4) x1 y1 x2 y2. confidence: (N,) in [0, 1]; regions below the threshold do not answer.
     """
-    order = [int(row) for row in np.argsort(-sure, kind="stable") if sure[row] >= least]
+    order = [int(row) for row in np.argsort(-confidence, kind="stable") if confidence[row] >= threshold]
     overlaps = iou(boxes[order], boxes[order])
     kept: list[int] = []  # places in the order
     for place in range(len(order)):
-        if not (overlaps[place, kept] > SAME_ANSWER).any():
+        if not (overlaps[place, kept] > NMS_IOU).any():
             kept.append(place)
     return np.array([order[place] for place in kept], dtype=np.int64)

@@ -1,6 +1,8 @@
 """The command `search`: parse, ask a Searcher, print. Results to stdout, everything else to stderr."""
 
+import functools
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,13 +38,28 @@ _WRITERS = {
     "csv": output.as_csv,
 }
 
-_FORM_OPTIONS = (
-    click.option("--table", "form", flag_value="table", help="The table, also where output is not a terminal."),
-    click.option("--json", "form", flag_value="json", help="One JSON document: query, scoring, hits with regions."),
-    click.option("--jsonl", "form", flag_value="jsonl", help="The hits, a JSON document on each line."),
-    click.option("--csv", "form", flag_value="csv", help="One line a region, with a header line."),
-    click.option("-0", "--print0", "form", flag_value="paths0", help="Paths ended by zero bytes, for `xargs -0`."),
-)
+_FORMS = {
+    "table": click.option("--table", "as_table", is_flag=True, help="The table, also where output is not a terminal."),
+    "json": click.option("--json", "as_json", is_flag=True, help="One JSON document: query, scoring, hits, regions."),
+    "jsonl": click.option("--jsonl", "as_jsonl", is_flag=True, help="The hits, a JSON document on each line."),
+    "csv": click.option("--csv", "as_csv", is_flag=True, help="One line a region, with a header line."),
+    "paths0": click.option("-0", "--print0", "as_paths0", is_flag=True, help="Paths ended by zero bytes: xargs -0."),
+}
+_FORM_NAMES = {"table": "--table", "json": "--json", "jsonl": "--jsonl", "csv": "--csv", "paths0": "-0"}
+
+
+def _form_options(function: Callable[..., int]) -> Callable[..., int]:
+    """The options that say in which form an answer is printed, of which one may be given: passed on as `form`."""
+
+    @functools.wraps(function)
+    def with_form(**values: Any) -> int:
+        given = [form for form in _FORMS if values.pop(f"as_{form}")]
+        if len(given) > 1:
+            names = " and ".join(_FORM_NAMES[form] for form in given)
+            raise click.UsageError(f"{names} are two forms of one answer: give one of them.")
+        return function(form=given[0] if given else None, **values)
+
+    return with_options(*_FORMS.values())(with_form)
 
 
 class _Share(click.FloatRange):
@@ -66,15 +83,32 @@ def main() -> None:
         sys.exit(130)
 
 
-@click.group(context_settings=CONTEXT_SETTINGS)
+class _AskingGroup(click.Group):
+    """Takes what does not begin with a command for a question: `search "dog on couch"`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {name for option in self.get_params(ctx) for name in option.opts}
+        if args and args[0] not in self.commands and args[0] not in own:
+            args = ["query", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_AskingGroup, context_settings=CONTEXT_SETTINGS)
 @version_option
 def commands() -> None:
     """Find things inside photographs with words, offline.
+
+    `search "dog on couch"` is short for `search query "dog on couch"`.
 
     `indexer build FOLDER` makes the collection that is searched here.
     """
 
 
+_FOLD_OPTION = click.option(
+    "--fold-similar",
+    is_flag=True,
+    help="Show photographs that look the same (bursts, other sizes) as one. Files of one content always are one.",
+)
 _AS_TYPED_OPTION = click.option(
     "--as-typed",
     is_flag=True,
@@ -94,7 +128,8 @@ _AS_TYPED_OPTION = click.option(
 )
 @click.option("--exact", is_flag=True, help="Score every region of every photograph, not only a shortlist (slow).")
 @_AS_TYPED_OPTION
-@with_options(*_FORM_OPTIONS)
+@_form_options
+@_FOLD_OPTION
 @click.option(
     "--draw",
     type=click.Path(path_type=Path),
@@ -110,6 +145,7 @@ def query(
     scoring: str | None,
     exact: bool,
     as_typed: bool,
+    fold_similar: bool,
     form: str | None,
     draw: Path | None,
     collection: Path | None,
@@ -134,6 +170,7 @@ def query(
 
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, 130 interrupted.
     """
+    _compute_in_one_thread()
     with plain_errors():
         # Imported here: `--help` is not to wait for what a search needs.
         from db.collection import open_collection
@@ -147,13 +184,15 @@ def query(
             drawing.check_target(draw)
         with open_collection(collection or default_collection()) as opened:
             searcher = Searcher(opened, PhraseModel.load(weights, device=device))
-            answer = searcher.search(phrases, k=top, scoring=scoring, exact=exact, as_typed=as_typed)
+            answer = searcher.search(
+                phrases, k=top, scoring=scoring, exact=exact, as_typed=as_typed, fold_similar=fold_similar
+            )
         if len(phrases) > 2 and not any(" " in phrase for phrase in answer.query):
             click.echo(
                 f"Note: these are {len(phrases)} phrases of a word each; put quotation marks around a question.",
                 err=True,
             )
-        _show(answer, form, _WRITERS)
+        _show(answer, form, _WRITERS, collection)
         if not answer.hits:
             where = printable(opened.location)
             click.echo(f"Nothing found: {where} holds no photographs; `indexer build FOLDER` adds them.", err=True)
@@ -195,7 +234,8 @@ def query(
     help="Photographs to show at most, the surest first. Default: all; over a collection 10.",
 )
 @_AS_TYPED_OPTION
-@with_options(*_FORM_OPTIONS)
+@_form_options
+@_FOLD_OPTION
 @click.option(
     "--draw",
     type=click.Path(path_type=Path),
@@ -212,6 +252,7 @@ def detect(
     prior: float | None,
     top: int | None,
     as_typed: bool,
+    fold_similar: bool,
     form: str | None,
     draw: Path | None,
     collection: Path | None,
@@ -239,6 +280,8 @@ def detect(
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, or no photograph could be read (single ones
     that cannot are named and skipped), 130 interrupted.
     """
+    if not places:
+        _compute_in_one_thread()
     with plain_errors():
         refuse_photos_among_phrases(phrases, places)
         for phrase in map(printable, filter(os.path.exists, () if places else phrases)):
@@ -262,15 +305,24 @@ def detect(
 
             with open_collection(collection or default_collection()) as opened:
                 detector = Detector(PhraseModel.load(weights, device=device))
-                answer = detector.detect_in_collection(phrases, opened, **options)
+                answer = detector.detect_in_collection(phrases, opened, fold_similar=fold_similar, **options)
             looked_at = printable(opened.location)
-        _show(answer, form, {**_WRITERS, "json": output.detections_as_json})
+        _show(answer, form, {**_WRITERS, "json": output.detections_as_json}, collection)
         if not answer.hits:
             click.echo(f"Nothing found in {looked_at} with a {answer.scored}; --threshold lowers it.", err=True)
             return 1
         if draw is not None:
             _draw(answer, draw, photos)
         return 0
+
+
+def _compute_in_one_thread() -> None:
+    """Have numpy multiply matrices in this thread alone, unless the environment says otherwise.
+
+    To be called before numpy is imported. A question's matrices are small: a second thread saves nothing of the whole
+    command and costs 0.2 s of it.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _detect_in_photos(
@@ -327,14 +379,20 @@ def _draw(answer: "Detections", target: Path, photos: Sequence[Path]) -> None:
     click.echo(f"Drew the best {drawn} of {count}: {printable(target)}", err=True)
 
 
-def _show(answer: "Answer | Detections", form: str | None, writers: "dict[str, Callable[..., bytes]]") -> None:
+def _show(
+    answer: "Answer | Detections",
+    form: str | None,
+    writers: "dict[str, Callable[..., bytes]]",
+    collection: Path | None,
+) -> None:
     """Print an answer in the form asked for, and what there is to note of the words of the question."""
     for word, meant in answer.substitutions.items():
         click.echo(f"Note: {printable(word)} is read as {meant}.", err=True)
     gone = sum(not os.path.exists(hit.path) for hit in answer.hits)
     if gone:
+        command = "indexer build" + (f" --collection {shlex.quote(str(collection))}" if collection else "")
         click.echo(
-            f"Note: {gone} of {len(answer.hits)} photographs are not there any more; `indexer build` looks again.",
+            f"Note: {gone} of {len(answer.hits)} photographs are not there any more; `{command}` looks again.",
             err=True,
         )
     if answer.unknown_words:

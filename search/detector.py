@@ -4,8 +4,8 @@ In photographs given as files, which are described on the spot, or in a collecti
 `search.calibration`'s.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -14,7 +14,8 @@ import numpy as np
 
 from decoding.errors import PhotoError
 from decoding.photos import OpenedPhoto, Photograph
-from search.calibration import best_answers, confidences
+from search.calibration import confidences, nms
+from search.copies import Group, fold
 from search.errors import DetectError
 from search.grounding import PhotoRegions
 from search.hits import DescribedPhoto, Hit, HitRegion
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
 
 # Somebody who names photographs has a reason: as many show the thing as do not. (Over a collection: what labelled
 # photographs say, which is stored with the weights.)
-NAMED_PRIOR = 0.5
+FILES_PRIOR = 0.5
 
 # Confidence that a box needs to be shown. In photographs named, where precision and recall balance on the validation
 # photographs; over a collection the best come first, and few are sure: one photograph in two hundred shows the thing.
-NAMED_THRESHOLD = 0.25
+FILES_THRESHOLD = 0.25
 COLLECTION_THRESHOLD = 0.05
 
 # As many as a build keeps of each photograph: the same photograph gives the same boxes.
@@ -113,8 +114,8 @@ class Detector:
         paths: Iterable[Path],
         *,
         k: int | None = None,
-        threshold: float = NAMED_THRESHOLD,
-        prior: float = NAMED_PRIOR,
+        threshold: float = FILES_THRESHOLD,
+        prior: float = FILES_PRIOR,
         as_typed: bool = False,
     ) -> Detections:
         """Look for phrases in photographs given as files; nothing is written.
@@ -144,6 +145,7 @@ class Detector:
         threshold: float = COLLECTION_THRESHOLD,
         prior: float | None = None,
         as_typed: bool = False,
+        fold_similar: bool = False,
     ) -> Detections:
         """Look for phrases in a collection, in the SHORTLIST_PHOTOS photographs (or k) closest to each.
 
@@ -158,7 +160,11 @@ class Detector:
         for photo, similarities in _closest(collection, vectors, max(SHORTLIST_PHOTOS, k)):
             if regions := self._answering(photo, similarities, read, threshold, prior):
                 found.append((photo, regions))
-        return _detections(query, found, k, threshold, prior, collection.photo_count(), [])
+
+        def folded(photo_ids: list[int]) -> list[Group]:
+            return fold(collection, photo_ids, k, similar=fold_similar)
+
+        return _detections(query, found, k, threshold, prior, collection.photo_count(), [], folded)
 
     def _read(self, phrases: Sequence[str], as_typed: bool) -> tuple[Query, list[str], np.ndarray]:
         """The query; its phrases as they are scored, each once and none taken apart; their vectors."""
@@ -170,11 +176,11 @@ class Detector:
         self, photo: DescribedPhoto, similarities: np.ndarray, phrases: Sequence[str], threshold: float, prior: float
     ) -> list[HitRegion]:
         """The boxes of a photograph with N regions that show what a phrase names. similarities: (Q, N)."""
-        sure = confidences(self._calibration, similarities, photo.regions.objectness, prior=prior)
+        confidence = confidences(self._calibration, similarities, photo.regions.objectness, prior=prior)
         return [
-            photo.hit_region(row, confidence[row], phrase)
-            for phrase, confidence in zip(phrases, sure)
-            for row in best_answers(photo.regions.boxes, confidence, least=threshold)
+            photo.hit_region(row, of_phrase[row], phrase)
+            for phrase, of_phrase in zip(phrases, confidence)
+            for row in nms(photo.regions.boxes, of_phrase, threshold=threshold)
         ]
 
 
@@ -238,11 +244,24 @@ def _detections(
     prior: float,
     looked_at: int,
     unreadable: list[Unreadable],
+    fold: Callable[[list[int]], list[Group]] | None = None,
 ) -> Detections:
-    """The k best of the photographs found, ranked by their surest box; equally sure ones in the order given."""
+    """The k best of the photographs found, ranked by their surest box; equally sure ones in the order given.
+
+    fold: of photo ids, for those of one content to be one hit.
+    """
     scored = [(max(region.score for region in regions), photo, regions) for photo, regions in found]
-    best_first = sorted(scored, key=lambda entry: -entry[0])[:k]
-    hits = [photo.hit(rank, score, regions) for rank, (score, photo, regions) in enumerate(best_first, 1)]
+    best_first = sorted(scored, key=lambda entry: -entry[0])
+    shown: list[tuple[float, DescribedPhoto, list[HitRegion], Group | None]]
+    if fold is None:
+        shown = [(*entry, None) for entry in best_first[:k]]
+    else:
+        groups = fold([photo.photo_id for _, photo, _ in best_first if photo.photo_id is not None])
+        shown = [(*best_first[group.rank], group) for group in groups]
+    hits = []
+    for rank, (score, photo, regions, group) in enumerate(shown, 1):
+        hit = photo.hit(rank, score, regions, group)
+        hits.append(hit if group is None else replace(hit, photo_id=group.photo.photo_id, path=group.photo.path))
     return Detections(
         query.given, hits, query.unknown_words, query.substitutions, threshold, prior, looked_at, unreadable
     )

@@ -101,7 +101,7 @@ def draw_each(answer: "Answer | Detections", folder: Path, keep: Iterable[Path])
     """Write a sheet for each hit into a folder, as `<name of the photograph>.png`.
 
     Names that two photographs share, or that would overwrite one of the files `keep` or any that this program did not
-    draw, get a number. Raises DrawError.
+    draw, get a number at their end. Raises DrawError.
     """
     taken = {os.path.realpath(path) for path in keep}
     for hit in answer.hits:
@@ -212,9 +212,9 @@ def _draw_tile(tile: _Tile, answer: "Answer | Detections", colors: dict[str, str
 
     draw = ImageDraw.Draw(picture)
     boxes: list[_Box] = []
-    for number, region in enumerate(hit.regions):
+    for index, region in enumerate(hit.regions):
         # The frames of a region that answers several phrases lie one inside the other.
-        inset = 4 * sum(region.box == other.box for other in hit.regions[:number])
+        inset = 4 * sum(region.box == other.box for other in hit.regions[:index])
         x1, y1, x2, y2 = (side * scale for side in region.box)
         x1, y1 = left + x1 + inset, top + y1 + inset
         boxes.append((x1, y1, max(left + x2 - 1 - inset, x1 + 1), max(top + y2 - 1 - inset, y1 + 1)))

@@ -20,22 +20,26 @@ from fcln.boxes import iou
 MAX_REGIONS = 3
 
 # Objectness closer to 0 or 1 says no more than this; float32 rounds some to exactly 1.
-_LEAST = 1e-4
+_EPSILON = 1e-4
 
 
 @dataclass(frozen=True)
-class _Belief:
-    """log P(a region is the right one) = score * sharpness + objectness' log-odds * trust, up to a constant."""
+class GroundingWeights:
+    """log P(a region is the right one) = score * `score` + logit of the objectness * `objectness`, up to a constant."""
 
-    sharpness: float
-    trust: float
+    score: float
+    objectness: float
 
 
 # For likelihoods, natural logarithms, the score is log P(phrase | region) itself. (Chosen on `val`; localization
 # differs by less than 0.01 for half or twice as much.)
-_BELIEFS = {"embedding": _Belief(10, 0.4), "likelihood": _Belief(1, 0.6), "fused": _Belief(10, 0.4)}
+GROUNDING_WEIGHTS = {
+    "embedding": GroundingWeights(10, 0.4),
+    "likelihood": GroundingWeights(1, 0.6),
+    "fused": GroundingWeights(10, 0.4),
+}
 # A region is nearly as likely the right one as the likeliest: 0.05 less similar, or half as likely to be described so.
-_NEARLY = {"embedding": 0.5, "likelihood": float(np.log(2)), "fused": 0.5}
+_SHOWN_MARGIN = {"embedding": 0.5, "likelihood": float(np.log(2)), "fused": 0.5}
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,10 @@ class PhotoRegions:
         return cls(np.array([row.box for row in rows]), np.array([row.score for row in rows]))
 
 
-def log_odds(objectness: np.ndarray) -> np.ndarray:
+def logit(objectness: np.ndarray) -> np.ndarray:
     """log(p / (1 - p)) of probabilities of any shape, float64."""
-    certain = np.clip(np.asarray(objectness, dtype=np.float64), _LEAST, 1 - _LEAST)
-    return np.log(certain / (1 - certain))
+    clipped = np.clip(np.asarray(objectness, dtype=np.float64), _EPSILON, 1 - _EPSILON)
+    return np.log(clipped / (1 - clipped))
 
 
 def ground(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> np.ndarray:
@@ -61,7 +65,7 @@ def ground(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> np.ndarra
 
     scores: (Q, N) in the scoring named; -inf: not judged, and at least one region of each phrase is.
     """
-    return _ground(_beliefs(scores, regions, scoring), regions)
+    return _ground(_log_posteriors(scores, regions, scoring), regions)
 
 
 def answering_regions(
@@ -72,26 +76,30 @@ def answering_regions(
     Several phrases: the region of each, in the order of the phrases. One phrase: its region and others nearly as
     likely, likeliest first, at most MAX_REGIONS. scores: (Q, N) in the scoring named; -inf: not judged.
     """
-    beliefs = _beliefs(scores, regions, scoring)
-    answers = [(int(row), column) for row, column in zip(_ground(beliefs[columns], regions), columns)]
+    log_posteriors = _log_posteriors(scores, regions, scoring)
+    answers = [(int(row), column) for row, column in zip(_ground(log_posteriors[columns], regions), columns)]
     if len(columns) > 1:
         return answers
     ((first, column),) = answers
-    belief = beliefs[column]
-    likeliest = [int(row) for row in np.argsort(-belief, kind="stable") if row != first]
-    others = [row for row in likeliest[: MAX_REGIONS - 1] if belief[row] >= belief.max() - _NEARLY[scoring]]
+    log_posterior = log_posteriors[column]
+    likeliest = [int(row) for row in np.argsort(-log_posterior, kind="stable") if row != first]
+    others = [
+        row
+        for row in likeliest[: MAX_REGIONS - 1]
+        if log_posterior[row] >= log_posterior.max() - _SHOWN_MARGIN[scoring]
+    ]
     return answers + [(row, column) for row in others]
 
 
-def _beliefs(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> np.ndarray:
+def _log_posteriors(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> np.ndarray:
     """log P(a region is the right one) up to a constant for each phrase, (Q, N) float64."""
-    belief = _BELIEFS[scoring]
-    return belief.sharpness * np.asarray(scores, np.float64) + belief.trust * log_odds(regions.objectness)
+    weights = GROUNDING_WEIGHTS[scoring]
+    return weights.score * np.asarray(scores, np.float64) + weights.objectness * logit(regions.objectness)
 
 
-def _ground(beliefs: np.ndarray, regions: PhotoRegions) -> np.ndarray:
-    likely = np.exp(beliefs - beliefs.max(axis=1, keepdims=True))
+def _ground(log_posteriors: np.ndarray, regions: PhotoRegions) -> np.ndarray:
+    posterior = np.exp(log_posteriors - log_posteriors.max(axis=1, keepdims=True))
     # Rounded, for a total order: sums differ in the last digits with the shape of the matrix product.
-    overlap = np.round(likely / likely.sum(axis=1, keepdims=True) @ iou(regions.boxes, regions.boxes), 9)
+    overlap = np.round(posterior / posterior.sum(axis=1, keepdims=True) @ iou(regions.boxes, regions.boxes), 9)
     # What was not judged does not answer, however it lies.
-    return np.where(np.isneginf(beliefs), -1, overlap).argmax(axis=1)
+    return np.where(np.isneginf(log_posteriors), -1, overlap).argmax(axis=1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from db.records import PhotoRow, RegionRow
+from search.copies import Group
 from search.grounding import PhotoRegions
 
 
@@ -30,6 +31,8 @@ class Hit:
     width: int  # upright pixels, when it was indexed
     height: int
     regions: list[HitRegion]
+    copies: tuple[Path, ...] = ()  # other files of the same content
+    similar: tuple[Path, ...] = ()  # photographs that look the same, where they were folded
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class DescribedPhoto:
             self.region_ids[index], (x1, y1, x2, y2), round(float(score), 6), self.phrases[index], for_phrase
         )
 
-    def hit(self, rank: int, score: float, regions: Sequence[HitRegion]) -> Hit:
-        """The photograph as an answer."""
-        return Hit(rank, self.photo_id, self.path, score, self.width, self.height, list(regions))
+    def hit(self, rank: int, score: float, regions: Sequence[HitRegion], group: Group | None = None) -> Hit:
+        """The photograph as an answer. group: what it stands for."""
+        beside = (tuple(group.copies), tuple(group.similar)) if group else ()
+        return Hit(rank, self.photo_id, self.path, score, self.width, self.height, list(regions), *beside)

@@ -29,7 +29,7 @@ def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf
     phrases = max((len(region.phrase) for region in regions), default=0)
     for hit in answer.hits:
         score = click.style(f"{hit.score:8.3f}", fg="green")
-        lines.append(f"{hit.rank:4} {score}  {click.style(shown(hit.path), bold=True)}")
+        lines.append(f"{hit.rank:4} {score}  {click.style(shown(hit.path), bold=True)}{_beside(hit)}")
         for region in hit.regions:
             x, y, width, height = (round(side) for side in _box(region))
             ask = click.style(f"{region.for_phrase:{asks}}", fg="cyan")
@@ -101,6 +101,13 @@ def shown(path: Path) -> str:
     return printable(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
+def _beside(hit: "Hit") -> str:
+    """How many other files a hit stands for."""
+    kinds = ((len(hit.copies), "copy", "copies"), (len(hit.similar), "similar one", "similar ones"))
+    told = [f"+{count} {one if count == 1 else several}" for count, one, several in kinds if count]
+    return f"  ({', '.join(told)})" if told else ""
+
+
 def _box(region: "HitRegion") -> list[float]:
     """x, y, width, height: the one place where corners become what people and other programs read."""
     x1, y1, x2, y2 = region.box
@@ -128,7 +135,8 @@ def _hit(hit: "Hit") -> dict[str, Any]:
         for region in hit.regions
     ]
     photo = {"rank": hit.rank, "path": str(hit.path), "score": hit.score, "width": hit.width, "height": hit.height}
-    return {**photo, "regions": regions}
+    beside = {"copies": [str(path) for path in hit.copies], "similar": [str(path) for path in hit.similar]}
+    return {**photo, **beside, "regions": regions}
 
 
 def _json(value: Any) -> bytes:

@@ -10,6 +10,7 @@ import numpy as np
 from db.records import Features, RegionRow, RegionScores
 from fcln.scoring import SCORINGS
 from fcln.vocabulary import token_count
+from search.copies import fold
 from search.errors import QueryError
 from search.grounding import PhotoRegions, answering_regions, ground
 from search.hits import DescribedPhoto, Hit, HitRegion
@@ -88,6 +89,7 @@ class Searcher:
         scoring: str | None = None,
         exact: bool = False,
         as_typed: bool = False,
+        fold_similar: bool = False,
     ) -> Answer:
         """The k best photographs, or all if there are fewer; no hits in an empty collection.
 
@@ -95,7 +97,8 @@ class Searcher:
         best when the weights were trained. exact: score every region of every photograph; else FAISS proposes
         photographs and, of those, the cosine proposes regions for the language model to judge. Up to
         SHORTLIST_PHOTOS hits (`judged_photos` of them where the language model judges) do not depend on k: a shorter
-        answer is the start of a longer one. as_typed: read no word as another one.
+        answer is the start of a longer one. as_typed: read no word as another one. Files
+        of one content are one hit; fold_similar: photographs that look the same too.
 
         Raises QueryError for a question that cannot be asked.
         """
@@ -105,13 +108,13 @@ class Searcher:
         query = parse_query(phrases, self._lexicon, as_typed=as_typed)
         if not self._collection.region_count():
             return Answer(query.given, scoring, [], query.unknown_words, query.substitutions)
-        vectors = self._model.encode_phrases(query.phrases)
+        vectors = self._model.encode_phrases(query.encoded)
         if exact:
             regions = self._score(query, self._collection.cosines(vectors), scoring)
         else:
             regions = self._score(query, self._shortlist(query, vectors, scoring, k), scoring, JUDGED_REGIONS)
         ranking = rank_photographs(regions, query.phrases)
-        hits = self._hits(query, scoring, regions, ranking, k)
+        hits = self._hits(query, scoring, regions, ranking, k, fold_similar)
         return Answer(query.given, scoring, hits, query.unknown_words, query.substitutions)
 
     def rank(self, phrases: Sequence[str], *, scoring: str | None = None, judged_regions: int | None = None) -> Ranking:
@@ -123,7 +126,7 @@ class Searcher:
         """
         scoring = self._checked(scoring)
         query = parse_query(phrases, self._lexicon)
-        vectors = self._model.encode_phrases(query.phrases)
+        vectors = self._model.encode_phrases(query.encoded)
         features = self._everything()
         cosines = RegionScores(features.region_ids, features.photo_ids, vectors @ features.embeddings.T)
 
@@ -142,7 +145,7 @@ class Searcher:
         """
         scoring = self._checked(scoring)
         query = parse_query(phrases, self._lexicon)
-        vectors = self._model.encode_phrases(query.phrases)
+        vectors = self._model.encode_phrases(query.encoded)
         scored = self._score(query, self._collection.cosines(vectors, [photo_id]), scoring, judged_regions)
         rows = self._collection.regions(scored.region_ids)
         return [rows[row] for row in ground(scored.scores, PhotoRegions.from_rows(rows), scoring)]
@@ -187,23 +190,27 @@ class Searcher:
         for some in np.split(rows, range(_REGIONS_AT_ONCE, len(rows), _REGIONS_AT_ONCE)):
             some_codes = (codes or self._collection.codes)(cosines.region_ids[some])
             some_judged = None if judged is None else judged[:, some]
-            scores[:, some] = log_likelihoods(self._model, query.phrases, some_codes, some_judged)
+            scores[:, some] = log_likelihoods(self._model, query.encoded, some_codes, some_judged)
         if scoring == "fused":
-            tokens = [token_count(phrase) for phrase in query.phrases]
+            tokens = [token_count(phrase) for phrase in query.encoded]
             scores = fuse(cosines.scores, scores, tokens, self._model.scoring.fused_weight)
         return replace(cosines, scores=scores)
 
-    def _hits(self, query: Query, scoring: str, regions: RegionScores, ranking: Ranking, k: int) -> list[Hit]:
-        rows = self._collection.photos(ranking.photo_ids[:k].tolist())
-        scored = [regions.of(row.photo_id) for row in rows]
+    def _hits(
+        self, query: Query, scoring: str, regions: RegionScores, ranking: Ranking, k: int, fold_similar: bool
+    ) -> list[Hit]:
+        groups = fold(self._collection, ranking.photo_ids.tolist(), k, similar=fold_similar)
+        rows = [group.photo for group in groups]
+        # Copies have the same regions, and so the same scores: those of the one that was ranked.
+        scored = [regions.of(int(ranking.photo_ids[group.rank])) for group in groups]
         region_rows = iter(self._collection.regions(np.concatenate([each.region_ids for each in scored])))
         photos = [
             DescribedPhoto.from_rows(row, list(islice(region_rows, len(each.region_ids))))
             for row, each in zip(rows, scored)
         ]
         return [
-            photo.hit(rank, score, _answering(query, scoring, each.scores, photo))
-            for rank, (photo, score, each) in enumerate(zip(photos, ranking.scores.tolist(), scored), 1)
+            photo.hit(rank, float(ranking.scores[group.rank]), _answering(query, scoring, each.scores, photo), group)
+            for rank, (photo, group, each) in enumerate(zip(photos, groups, scored), 1)
         ]
 
 

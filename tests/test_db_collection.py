@@ -1,9 +1,5 @@
-import json
-import os
-import resource
-import shutil
-import subprocess
-import sys
+"""What every back end has to do, whatever is behind a Collection. Add a back end to BACK_ENDS and it is tested."""
+
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,42 +7,49 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from db.errors import (
-    CheckpointMismatch,
-    CollectionDamaged,
-    CollectionError,
-    CollectionLocked,
-    CollectionMissing,
-    SchemaTooNew,
-)
-from db.local.collection import LocalCollection
-from db.records import FailedFile, ModelIdentity, NewPath
-from helpers.db_photos import LIFE, MODEL, OTHER_MODEL, contents, create, live, photo
+from db.collection import open_collection
+from db.errors import CheckpointMismatch, CollectionError
+from db.records import FailedFile, FileState, ModelIdentity, NewPath, PhotoHeaders
+from helpers.db_photos import LIFE, MODEL, OTHER_MODEL, contents, live, photo
+
+# Where an empty collection may be made, given a folder of the test's own.
+BACK_ENDS = {"folder": lambda tmp_path: tmp_path / "collection"}
+
+
+@pytest.fixture(params=BACK_ENDS)
+def location(request, tmp_path):
+    return BACK_ENDS[request.param](tmp_path)
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "collection"
-
-
-@pytest.fixture
-def writer(path):
-    with create(path) as collection:
+def writer(location):
+    with create(location) as collection:
         collection.add_root(Path("/photos"))
         yield collection
+
+
+def create(location):
+    return open_collection(location, write=True, create=True, model=MODEL)
 
 
 def names(collection, root_id=1):
     return {name: stat.photo_id for name, stat in collection.known(root_id).items()}
 
 
+def nearest(collection, vectors, k):
+    """For each vector the ids and cosines of the k nearest regions, best first."""
+    scores = collection.cosines(vectors)
+    order = np.argsort(-scores.scores, axis=1, kind="stable")[:, :k]
+    return [(scores.region_ids[some], row[some]) for some, row in zip(order, scores.scores)]
+
+
 # -- what goes in comes out
 
 
-def test_a_photograph_comes_out_as_it_went_in(path, writer):
+def test_a_photograph_comes_out_as_it_went_in(location, writer):
     one, two = photo(1, "one.jpg", count=2), photo(1, "deep/er/two.jpg", count=3)
     writer.commit(new=[one, two])
-    with LocalCollection.open(path) as reader:
+    with open_collection(location) as reader:
         for collection in (writer, reader):
             assert collection.model == MODEL
             assert (collection.photo_count(), collection.region_count(), collection.revision) == (2, 5, 1)
@@ -67,7 +70,7 @@ def test_a_photograph_comes_out_as_it_went_in(path, writer):
             embeddings = np.concatenate([one.embeddings, two.embeddings])
             np.testing.assert_array_equal(features.embeddings, embeddings.astype(np.float16))
             for region_id, embedding in enumerate(embeddings, 1):
-                ((ids, scores),) = collection.nearest(embedding[None], 5)
+                ((ids, scores),) = nearest(collection, embedding[None], 5)
                 assert ids[0] == region_id and len(ids) == 5
                 np.testing.assert_allclose(scores[0], 1, atol=1e-3)
 
@@ -81,7 +84,23 @@ def test_features_of_some_photographs(writer):
     np.testing.assert_array_equal(features.codes[3:], photo(1, "c.jpg", count=2).codes)
     assert writer.features(np.array([2])).region_ids.tolist() == [4]
     assert writer.features([]).codes.shape == (0, MODEL.code_size)
-    assert writer.photo_ids_of(np.array([5, 1, 4])).tolist() == [3, 1, 2]
+
+
+def test_cosines_and_codes_are_those_of_the_features(writer):
+    writer.commit(new=[photo(1, f"{number}.jpg", count=1 + number % 3) for number in range(5)])
+    writer.commit(new=[photo(1, "last.jpg", count=4)], gone=[2])
+    vectors = photo(1, "asked", count=2).embeddings
+    for photo_ids in (None, [6, 1, 4], np.array([3]), []):
+        features = writer.features(photo_ids)
+        scores = writer.cosines(vectors, photo_ids)
+        assert scores.region_ids.tolist() == features.region_ids.tolist()
+        assert scores.photo_ids.tolist() == features.photo_ids.tolist()
+        assert scores.scores.dtype == np.float32
+        np.testing.assert_allclose(scores.scores, vectors @ features.embeddings.T, atol=1e-6)
+    features = writer.features()
+    asked = features.region_ids[[5, 0, 5, 2]]
+    np.testing.assert_array_equal(writer.codes(asked), features.codes[[5, 0, 5, 2]])
+    assert writer.codes([]).shape == (0, MODEL.code_size)
 
 
 def test_regions_come_in_the_order_asked_however_many(writer):
@@ -91,22 +110,28 @@ def test_regions_come_in_the_order_asked_however_many(writer):
     assert [region.region_id for region in writer.regions([7, 3, 7])] == [7, 3, 7]
 
 
-def test_an_empty_collection_answers_with_nothing(path):
-    create(path).close()
-    with LocalCollection.open(path, model=MODEL) as reader:
+def test_an_empty_collection_answers_with_nothing(location):
+    create(location).close()
+    with open_collection(location, model=MODEL) as reader:
         assert (reader.photo_count(), reader.region_count(), reader.revision) == (0, 0, 0)
         assert reader.photo_ids().tolist() == [] and reader.roots() == {} and reader.known(1) == {}
         assert reader.photos([]) == [] and reader.regions([]) == [] and reader.last_build() is None
         assert reader.features().codes.shape == (0, MODEL.code_size)
         assert reader.features().embeddings.shape == (0, MODEL.embedding_size)
-        ((ids, scores),) = reader.nearest(np.zeros((1, MODEL.embedding_size), np.float32), 10)
+        ((ids, scores),) = nearest(reader, np.zeros((1, MODEL.embedding_size), np.float32), 10)
         assert len(ids) == len(scores) == 0
 
 
 @pytest.mark.parametrize("unknown", [0, 4, -1])
 def test_unknown_ids_are_key_errors(writer, unknown):
     writer.commit(new=[photo(1, "a.jpg")], failed=[FailedFile(1, "b.jpg", 1, 1, None, "why")])
-    for ask in (writer.photos, writer.regions, writer.features, lambda ids: writer.photo_ids_of(np.array(ids))):
+    for ask in (
+        writer.photos,
+        writer.regions,
+        writer.features,
+        writer.codes,
+        lambda ids: writer.cosines(np.eye(1, 8, dtype=np.float32), ids),
+    ):
         with pytest.raises(KeyError):
             ask([1, unknown])
     with pytest.raises(KeyError):  # known, but not described
@@ -115,13 +140,13 @@ def test_unknown_ids_are_key_errors(writer, unknown):
         writer.features([2])
 
 
-def test_every_file_name_that_linux_allows(path, tmp_path):
+def test_every_file_name_that_linux_allows(location, tmp_path):
     odd = ["new\nline", "\udcff\udc80 not UTF-8", "-rf", "\u202ertl", "ä" * 120, "a\u0308", "ä", "%_'\"\\", " "]
     folder = tmp_path / "\udcfe folder"
-    with create(path) as writer:
+    with create(location) as writer:
         root = writer.add_root(folder)
         writer.commit(new=[photo(root, name) for name in odd])
-    with LocalCollection.open(path) as reader:
+    with open_collection(location) as reader:
         assert reader.roots() == {root: folder}
         assert set(reader.known(root)) == set(odd) and len(odd) == 9
         assert [row.path for row in reader.photos(reader.photo_ids())] == [folder / name for name in odd]
@@ -146,7 +171,7 @@ def test_the_life_of_a_collection(writer):
         ({"b.jpg": 6, "d/e.jpg": 8, "f.jpg": 9}, [12, 13, 14, 15, 18, 19, 20, 21, 22, 23]),
     ]
     queries = np.eye(MODEL.embedding_size, dtype=np.float32)
-    for ids, _ in writer.nearest(queries, 100):
+    for ids, _ in nearest(writer, queries, 100):
         assert sorted(ids.tolist()) == history[-1][1]
     with pytest.raises(KeyError):
         writer.regions([1])
@@ -215,10 +240,10 @@ def test_roots_are_absolute_and_each_is_there_once(writer, tmp_path, monkeypatch
     assert writer.roots() == {1: Path("/photos"), 2: (tmp_path / "real").resolve()}
 
 
-def test_builds_are_recorded(path, writer):
+def test_builds_are_recorded(location, writer):
     writer.record_build({"new": 1}, seconds=1)
     writer.record_build({"new": 5, "gone": 2}, seconds=1.5)
-    with LocalCollection.open(path) as reader:
+    with open_collection(location) as reader:
         last = reader.last_build()
     assert last is not None and (last.seconds, last.counts) == (1.5, {"new": 5, "gone": 2})
     assert timedelta(0) <= datetime.now(UTC) - last.finished_at < timedelta(minutes=5)
@@ -269,154 +294,46 @@ def test_a_commit_of_nothing_is_none(writer):
     assert writer.revision == 0
 
 
-def test_a_disk_that_refuses_loses_nothing(path, writer):
-    live(writer, 2)
-    before = contents(writer)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    large = photo(1, "large.jpg", count=5000)
-    try:  # no file may grow beyond 100 kB: neither the segment nor the database can be written
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-        with pytest.raises(CollectionError, match=r"^The system refuses \S+/features/\S+: File too large\.$"):
-            writer.commit(new=[large])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert contents(writer) == before
-    writer.commit(new=[large])
-    with LocalCollection.open(path) as reader:
-        assert reader.region_count() == 11 + 5000
-
-
-def test_a_faiss_file_that_cannot_be_written_is_no_loss(path, monkeypatch, caplog):
-    def full(self, stream):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("db.local.vectors.faiss_index.VectorIndex.write", full)
-    monkeypatch.setattr("db.local.collection.SAVE_AFTER_REGIONS", 20)  # reached once, by the last commit
-    with create(path) as writer:
-        live(writer)
-        expected = contents(writer)
-        assert len(caplog.records) == 1
-    assert len(caplog.records) == 2  # and when closing
-    assert "FAISS files were not saved, the next `indexer build` does it. The system refuses" in caplog.text
-    assert "regions.1.faiss: No space left on device." in caplog.text
-    assert not list(path.glob("regions.*"))
-    with LocalCollection.open(path) as reader:
-        assert contents(reader) == expected
-
-
 # -- opening
 
 
-def test_no_collection(path):
-    for write in (False, True):
-        with pytest.raises(
-            CollectionMissing, match=f"^There is no collection in {path}: `indexer build FOLDER` makes one.$"
-        ):
-            LocalCollection.open(path, write=write)
-    assert not path.exists()
-    path.mkdir()
-    (path / "photos.db").touch()  # what a writer leaves that is killed at once
-    for write in (False, True):
-        with pytest.raises(CollectionMissing):
-            LocalCollection.open(path, write=write)
-    create(path).close()
-
-
-@pytest.mark.parametrize("damage", ["empty", "missing"])
-@pytest.mark.parametrize("copy", ["a copy", "no copy"])
-def test_a_collection_that_lost_its_database_is_not_begun_anew(path, damage, copy):
-    """To begin anew would sweep away all features, and the copy with the next build."""
-    with create(path) as writer:
-        live(writer)
-        if copy == "a copy":
-            writer.record_build({}, seconds=1)
-    files = sorted(file for file in path.rglob("*") if file.name != "photos.db")
-    (path / "photos.db").write_bytes(b"") if damage == "empty" else (path / "photos.db").unlink()
-    for open_it in (create, LocalCollection.open):
-        with pytest.raises(CollectionDamaged, match=rf"photos\.db is {damage}: run `indexer verify --repair`\.$"):
-            open_it(path)
-    assert sorted(file for file in path.rglob("*") if file.name != "photos.db") == files
-
-
-def test_creating_needs_a_model_and_the_lock(path):
+def test_creating_needs_a_model_and_the_lock(location):
     with pytest.raises(ValueError, match="needs write=True and model"):
-        LocalCollection.open(path, write=True, create=True)
+        open_collection(location, write=True, create=True)
     with pytest.raises(ValueError, match="needs write=True and model"):
-        LocalCollection.open(path, create=True, model=MODEL)
+        open_collection(location, create=True, model=MODEL)
 
 
-def test_two_processes_that_make_a_collection_at_the_same_time(path, monkeypatch):
-    """The second finds no database, and then, while it makes the folder, one that the first has just made."""
-    first = []
-    mkdir = Path.mkdir
-
-    def overtaken(self, *arguments, **options):
-        mkdir(self, *arguments, **options)
-        if self == path and not first:
-            first.append(None)
-            first[0] = create(path)
-
-    monkeypatch.setattr(Path, "mkdir", overtaken)
-    with pytest.raises(CollectionLocked, match=f"is being written by process {os.getpid()},"):
-        create(path)
-    first[0].close()
-    create(path).close()
-
-
-def test_a_folder_of_other_things_does_not_become_a_collection(path):
-    path.mkdir()
-    (path / "holiday.jpg").touch()
-    with pytest.raises(CollectionError, match=r"holds other files \(holiday.jpg\) and no collection"):
-        create(path)
-    assert os.listdir(path) == ["holiday.jpg"]
-
-
-def test_another_checkpoint_is_refused_with_both_digests_and_a_way_out(path):
-    create(path).close()
+def test_another_checkpoint_is_refused_with_both_digests_and_a_way_out(location):
+    create(location).close()
     for write in (False, True):
         with pytest.raises(
             CheckpointMismatch, match=r"by the checkpoint a{12}, not by b{12}: .*`indexer build --redescribe`"
         ):
-            LocalCollection.open(path, write=write, model=OTHER_MODEL)
+            open_collection(location, write=write, model=OTHER_MODEL)
     with pytest.raises(CheckpointMismatch):
-        LocalCollection.open(path, write=True, create=True, model=OTHER_MODEL)
+        open_collection(location, write=True, create=True, model=OTHER_MODEL)
     for model in (MODEL, ModelIdentity(**vars(MODEL)), None):
-        with LocalCollection.open(path, write=True, model=model) as collection:
+        with open_collection(location, write=True, model=model) as collection:
             assert collection.model == MODEL
     with pytest.raises(CheckpointMismatch):
-        LocalCollection.open(path, model=replace(MODEL, code_size=6))
+        open_collection(location, model=replace(MODEL, code_size=6))
 
 
-def test_one_writer(path, writer):
-    with pytest.raises(CollectionLocked, match=rf"{path} is being written by process {os.getpid()}, started"):
-        create(path)
-    writer.close()
-    writer.close()  # twice is once
-    create(path).close()
-
-
-def test_a_failed_opening_lets_go_of_the_lock(path):
-    create(path).close()
-    with pytest.raises(CheckpointMismatch):
-        LocalCollection.open(path, write=True, model=OTHER_MODEL)
-    create(path).close()
-
-
-def test_a_reader_does_not_write(path, writer):
-    with LocalCollection.open(path) as reader:
+def test_a_reader_does_not_write(location, writer):
+    with open_collection(location) as reader:
         for write in (
             lambda: reader.commit(gone=[1]),
-            lambda: reader.add_root(path),
-            reader.save_index,
+            lambda: reader.add_root(Path("/photos")),
             lambda: reader.record_build({}, seconds=0),
         ):
             with pytest.raises(CollectionError, match="opened for reading"):
                 write()
 
 
-def test_a_reader_sees_one_commit_until_it_refreshes(path, writer):
+def test_a_reader_sees_one_commit_until_it_refreshes(location, writer):
     live(writer, 1)
-    with LocalCollection.open(path) as reader:
+    with open_collection(location) as reader:
         before = contents(reader)
         live(writer, 3)
         assert reader.revision == 1
@@ -426,61 +343,48 @@ def test_a_reader_sees_one_commit_until_it_refreshes(path, writer):
         assert contents(reader) == contents(writer) != before
 
 
-def test_a_collection_that_moved_is_the_same(path, tmp_path):
-    with create(path) as writer:
-        live(writer)
-        expected = contents(writer)
-    moved = shutil.move(path, tmp_path / "elsewhere #2?")
-    with LocalCollection.open(moved) as reader:
-        assert contents(reader) == expected
-    with LocalCollection.open(moved, write=True) as writer:
-        writer.commit(new=[photo(1, "g.jpg")])
-        assert writer.photo_count() == 3
+def test_what_headers_tell_is_kept(writer):
+    full = PhotoHeaders("2019-06-23T14:05:06", 120, "NIKON", "D90", "35 mm", -33.875, 151.21, 4, ("a", "caf\u00e9"))
+    writer.commit(
+        new=[
+            photo(1, "a.jpg", headers=full, incomplete="the file ends early", ctime_ns=7),
+            photo(1, "b.jpg", headers=PhotoHeaders()),
+            photo(1, "c.jpg"),
+        ]
+    )
+    first, second, third = writer.photos([1, 2, 3])
+    assert (first.headers, first.incomplete) == (full, "the file ends early")
+    assert (second.headers, second.incomplete) == (PhotoHeaders(), None)
+    assert third.headers is None
+    known = writer.known(1)
+    assert [known[name].headers_read for name in ("a.jpg", "b.jpg", "c.jpg")] == [True, True, False]
+    assert (known["a.jpg"].ctime_ns, known["a.jpg"].incomplete) == (7, "the file ends early")
+    revision = writer.revision
+    writer.set_headers({3: full, 99: full})
+    assert writer.photos([3])[0].headers == full
+    assert writer.revision == revision + 1
 
 
-def test_a_newer_schema_is_refused(path):
-    with create(path) as writer, writer.database.session() as session:
-        session.connection().exec_driver_sql("PRAGMA user_version = 99")
-    for write in (False, True):
-        with pytest.raises(SchemaTooNew, match="schema 99"):
-            LocalCollection.open(path, write=write)
+def test_change_times_move_and_are_touched_with_the_others(writer):
+    writer.commit(new=[photo(1, "a.jpg", ctime_ns=1), photo(1, "b.jpg", ctime_ns=2)])
+    writer.commit(touched={1: FileState(3, 4, 5)}, moved={2: NewPath(1, "c.jpg", 6, 7, 8)})
+    known = writer.known(1)
+    assert [(*known[name][2:4], known[name].ctime_ns) for name in ("a.jpg", "c.jpg")] == [(3, 4, 5), (6, 7, 8)]
 
 
-def test_damage_is_told_in_one_sentence(path):
-    with create(path) as writer:
-        live(writer)
-    segment = max((path / "features").iterdir())
-    os.truncate(segment, 500)
-    with LocalCollection.open(path) as reader:
-        with pytest.raises(CollectionDamaged, match=rf"{segment.name}, .* is damaged \(500 bytes instead of \d+\)"):
-            reader.features()
-        assert reader.features([6]).codes.shape == (4, MODEL.code_size)  # other segments are as good as ever
-        reader.nearest(np.eye(8, dtype=np.float32), 1)
-    (path / "photos.db").write_bytes(b"this was a database once" * 1000)
-    for write in (False, True):
-        with pytest.raises(CollectionDamaged, match=r"photos\.db is damaged \(file is not a database\): run"):
-            LocalCollection.open(path, write=write)
+def test_copies_have_one_content(writer):
+    same = photo(1, "a.jpg").digest
+    writer.commit(
+        new=[photo(1, "a.jpg"), photo(1, "b.jpg"), photo(1, "c.jpg", digest=same)],
+        failed=[FailedFile(1, "d.jpg", 1, 1, same, "why")],
+    )
+    assert writer.copies([1, 2]) == {1: [1, 3], 2: [2]}
+    assert writer.copies([]) == {}
+    assert writer.repeated() == [[1, 3]]
+    assert [row.digest for row in writer.photos([1, 3])] == [same, same]
 
 
-# -- what importing costs
-
-
-def test_nothing_heavy_is_loaded_before_it_is_needed(path):
-    with create(path) as writer:
-        live(writer)
-    program = """
-import json, sys
-heavy = ("torch", "sqlalchemy", "faiss", "h5py")
-loaded = lambda: [name for name in heavy if name in sys.modules]
-import db.collection, db.errors, db.location, db.records
-steps = [loaded()]
-with db.collection.open_collection(sys.argv[1]) as reader:
-    reader.features()
-    steps.append(loaded())
-    reader.nearest(reader.features().embeddings, 1)
-    steps.append(loaded())
-print(json.dumps(steps))
-"""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    done = subprocess.run([sys.executable, "-c", program, str(path)], env=environment, capture_output=True, check=True)
-    assert json.loads(done.stdout) == [[], ["sqlalchemy"], ["sqlalchemy", "faiss"]]
+def test_what_was_left_out_of_a_root_is_remembered(writer):
+    assert writer.left_out() == {1: {}}
+    writer.set_left_out(1, {"videos": 3})
+    assert writer.left_out() == {1: {"videos": 3}}

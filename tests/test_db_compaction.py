@@ -7,7 +7,7 @@ from db.errors import CollectionDamaged
 from db.local.collection import LocalCollection
 from db.local.extents import Extents
 from db.local.maintenance.compaction import compact, plan
-from db.local.segments import SegmentFile
+from db.local.records import SegmentFile
 from helpers.db_photos import MODEL, contents, create, photo
 
 ROW_SIZE = 2 * (MODEL.code_size + MODEL.embedding_size)
@@ -30,7 +30,7 @@ def fill(path, counts):
 def segments(path):
     """Of each segment: its id, its rows, how many of them belong to photographs; and that the files are these."""
     with LocalCollection.open(path) as reader:
-        snapshot = reader.snapshot()
+        snapshot = reader.snapshot
         names = sorted(segment.name for segment in snapshot.segments.values())
         assert sorted(file.name for file in (path / "features").iterdir()) == names
         live = dict.fromkeys(snapshot.segments, 0)
@@ -111,13 +111,13 @@ def test_a_damaged_segment_is_not_merged_into_a_sound_one(tmp_path):
 def test_checksums_that_an_older_version_did_not_write_are_filled_in(tmp_path):
     fill(tmp_path, [3, 3])
     with create(tmp_path) as writer:
-        before = writer.snapshot().extents.checksums.tolist()
+        before = writer.snapshot.extents.checksums.tolist()
         with writer.database.session() as session:
             session.connection().exec_driver_sql("UPDATE photo SET features_crc32 = NULL")
         writer.forget_loaded()
-        assert writer.snapshot().extents.checksums.tolist() == [-1, -1]
+        assert writer.snapshot.extents.checksums.tolist() == [-1, -1]
         compact(writer)
-        assert writer.snapshot().extents.checksums.tolist() == before
+        assert writer.snapshot.extents.checksums.tolist() == before
 
 
 def test_nothing_to_do(tmp_path):

@@ -116,7 +116,7 @@ def test_no_file_goes_while_somebody_reads(path):
     first = max((path / "features").iterdir())
     with LocalCollection.open(path) as reader:
         expected = contents(reader)
-        reader._vectors = None  # as if it had not searched yet
+        reader.forget_loaded()  # as if it had not searched yet
         for number in range(2):
             with create(path) as writer:
                 writer.commit(new=[photo(1, f"{number}.jpg")], gone=writer.photo_ids().tolist())
@@ -136,7 +136,7 @@ def test_nothing_new_no_new_file(path):
     assert faiss_files(path) == ["regions.1.faiss"]
     with LocalCollection.open(path) as reader:
         assert reader.revision == len(LIFE) + 1
-        assert reader.snapshot().saved
+        assert reader.snapshot.saved
 
 
 def test_when_everything_is_gone_so_is_the_file(path):
@@ -208,11 +208,11 @@ class TestLargeCollection:
     def files(self, path):
         """Of each file: its id, its range, the regions in it, whether it has lists."""
         with LocalCollection.open(path) as reader:
-            assert reader.snapshot().saved
-            vectors = reader.nearest(np.zeros((1, MODEL.embedding_size), np.float32), 1) and reader.vectors()
+            assert reader.snapshot.saved
+            vectors = reader.nearest(np.zeros((1, MODEL.embedding_size), np.float32), 1) and reader.reader.vectors
             ids = np.concatenate([index.ids() for index in vectors.indexes])
             assert sorted(ids) == sorted(reader.features().region_ids)
-            files = reader.snapshot().files
+            files = reader.snapshot.files
             assert faiss_files(path) == sorted(file.name for file in files)
             assert [len(index) for index in vectors.indexes] == [file.region_count for file in files]
             assert [index.nlist for index in vectors.indexes] == [file.nlist for file in files]

@@ -1,6 +1,12 @@
 from pathlib import Path
 
-from db.location import default_collection
+import pytest
+
+from db.collection import open_collection
+from db.errors import CollectionError
+from db.local.collection import LocalCollection
+from db.local.maintenance.verification import verify
+from db.location import collection_folder, default_collection, is_server
 
 
 def test_the_environment_variable_names_the_collection(monkeypatch, tmp_path):
@@ -16,3 +22,21 @@ def test_else_it_is_in_the_users_data_folder_and_nothing_is_created(monkeypatch,
     monkeypatch.setattr("platformdirs.user_data_dir", lambda name, appauthor: str(tmp_path / name))
     assert default_collection() == Path(tmp_path / "densecap-search" / "collection")
     assert not (tmp_path / "densecap-search").exists()
+
+
+URL = "postgresql://me:secret@example.org/photos"
+
+
+def test_a_server_is_refused_in_a_sentence_without_its_password(monkeypatch):
+    sentence = r"^A collection cannot be on a server yet \(postgresql://\.\.\.\): name a folder\.$"
+    for use in (open_collection, LocalCollection.open, verify, collection_folder):
+        with pytest.raises(CollectionError, match=sentence):
+            use(URL)
+    monkeypatch.setenv("DENSECAP_SEARCH_COLLECTION", URL)
+    assert default_collection() == URL
+
+
+@pytest.mark.parametrize("folder", ["photos", "/photos", "C:\\photos", "a:/b", "postgresql:/x"])
+def test_all_else_is_a_folder(folder):
+    assert not is_server(folder) and not is_server(Path(folder))
+    assert collection_folder(folder) == Path(folder).absolute()

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from db.errors import CollectionLocked
-from db.local.lock import ReaderLock, WriterLock, alone
+from db.local.lock import ReaderLock, WriterLock, without_readers
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from db.local.lock import ReaderLock, WriterLock, alone
+from db.local.lock import ReaderLock, WriterLock, without_readers
 lock = WriterLock(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)
@@ -59,6 +59,14 @@ def test_another_process_is_named_and_its_lock_goes_with_it(tmp_path):
         WriterLock(path).release()
 
 
+def test_who_is_just_letting_go_of_it_is_waited_for(tmp_path, monkeypatch):
+    path = tmp_path / "lock"
+    holder = WriterLock(path)
+    path.write_text("")  # as `release` does before it unlocks
+    monkeypatch.setattr("time.sleep", lambda seconds: holder.release())
+    WriterLock(path).release()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_worker_forked_meanwhile_does_not_keep_the_lock(tmp_path):
     lock = WriterLock(tmp_path / "lock")
@@ -84,23 +92,23 @@ def test_a_short_text_follows_a_long_one_without_remains(tmp_path):
     lock.release()
 
 
-def test_alone_means_that_nobody_reads(tmp_path):
+def test_alone_means_that_free(tmp_path):
     path = tmp_path / "readers"
     first = ReaderLock(path)  # there is nothing to share yet
-    with alone(path) as nobody_reads:
-        assert not nobody_reads
+    with without_readers(path) as free:
+        assert not free
     first.release()
-    with alone(path) as nobody_reads:
-        assert nobody_reads
-        with alone(path) as again:
+    with without_readers(path) as free:
+        assert free
+        with without_readers(path) as again:
             assert not again
     one, two = ReaderLock(path), ReaderLock(path)
     for reader in (one, two):
-        with alone(path) as nobody_reads:
-            assert not nobody_reads
+        with without_readers(path) as free:
+            assert not free
         reader.release()
-    with alone(path) as nobody_reads:
-        assert nobody_reads
+    with without_readers(path) as free:
+        assert free
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
@@ -122,7 +130,7 @@ def test_a_full_disk_is_no_reason_to_be_refused(tmp_path, monkeypatch):
     path = tmp_path / "lock"
     monkeypatch.setattr(os, "write", write)
     lock = WriterLock(path)
-    monkeypatch.setattr("db.local.lock._LOOKS", 1)
+    monkeypatch.setattr("db.local.lock._TRIES", 1)
     with pytest.raises(CollectionLocked, match="is being written by another process"):
         WriterLock(path)
     lock.release()

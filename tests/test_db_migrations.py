@@ -58,15 +58,15 @@ LAST = len(migrations.MIGRATIONS)
 def test_missing_steps_are_taken_once_and_in_order(store, monkeypatch):
     with store.session() as session:
         migrations.migrate(session.connection())
-        assert migrations.schema_version(session.connection()) == LAST == 2
+        assert migrations.schema_version(session.connection()) == LAST == 3
     taken = []
-    later = (*migrations.MIGRATIONS, lambda c: taken.append(3), lambda c: taken.append(4))
+    later = (*migrations.MIGRATIONS, lambda c: taken.append(4), lambda c: taken.append(5))
     monkeypatch.setattr(migrations, "MIGRATIONS", later)
     for _ in range(2):
         with store.session() as session:
             migrations.migrate(session.connection())
-            assert migrations.schema_version(session.connection()) == 4
-    assert taken == [3, 4]
+            assert migrations.schema_version(session.connection()) == 5
+    assert taken == [4, 5]
 
 
 def test_a_step_that_fails_leaves_the_old_schema(store, monkeypatch):
@@ -88,7 +88,7 @@ def test_a_step_that_fails_leaves_the_old_schema(store, monkeypatch):
 def test_a_newer_schema_is_refused_untouched(store):
     with store.session() as session:
         session.connection().exec_driver_sql("PRAGMA user_version = 7")
-    sentence = "^The collection has schema 7, this program knows schemas up to 2: .*newer version.*\\.$"
+    sentence = "^The collection has schema 7, this program knows schemas up to 3: .*newer version.*\\.$"
     with pytest.raises(SchemaTooNew, match=sentence), store.session() as session:
         migrations.migrate(session.connection())
     with store.session() as session:
@@ -100,10 +100,22 @@ def test_an_older_schema_is_no_use_to_a_reader():
         migrations.check_version(1)
 
 
+NEW_IN_3 = (
+    *("ctime_ns", "incomplete", "taken", "utc_offset", "make", "model", "lens", "latitude", "longitude", "rating"),
+    "keywords",
+)
+
+
+def undo_m003():
+    columns = "".join(f"ALTER TABLE photo DROP COLUMN {name};" for name in NEW_IN_3)
+    return f"{columns} ALTER TABLE root DROP COLUMN left_out;"
+
+
 def as_of_schema_1(path, *, index_revision):
     """Turn a collection into what version 1 would have left."""
     database = sqlite3.connect(path / "photos.db")
     database.executescript(f"""
+        {undo_m003()}
         ALTER TABLE photo DROP COLUMN features_crc32;
         ALTER TABLE photo DROP COLUMN regions_crc32;
         DROP INDEX ix_photo_first_region_id;
@@ -132,12 +144,12 @@ def test_a_collection_of_schema_1_goes_on(tmp_path, caplog, index_revision):
         LocalCollection.open(tmp_path)
     with create(tmp_path) as writer:
         copy = tmp_path / "photos.schema-1.db"
-        assert f"from schema 1 to 2; its database before that stays as {copy}." in caplog.text
+        assert f"from schema 1 to 3; its database before that stays as {copy}." in caplog.text
         assert sqlite3.connect(copy).execute("SELECT * FROM photo").fetchall() == before
         assert sqlite3.connect(copy).execute("PRAGMA user_version").fetchone() == (1,)
         assert contents(writer) == expected
         # An index file that was up to date is the one that counts; else a new one does.
-        names = [file.name for file in writer.snapshot().files]
+        names = [file.name for file in writer.snapshot.files]
         assert names == (["regions.1.faiss"] if index_revision == len(LIFE) else [])
         writer.commit(new=[photo(1, "new.jpg")])
         expected = contents(writer)
@@ -166,3 +178,18 @@ def test_ids_of_deleted_rows_do_not_come_again(store):
             connection.exec_driver_sql(f"DELETE FROM {table}")
             connection.exec_driver_sql(f"INSERT INTO {table} {values}")
             assert connection.exec_driver_sql(f"SELECT id FROM {table}").scalars().all() == [2], table
+
+
+def test_a_collection_of_schema_2_goes_on(tmp_path):
+    with create(tmp_path) as writer:
+        live(writer)
+        expected = contents(writer)
+    database = sqlite3.connect(tmp_path / "photos.db")
+    database.executescript(f"{undo_m003()} PRAGMA user_version = 2;")
+    database.close()
+    with create(tmp_path) as writer:
+        assert contents(writer) == expected
+        stats = [stat for root_id in writer.roots() for stat in writer.known(root_id).values()]
+        assert {(stat.ctime_ns, stat.incomplete, stat.headers_read) for stat in stats} == {(None, None, False)}
+        assert writer.left_out() == {1: {}}
+    assert not verify(tmp_path).problems

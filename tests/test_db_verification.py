@@ -67,7 +67,7 @@ def comparable(path):
             )
         ]
         nearest = [
-            sorted((score, rows[owner]) for score, owner in zip(scores.tolist(), reader.photo_ids_of(ids).tolist()))
+            sorted((score, rows[region.photo_id]) for score, region in zip(scores.tolist(), reader.regions(ids)))
             for ids, scores in reader.nearest(np.eye(8, dtype=np.float32), 1000)
         ]
         known = {name: (stat.size, stat.digest, stat.reason) for name, stat in reader.known(1).items()}

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import sqlite3
 import struct
 import sys
 import time
@@ -657,3 +658,155 @@ def test_the_number_of_photographs_in_memory_does_not_grow_with_the_folder(shop,
     assert counts(shop.build(batch_size=3)) == {"new": 100}
     # a window of two batches, and two batches (and one) that the threads decode meanwhile
     assert max(ahead) <= 13
+
+
+def test_what_an_exclusion_forgets_is_said(shop):
+    shop.photo("a.png")
+    shop.photo("thumbs/b.png", "blue")
+    shop.photo("thumbs/c.png", "lime")
+    shop.build()
+    assert counts(shop.build(exclude=["thumbs"])) == {"gone": 2, "unchanged": 1}
+    assert shop.progress.warnings == [
+        "2 photographs that were described are forgotten because --exclude covers them, the first is thumbs/b.png; a "
+        "build without it describes them again"
+    ]
+    shop.build(exclude=["thumbs"])
+    assert shop.progress.warnings == []
+
+
+# -- what changes without looking changed
+
+
+def test_another_orientation_under_the_same_size_and_time_is_noticed(shop):
+    path = shop.photo("a.jpg", size=(60, 40), exif=orientation(1))
+    shop.build()
+    stat, before = path.stat(), path.read_bytes()
+    turned = before.replace(orientation(1), orientation(6))
+    assert turned != before
+    path.write_bytes(turned)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    assert counts(shop.build()) == {"changed": 1}
+    ((size, *_),) = shop.contents().values()
+    assert size == (40, 60)
+
+
+def test_a_touch_costs_a_read_and_nothing_more(shop, monkeypatch):
+    path = shop.photo("a.png")
+    shop.build()
+    reads = []
+    real = content.content_digest
+    monkeypatch.setattr(content, "content_digest", lambda path: reads.append(path) or real(path))
+    path.chmod(0o600)  # changes its change time only
+    assert counts(shop.build()) == {"unchanged": 1}
+    assert (reads, shop.predictor.described) == ([path], 1)
+    assert counts(shop.build()) == {"unchanged": 1}
+    assert reads == [path]
+
+
+def orientation(value):
+    """An EXIF block of nothing else."""
+    return b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01" + value.to_bytes(2, "big") + b"\0\0\0\0\0\0"
+
+
+# -- what headers tell, and what is missing
+
+
+def test_headers_and_what_is_missing_are_kept_and_go_with_copies(shop):
+    exif = Image.Exif()
+    exif[0x010F] = "NIKON"
+    path = shop.photo("a.jpg", size=(200, 160), exif=exif)
+    noise = np.random.default_rng(0).integers(0, 256, (160, 200, 3), np.uint8)
+    Image.fromarray(noise).save(path, exif=exif)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 97 // 100])
+    shutil.copy(path, shop.root / "b.jpg")
+    report = shop.build()
+    assert (report.described, report.incomplete) == (1, 2)
+    assert [line.split(": ")[1] for line in shop.progress.said] == 2 * [
+        f"{shop.stats()['a.jpg'].incomplete}; described as it is"
+    ]
+    shutil.copy(path, shop.root / "c.jpg")
+    shop.build()
+    with open_collection(shop.path) as collection:
+        rows = collection.photos(collection.photo_ids())
+    assert [row.path.name for row in rows] == ["a.jpg", "b.jpg", "c.jpg"]
+    for row in rows:
+        assert row.headers is not None and row.headers.make == "NIKON"
+        assert row.incomplete is not None and row.incomplete.startswith("the file ends early, 9")
+
+
+def test_headers_of_an_older_collection_are_read_once_without_describing(shop):
+    exif = Image.Exif()
+    exif[0x0110] = "D90"
+    shop.photo("a.jpg", exif=exif)
+    shop.photo("b.png", "lime")
+    shop.build()
+    database = sqlite3.connect(shop.path / "photos.db")
+    database.executescript("UPDATE photo SET ctime_ns = NULL, model = NULL, keywords = NULL")
+    database.close()
+    assert counts(shop.build()) == {"unchanged": 2}
+    stats = shop.stats()
+    assert all(stat.headers_read and stat.ctime_ns for stat in stats.values())
+    with open_collection(shop.path) as collection:
+        models = [row.headers.model for row in collection.photos(collection.photo_ids())]
+    assert (models, shop.predictor.described) == (["D90", None], 2)
+
+
+def test_what_is_left_out_is_remembered_by_root(shop):
+    shop.photo("a.png")
+    shop.photo("deep/d.png")
+    for name in ("film.mov", "deep/b.mp4", "c.psd"):
+        (shop.root / name).parent.mkdir(exist_ok=True)
+        (shop.root / name).write_bytes(b"x")
+    assert shop.build().left_out == {"videos": 2, "Photoshop documents": 1}
+    with open_collection(shop.path) as collection:
+        assert collection.left_out() == {1: {"videos": 2, "Photoshop documents": 1}}
+    (shop.root / "film.mov").unlink()
+    shop.build(shop.root / "deep")  # a part of the root says nothing of all of it
+    with open_collection(shop.path) as collection:
+        assert collection.left_out() == {1: {"videos": 2, "Photoshop documents": 1}}
+    shop.build()
+    with open_collection(shop.path) as collection:
+        assert collection.left_out() == {1: {"videos": 1, "Photoshop documents": 1}}
+
+
+def test_a_stop_does_not_wait_for_a_file_that_takes_long(shop, monkeypatch):
+    for name in ("a.png", "b.png"):
+        shop.photo(name, (len(name), ord(name[0]), 0))
+    shop.photo("z.png", (0, 2, 0))
+    worker = """
+import time
+from indexer.build import decode_worker
+from decoding.photos import OpenedPhoto
+real = OpenedPhoto.decode
+def decode(self):
+    photo = real(self)
+    while photo.image.getpixel((0, 0)) == (0, 2, 0):
+        time.sleep(1)
+    return photo
+OpenedPhoto.decode = decode
+decode_worker.main()
+"""
+    with monkeypatch.context() as patched:
+        patched.setattr(decoders, "WORKER", (sys.executable, "-c", worker))
+        report = shop.build(batch_size=1, stop=lambda: shop.predictor.described == 2)
+    assert report.interrupted
+    assert (counts(report), shop.paths()) == ({"new": 2}, ["a.png", "b.png"])
+
+
+def test_a_batch_takes_no_longer_than_about_a_second(shop, monkeypatch):
+    """The clock says that each photograph took 0.4 seconds."""
+    for number in range(20):
+        shop.photo(f"{number:02}.png", (10 * number, 0, 0))
+    now = 0.0
+    monkeypatch.setattr(building.time, "monotonic", lambda: now)
+    real = shop.predictor.describe
+
+    def describe(images, **options):
+        nonlocal now
+        now += 0.4 * len(images)
+        return real(images, **options)
+
+    shop.predictor.describe = describe
+    shop.build(batch_size=16)
+    assert shop.predictor.batches == [4, *8 * [2]]

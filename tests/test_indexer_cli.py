@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -114,7 +115,7 @@ def test_the_real_command_from_nothing_to_status(photos, place, tiny_checkpoint)
     assert document["photographs"] == 3
     assert document["regions"] >= 3
     assert document["failed"] == 1
-    assert document["roots"] == [{"path": str(photos), "present": True, "photographs": 3}]
+    assert document["roots"] == [{"path": str(photos), "present": True, "photographs": 3, "left_out": {}}]
     (failure,) = document["failures"]
     assert (failure["path"], failure["reason"]) == (
         str(photos / "text.jpg"), "a text file, not a photograph"
@@ -186,6 +187,7 @@ def test_errors(photos, place, tiny_checkpoint):
     assert document[0] == {
         "path": str(photos / "new\nline.jpg"),
         "reason": "the file is empty",
+        "described": False,
         "size": 0,
         "digest": hashlib.sha256(b"").hexdigest(),
     }
@@ -604,3 +606,56 @@ def test_the_bar_of_terminals(capsys):
     assert "17/20" in last
     assert "photographs/s" in last
     assert "800 regions, 1 errors" in last
+
+
+def test_relocate(photos, place, tiny_checkpoint, tmp_path):
+    options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu", "--quiet"]
+    invoke("build", photos, *options)
+    new = tmp_path / "elsewhere"
+    photos.rename(new)
+    assert_error(invoke("relocate", photos, tmp_path / "nowhere", "--collection", place), "is no folder")
+    result = invoke("relocate", photos, new, "--collection", place)
+    assert result.stdout.splitlines()[0] == f"3 photographs are known in {new}"
+    again = invoke("build", new, *options)
+    assert again.stdout.startswith("0 new, 0 changed, 0 moved, 0 gone, 3 unchanged, 0 failed in ")
+
+
+def test_what_is_left_out_and_what_is_incomplete_is_said(photos, place, tiny_checkpoint):
+    options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu", "--quiet"]
+    (photos / "film.mov").touch()
+    noise = np.random.default_rng(0).integers(0, 256, (160, 200, 3), np.uint8)
+    Image.fromarray(noise).save(photos / "cut.jpg")
+    (photos / "cut.jpg").write_bytes((photos / "cut.jpg").read_bytes()[:-1500])
+    built = invoke("build", photos, *options)
+    assert "; 1 are incomplete (`indexer errors`)\nleft out: 1 videos\n" in built.stdout
+    (line,) = invoke("errors", "--collection", place).stdout.splitlines()
+    assert re.fullmatch(
+        re.escape(str(photos)) + r"/cut\.jpg: the file ends early, 9\d % of the picture is there; described as it is",
+        line,
+    )
+    (entry,) = json.loads(invoke("errors", "--json", "--collection", place).stdout)
+    assert entry["described"] is True
+    document = json.loads(invoke("status", "--json", "--collection", place).stdout)
+    assert (document["photographs"], document["failed"], document["incomplete"]) == (4, 0, 1)
+    assert document["left_out"] == document["roots"][0]["left_out"] == {"videos": 1}
+    lines = invoke("status", "--collection", place).stdout.splitlines()
+    assert "incomplete   1 photographs" in lines and "left out     1 videos" in lines
+
+
+def test_a_build_of_nothing_but_failures_is_an_error(tmp_path, place, tiny_checkpoint):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.jpg").write_text("Dear diary")
+    options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu", "--quiet"]
+    result = invoke("build", tmp_path / "bad", *options)
+    assert result.exit_code == 2
+    assert "No photograph could be described: 1 files failed (`indexer errors`)." in result.stderr
+
+
+def test_without_folders_all_that_were_built_are_built_again(photos, place, tiny_checkpoint):
+    options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu", "--quiet"]
+    assert invoke("build", *options).exit_code == 2
+    assert not place.exists()
+    invoke("build", photos, *options)
+    (photos / "1.png").unlink()
+    again = invoke("build", *options)
+    assert again.stdout.startswith("0 new, 0 changed, 0 moved, 1 gone, 2 unchanged, 0 failed in ")

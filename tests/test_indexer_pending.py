@@ -25,6 +25,9 @@ class Commits:
     def commit(self, **changes):
         self.made.append({name: list(what) for name, what in changes.items() if what})
 
+    def set_headers(self, headers):
+        assert headers == {}
+
 
 @pytest.fixture
 def commits() -> Commits:
@@ -37,7 +40,7 @@ def make(commits: Commits, seconds: float = 1000.0) -> tuple[Pending, BuildRepor
 
 
 def content(name: str, digest: str = "d") -> Content:
-    return Content(Task(Scope(Path("/photos"), "", 7), PhotoFile(name, 10, 20), None), digest, 11, 21)
+    return Content(Task(Scope(Path("/photos"), "", 7), PhotoFile(name, 10, 20, 30), None), digest, 11, 21, 31)
 
 
 def photo(name: str, digest: str = "d") -> NewPhoto:

@@ -55,7 +55,7 @@ def test_everything_is_described_again_and_then_the_collection_is_of_the_new_che
 
     shop.new_predictor.before_batch = look
     outcome = shop.redescribe(batch_size=2)
-    assert (outcome.switched, outcome.left, counts(outcome.report)) == (True, [], {"new": 5})
+    assert (outcome.switched, outcome.remaining, counts(outcome.report)) == (True, [], {"new": 5})
     assert searched == [("0", {"everything"})] * 3
     assert shop.model() == NEW_MODEL
     assert shop.phrases() == dict.fromkeys([f"{number}.png" for number in range(5)], "all of it")
@@ -65,7 +65,7 @@ def test_everything_is_described_again_and_then_the_collection_is_of_the_new_che
 def test_interrupted_the_next_run_goes_on(shop):
     before = shop.contents()
     outcome = shop.redescribe(batch_size=1, stop=lambda: shop.new_predictor.described == 2)
-    assert (outcome.switched, outcome.report.interrupted, len(outcome.left)) == (False, True, 3)
+    assert (outcome.switched, outcome.report.interrupted, len(outcome.remaining)) == (False, True, 3)
     assert shop.contents() == before
     outcome = shop.redescribe()
     assert (outcome.switched, counts(outcome.report)) == (True, {"new": 3, "unchanged": 2})
@@ -78,7 +78,7 @@ def test_photographs_that_come_and_go_and_move_meanwhile(shop):
     (shop.root / "0.png").rename(shop.root / "moved.png")
     shop.photo("new.png", "green")
     outcome = shop.redescribe()
-    assert (outcome.switched, outcome.left) == (True, [])
+    assert (outcome.switched, outcome.remaining) == (True, [])
     assert sorted(shop.phrases()) == ["1.png", "2.png", "3.png", "moved.png", "new.png"]
     assert set(shop.phrases().values()) == {"all of it"}
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_seen_is_waited_for(shop, tmp_path):
     shop.build(other.root)
     disk = other.root.rename(tmp_path / "unplugged")
     outcome = shop.redescribe()
-    assert (outcome.switched, outcome.left) == (False, [away])
+    assert (outcome.switched, outcome.remaining) == (False, [away])
     assert shop.model() != NEW_MODEL and len(shop.contents()) == 6
     assert sum("does not exist" in warning for warning in shop.progress.warnings) == 1
     disk.rename(other.root)
@@ -114,7 +114,7 @@ def test_a_part_of_the_folders_is_not_enough(shop, tmp_path):
     shop.photo("x.png", "yellow").rename(tmp_path / "other" / "x.png")
     shop.build(tmp_path / "other")
     outcome = shop.redescribe(tmp_path / "other")
-    assert (outcome.switched, len(outcome.left)) == (False, 5)
+    assert (outcome.switched, len(outcome.remaining)) == (False, 5)
     assert shop.redescribe().switched
 
 

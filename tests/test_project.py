@@ -1,6 +1,7 @@
 """What the project promises of itself: who imports whom, and that its documents name what there is."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -23,8 +24,17 @@ ALLOWED = {
 }
 # What a folder may import of its own package, where that is less than all: "." is the files beside it.
 INNER = {
+    "db": {".", "db.local.collection"},
+    "db.local": {".", "db", "db.local.sqlite", "db.local.vectors"},  # not maintenance
+    "db.local.sqlite": {
+        ".",
+        "db",
+        *(f"db.local.{name}" for name in ("records", "layout", "files", "checksums", "extents", "segments")),
+    },
+    "db.local.vectors": {".", "db", "db.local", "db.local.sqlite"},
     "fcln": {".", "fcln.modeling"},
     "fcln.modeling": {".", "fcln.errors", "fcln.vocabulary"},
+    "indexer.build": {".", "indexer.scan", "indexer.errors", "indexer.progress"},
     "indexer.scan": {".", "indexer.errors", "indexer.progress"},
     "search.wording": {".", "search.errors"},
 }
@@ -86,6 +96,17 @@ def test_only_one_file_imports_faiss_and_db_knows_no_torch():
         assert not any(name.split(".")[0] in ("torch", "torchvision") for name in imported_modules(path)), path
 
 
+def test_building_and_searching_know_nothing_of_the_folder_behind_a_collection():
+    """But for the commands that keep a folder in order."""
+    importers = {
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES
+        if path.relative_to(ROOT).parts[0] in ("commands", "indexer", "search")
+        and any(name.startswith("db.local") for name in imported_modules(path))
+    }
+    assert importers <= {"indexer/cli.py", "indexer/redescription.py", "indexer/disk_check.py", "indexer/output.py"}
+
+
 def test_commands_know_click_and_the_errors_only():
     for path in (ROOT / "commands").rglob("*.py"):
         ours = {name for name in imported_modules(path) & MODULES if not name.startswith("commands")}
@@ -119,15 +140,66 @@ def test_help_is_quick_to_load(package):
     assert result.stdout.strip() == "[]"
 
 
-def test_the_readme_maps_every_file():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_file_map_has_every_file():
+    document = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     mapped, folder = set(), ""
-    for line in re.findall(r"^\|.*", readme[readme.index("## Where things are") :], flags=re.MULTILINE):
+    table = document.partition("## Where things are")[2].partition("\n## ")[0]
+    for line in re.findall(r"^\|.*", table, flags=re.MULTILINE):
         if heading := re.match(r"\| \*\*([\w/]+)/\*\* \|", line):
             folder = heading[1]
         mapped |= {f"{folder}/{name}" for name in re.findall(r"`(\w+\.py)`", line.split(" | ")[0])}
     files = {path.relative_to(ROOT).as_posix() for path in SOURCES if not path.name.startswith("__")}
     assert mapped == {name for name in files if not name.endswith("/errors.py")}
+
+
+DOCUMENTS = sorted(
+    path for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("fcln/**/*.md")] if path.is_file()
+)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_documents_link_to_what_there_is(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            file, _, heading = target.partition("#")
+            linked = path.parent / file if file else path
+            assert linked.exists(), target
+            if heading:
+                headings = re.findall(r"^#+ (.*)", linked.read_text(encoding="utf-8"), flags=re.MULTILINE)
+                assert heading in {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}, target
+
+
+@pytest.mark.parametrize("path", [p for p in DOCUMENTS if p.name != "CHANGELOG.md"], ids=lambda path: path.name)
+def test_documents_name_programs_that_there_are(path):
+    """CHANGELOG.md may tell of older ones."""
+    named = re.findall(r"\bscripts(?:\.\w+)+", path.read_text(encoding="utf-8"))
+    assert set(named) <= MODULES
+
+
+def written_commands() -> dict[str, set[str]]:
+    """Of every console block: `scripts.evaluate.words`, `search query`, ... -> the options that it is called with."""
+    found: dict[str, set[str]] = {}
+    for path in DOCUMENTS:
+        blocks = re.findall(r"```console\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for line in re.sub(r"\\\n", " ", "\n".join(blocks)).splitlines():
+            line = line.partition("#")[0].partition(" | ")[0]
+            if program := re.search(r"python -m (scripts\S+)|\b((?:search|indexer) [a-z]+)", line):
+                options = re.findall(r"(?<=\s)(-[a-zA-Z0-9]|--[a-z0-9-]+)(?=\s|$)", line)
+                found.setdefault(program[1] or program[2], set()).update(options)
+    return found
+
+
+@pytest.mark.parametrize(("program", "options"), written_commands().items())
+def test_commands_in_documents_have_options_that_there_are(program, options):
+    modules = {"scripts.train": "scripts.train.train", "scripts.torture": "scripts.torture.__main__"}
+    if program.startswith("scripts"):
+        command = importlib.import_module(modules.get(program, program)).main
+    else:
+        package, name = program.split()
+        cli = importlib.import_module(f"{package}.cli")
+        command = (cli.commands if package == "search" else cli.main).commands[name]
+    known = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
+    assert options - {"-m"} <= known
 
 
 @pytest.mark.parametrize("package", ["indexer", "search"])
@@ -158,6 +230,16 @@ def test_the_packages_are_named_one_by_one():
     named = setup_argument("packages")
     assert sorted(named) == sorted(name for name in MODULES if is_installed(name) and package_folder(name).is_dir())
     assert {name.split(".")[0] for name in named} == set(PACKAGES)
+
+
+def test_a_cpu_only_install_has_the_same_packages():
+    def name(requirement: str) -> str:
+        return re.split(r"[<>=;]", requirement)[0]
+
+    required = {line.split(";")[0].strip() for line in setup_argument("install_requires")}
+    lines = (ROOT / "requirements-cpu.txt").read_text(encoding="utf-8").splitlines()
+    listed = {line for line in lines if not line.startswith(("#", "--"))}
+    assert listed == {line for line in required if name(line) != "faiss-gpu"}
 
 
 def test_the_files_beside_the_modules_are_installed():

@@ -7,9 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from fcln.training.annotations import load_annotations
+from helpers.data_set import DATA_SET
 from scripts.data.flickr30k_entities import main, read_boxes, read_sentences
-
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 ANNOTATION = """<annotation>
   <filename>7.jpg</filename>
@@ -117,14 +116,14 @@ def test_a_broken_file_is_named(entities: Path, tmp_path: Path, name: str, text:
     assert result.exit_code == 1 and sentence in result.output
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the sample of official files is not at hand")
+@pytest.mark.skipif(DATA_SET is None, reason="the sample of official files is not at hand")
 def test_a_hundred_official_files_give_the_regions_of_the_prepared_data(tmp_path: Path) -> None:
-    convert("--entities", SHARED / "flickr30k_entities_sample", "--out", tmp_path)
+    convert("--entities", DATA_SET / "flickr30k_entities_sample", "--out", tmp_path)
     ours = {entry["id"]: entry["regions"] for entry in read(tmp_path / "region_descriptions.json")}
-    theirs = {entry["id"]: entry["regions"] for entry in read(SHARED / "train" / "region_descriptions.json")}
+    theirs = {entry["id"]: entry["regions"] for entry in read(DATA_SET / "train" / "region_descriptions.json")}
     assert len(ours) == 100
     for image_id, regions in ours.items():
         # Theirs are numbered through all 6,091 images.
         assert [{**r, "region_id": 0} for r in regions] == [{**r, "region_id": 0} for r in theirs[image_id]]
-    sizes = {e["image_id"]: (e["width"], e["height"]) for e in read(SHARED / "train" / "image_data.json")}
+    sizes = {e["image_id"]: (e["width"], e["height"]) for e in read(DATA_SET / "train" / "image_data.json")}
     assert all(sizes[e["image_id"]] == (e["width"], e["height"]) for e in read(tmp_path / "image_data.json"))

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
+from helpers.data_set import DATA_SET
 from helpers.labelled_photos import write_labelled_photos, write_labels
 from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
 from scripts.evaluate.words import (
@@ -32,7 +33,6 @@ from scripts.evaluate.words import (
 )
 from search.searcher import Searcher
 
-TRAINING_DATA = Path("/work/shared/data/train")
 SETTEE, POOCH = WordPair("couch", "settee"), WordPair("dog", "pooch")
 
 
@@ -44,10 +44,10 @@ def test_the_shipped_pairs_are_enough_and_no_second_word_is_asked_twice() -> Non
         assert all(pair.other != pair.known and (pair.known + pair.other).islower() for pair in pairs)
 
 
-@pytest.mark.skipif(not TRAINING_DATA.exists(), reason="needs the training data")
+@pytest.mark.skipif(DATA_SET is None, reason="needs the training data")
 def test_the_shipped_pairs_fit_the_training_data() -> None:
     synonyms, slips, _ = read_pairs(PAIRS_FILE)
-    assert broken_pairs([*synonyms, *slips], read_training_words(TRAINING_DATA)) == {}
+    assert broken_pairs([*synonyms, *slips], read_training_words(DATA_SET / "train")) == {}
 
 
 def test_words_of_phrases_are_counted_and_those_of_captions_noted(tmp_path: Path) -> None:

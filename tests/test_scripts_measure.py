@@ -1,4 +1,4 @@
-"""What goes between the markers of the README and the model card, and what is asked for it."""
+"""What goes between the markers of the documents, and what is asked for it."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from scripts import measure
 from scripts.evaluate import captions, proposals, questions, retrieval, retrieval_table, shortlist, words
 from scripts.evaluate.retrieval_table import FIGURES
-from scripts.measure import figures, main, replace_between
+from scripts.measure import figures, headline, main, question_tables, replace_between
 from scripts.train import choose_confidence
 
 PROGRAMS = {
@@ -21,7 +21,15 @@ ROW = {name: number / 10 for number, name in enumerate(FIGURES, 1)} | {"standard
 PAIRS = [("bald", "hairless", "bald", 1.0), ("beer", "ale", "drink", 0.3), ("dog", "cur", None, 0.15)]
 ASKED = {
     "retrieval": {**ROW, "images": 1000, "queries": 100, "scoring": "embedding"},
-    "questions": {"mean_ap": 0.345, "precision@5": 0.456, "questions": [{}] * 23},
+    "questions": {
+        "mean_ap": 0.345,
+        "precision@5": 0.456,
+        "chance": 0.05,
+        "questions": [
+            {"question": f"question {n}", "average_precision": n / 100, "precision@5": 0.2, "answers": n}
+            for n in range(23)
+        ],
+    },
     "as_one_phrase": {"mean_ap": 0.234},
     "proposals": {"found@0.3": 0.888, "found@0.5": 0.777},
     "captions": {
@@ -50,6 +58,15 @@ ASKED = {
         ],
     },
     "confidence": {"calibration_error": 0.0123, "calibration_error_from_0.1": 0.0234, "average_precision": 0.567},
+}
+WIDE = {
+    "mean_ap": 0.512,
+    "precision@5": 0.613,
+    "chance": 0.011,
+    "questions": [
+        {"question": "a cup", "average_precision": 0.25, "precision@5": 0.4, "answers": 3},
+        {"question": "a cat", "average_precision": 0.75, "precision@5": 1.0, "answers": 12},
+    ],
 }
 BASELINES = {
     "rows": {"FCLN, embedding": ROW},
@@ -88,22 +105,73 @@ def test_every_figure_is_in_a_table():
     others = ("a shortlist of 200 photographs: one phrase / four | 1.000 / 0.987 |", "| 0.012 / 0.023 |", "| 0.567 |")
     for figure in ("23 questions", "0.345", "0.456", "0.234", "0.888 / 0.777", *dense, *rare, *words, *others):
         assert figure in text
+    assert "everyday things of all kinds" not in text
+    text = figures({**ASKED, "wide": WIDE})
+    assert "(2 questions; " in text and "| 0.512 / 0.011 |" in text and "precision@5 | 0.613 |" in text
+
+
+def test_five_figures_are_the_headline():
+    lines = headline({**ASKED, "wide": WIDE}).splitlines()
+    assert [line.split(" | ")[1] for line in lines[2:]] == [
+        "0.61 / 0.51",
+        "0.10 / 0.20 / 0.30",
+        "0.70 / 0.80",
+        "0.78",
+        "5.4",
+    ]
+    assert "2 questions" in lines[2] and "of 1,000" in lines[3]
+    assert headline(ASKED).splitlines() == lines[:2] + lines[3:]
+
+
+def test_every_question_has_a_line_the_best_first():
+    text = question_tables({**ASKED, "wide": WIDE})
+    wide, flickr = text.split("\n\nFlickr8k:\n\n")
+    assert wide.splitlines()[-2:] == ["| a cat | 12 | 0.75 | 1.0 |", "| a cup | 3 | 0.25 | 0.4 |"]
+    assert flickr.splitlines()[2] == "| question 22 | 22 | 0.22 | 0.2 |" and len(flickr.splitlines()) == 2 + 23
+    assert question_tables(ASKED).startswith("Flickr8k:")
+
+
+@pytest.mark.parametrize(
+    ("path", "markers"),
+    [
+        (measure.README, ["headline"]),
+        (measure.RESULTS, ["figures", "questions", "baselines"]),
+        (measure.MODEL_CARD, ["figures"]),
+    ],
+    ids=lambda value: value.name if isinstance(value, Path) else "",
+)
+def test_the_documents_have_the_markers_and_no_others(path: Path, markers: list[str]):
+    text = path.read_text(encoding="utf-8")
+    assert [word for word in text.split() if word.startswith("<!--")] == ["<!--"] * 2 * len(markers)
+    for marker in markers:
+        assert f"\n<!-- {marker} -->\n" in replace_between(text, marker, "")
+
+
+def test_the_results_page_and_the_model_card_say_the_same():
+    def between(path: Path) -> str:
+        return path.read_text(encoding="utf-8").partition("<!-- figures -->")[2].partition("<!-- /figures -->")[0]
+
+    assert between(measure.RESULTS) == between(measure.MODEL_CARD) != ""
 
 
 @pytest.fixture
 def documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    """A README, a model card and a plot to write."""
-    paths = {name: tmp_path / name for name in ("README", "MODEL_CARD", "SHORTLIST_PLOT")}
+    """A README, a results page, a model card and a plot to write."""
+    paths = {name: tmp_path / name for name in ("README", "RESULTS", "MODEL_CARD", "SHORTLIST_PLOT")}
     for name, path in paths.items():
         monkeypatch.setattr(measure, name, path)
-    paths["README"].write_text("<!-- figures --><!-- /figures -->\n<!-- baselines -->\nold\n<!-- /baselines -->")
+    paths["README"].write_text("<!-- headline --><!-- /headline -->")
+    paths["RESULTS"].write_text(
+        "<!-- figures --><!-- /figures -->\n<!-- questions --><!-- /questions -->\n"
+        "<!-- baselines -->\nold\n<!-- /baselines -->"
+    )
     paths["MODEL_CARD"].write_text("<!-- figures --><!-- /figures -->")
     return paths
 
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The programs that were run, none of them really: Click reads their options, and they say what ASKED has.
+    """The programs that were run, none of them really: Click reads their options, and they say what ASKED or WIDE has.
 
     "break" among them lets the next ones fail.
     """
@@ -118,7 +186,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         if program == "scripts.evaluate.shortlist":
             values["plot"].write_bytes(b"a plot")
         name = "as_one_phrase" if values.get("as_one_phrase") else program.split(".")[-1].split("_")[-1]
-        said = BASELINES if name == "table" else ASKED[name]
+        said = BASELINES if name == "table" else WIDE if values["photos"].name == "wide" else ASKED[name]
         return subprocess.CompletedProcess(command, programs.count("break"), json.dumps(said))
 
     monkeypatch.setattr(subprocess, "run", run)
@@ -133,8 +201,10 @@ def test_every_program_is_asked_as_it_can_be(documents: dict[str, Path], ran: li
     assert sorted(ran) == sorted([*set(PROGRAMS) - {"scripts.evaluate.retrieval_table"}, "scripts.evaluate.questions"])
     assert ran[0] == "scripts.evaluate.captions"
     block = f"<!-- figures -->\n{figures(ASKED)}\n<!-- /figures -->"
-    assert documents["README"].read_text() == f"{block}\n<!-- baselines -->\nold\n<!-- /baselines -->"
+    results = f"{block}\n<!-- questions -->\n{question_tables(ASKED)}\n<!-- /questions -->\n<!-- baselines -->\n"
+    assert documents["RESULTS"].read_text() == f"{results}old\n<!-- /baselines -->"
     assert documents["MODEL_CARD"].read_text() == block
+    assert documents["README"].read_text() == f"<!-- headline -->\n{headline(ASKED)}\n<!-- /headline -->"
     assert documents["SHORTLIST_PLOT"].read_bytes() == b"a plot"
 
     weights = tmp_path / "weights.safetensors"
@@ -142,7 +212,23 @@ def test_every_program_is_asked_as_it_can_be(documents: dict[str, Path], ran: li
     done = CliRunner().invoke(main, [*folders, "--full-image", str(weights), "--region", str(weights)])
     assert done.exit_code == 0, done.output
     table = retrieval_table.table(BASELINES)
-    assert documents["README"].read_text() == f"{block}\n<!-- baselines -->\n{table}\n<!-- /baselines -->"
+    assert documents["RESULTS"].read_text() == f"{results}{table}\n<!-- /baselines -->"
+
+
+def test_the_second_kind_of_photographs_is_asked_too(documents: dict[str, Path], ran: list[str], tmp_path: Path):
+    wide = tmp_path / "wide"
+    wide.mkdir()
+    folders = ["--photos", str(tmp_path), "--annotations", str(tmp_path)]
+    both = ["--wide-photos", str(wide), "--wide-annotations", str(wide)]
+    done = CliRunner().invoke(main, [*folders, *both])
+    assert done.exit_code == 0, done.output
+    assert ran.count("scripts.evaluate.questions") == 3
+    asked = {**ASKED, "wide": WIDE}
+    assert headline(asked) in documents["README"].read_text()
+    assert question_tables(asked) in documents["RESULTS"].read_text()
+    assert figures(asked) in documents["RESULTS"].read_text() and figures(asked) in documents["MODEL_CARD"].read_text()
+    done = CliRunner().invoke(main, [*folders, *both[:2]])
+    assert done.exit_code == 2 and "--wide-photos and --wide-annotations go together" in done.output
 
 
 def test_nothing_is_written_unless_all_is_measured(documents: dict[str, Path], ran: list[str], tmp_path: Path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fcln.scoring import Calibration
-from search.calibration import best_answers, confidences, logistic, place_features, presence_features
+from search.calibration import confidences, nms, place_features, presence_features, sigmoid
 
 
 def test_place_features():
@@ -52,22 +52,22 @@ def test_a_prior_moves_the_odds_that_the_photograph_shows_it():
 
 
 def test_logistic_takes_any_odds():
-    assert logistic(np.array([-1e9, 0.0, 1e9])) == pytest.approx([0, 0.5, 1])
+    assert sigmoid(np.array([-1e9, 0.0, 1e9])) == pytest.approx([0, 0.5, 1])
 
 
 def test_of_overlapping_answers_the_surest_stays():
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 4], [20, 0, 30, 10]], float)
     # The second overlaps the first by 0.8; the third overlaps the first by 0.4, exactly the limit, the second by 0.5.
-    assert best_answers(boxes, np.array([0.5, 0.6, 0.4, 0.9])).tolist() == [3, 1]
-    assert best_answers(boxes, np.array([0.6, 0.5, 0.4, 0.9])).tolist() == [3, 0, 2]
+    assert nms(boxes, np.array([0.5, 0.6, 0.4, 0.9])).tolist() == [3, 1]
+    assert nms(boxes, np.array([0.6, 0.5, 0.4, 0.9])).tolist() == [3, 0, 2]
 
 
 def test_answers_need_the_least_confidence():
     boxes = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]], float)
-    assert best_answers(boxes, np.array([0.3, 0.5, 0.2]), least=0.3).tolist() == [1, 0]
-    assert best_answers(boxes, np.array([0.3, 0.5, 0.2]), least=0.6).tolist() == []
+    assert nms(boxes, np.array([0.3, 0.5, 0.2]), threshold=0.3).tolist() == [1, 0]
+    assert nms(boxes, np.array([0.3, 0.5, 0.2]), threshold=0.6).tolist() == []
 
 
 def test_equally_sure_answers_keep_their_order():
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [20, 0, 30, 10]], float)
-    assert best_answers(boxes, np.full(3, 0.5)).tolist() == [0, 2]
+    assert nms(boxes, np.full(3, 0.5)).tolist() == [0, 2]

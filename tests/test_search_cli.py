@@ -84,7 +84,7 @@ def place(tmp_path_factory, tiny_predictor, tiny_checkpoint):
 
 @pytest.fixture
 def search(place, tiny_checkpoint, monkeypatch, capfdbinary):
-    """Run `search query` in this process: the whole command without the two seconds in which torch starts."""
+    """Run `search query` in this process."""
 
     def run(*arguments, collection=place.full, weights=tiny_checkpoint):
         options = ["--collection", str(collection), "--weights", str(weights), "--device", "cpu"]
@@ -133,6 +133,17 @@ def command(*arguments, **options):
 # -- answers
 
 
+def test_query_may_be_left_away(place, tiny_checkpoint, monkeypatch, capfdbinary):
+    for words in (["dog on couch"], ["query", "dog on couch"], ["--json", "dog on couch"]):
+        options = ["--collection", str(place.full), "--weights", str(tiny_checkpoint)]
+        monkeypatch.setattr(sys, "argv", ["search", *words, *options])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        assert exit_.value.code == 0
+        out = capfdbinary.readouterr().out
+        assert len(json.loads(out)["hits"] if "--json" in words else out.splitlines()) == 3
+
+
 def test_piped_it_prints_paths(search, place):
     result = search("dog on couch")
     assert (result.code, result.err) == (0, "")
@@ -157,7 +168,7 @@ def test_json_is_the_promised_document(search, place, scoring):
     assert (document["query"], document["scoring"]) == (["dog on couch"], scoring)
     assert [hit["rank"] for hit in document["hits"]] == [1, 2]
     for hit in document["hits"]:
-        assert list(hit) == ["rank", "path", "score", "width", "height", "regions"]
+        assert list(hit) == ["rank", "path", "score", "width", "height", "copies", "similar", "regions"]
         assert os.fsencode(hit["path"]) in place.paths
         assert (hit["width"], hit["height"]) == (120, 80)
         for region in hit["regions"]:
@@ -208,7 +219,8 @@ def test_photographs_that_are_gone_are_counted(search, place):
     finally:
         path.with_suffix(".away").rename(path)
     assert (result.code, len(result.out.splitlines())) == (0, 3)
-    assert result.err == "Note: 1 of 3 photographs are not there any more; `indexer build` looks again.\n"
+    command = f"indexer build --collection {place.full}"
+    assert result.err == f"Note: 1 of 3 photographs are not there any more; `{command}` looks again.\n"
 
 
 def test_unknown_words_among_known_ones_are_noted(search):
@@ -582,6 +594,22 @@ def test_help_loads_neither_torch_nor_faiss_nor_sqlalchemy():
         assert run.stdout
 
 
+@pytest.mark.parametrize("command_line", [["query", "dog on couch", "--json"], ["detect", "a dog"]])
+def test_words_are_asked_of_a_small_collection_without_torch_and_faiss(place, command_line):
+    script = (
+        "import sys; from search.cli import main; sys.argv[0] = 'search'\n"
+        "try: main()\n"
+        "finally: print(sorted({'torch', 'faiss', 'numpy.ma'} & set(sys.modules)), file=sys.stderr)"
+    )
+    options = ["--collection", str(place.sure), "--weights", str(place.sure_weights)]
+    run = subprocess.run(
+        [sys.executable, "-c", script, *command_line, *options],
+        cwd=REPOSITORY, capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert (run.returncode, run.stderr) == (0, b"[]\n")
+    assert run.stdout
+
+
 def test_help_tells_boxes_and_exit_codes():
     text = " ".join(command("query", "--help", capture_output=True, text=True).stdout.split())
     assert "x, y, width, height in pixels of the upright photograph" in text
@@ -636,3 +664,13 @@ def test_in_a_terminal_it_prints_a_table(place, tiny_checkpoint):
     assert re.search(r"^   1 +-?\d\.\d{3}  .*/photos/", plain, flags=re.MULTILINE)
     assert "line\\nbreak \\xff.png" in plain
     assert re.search(r" at \d+,\d+\r?$", plain, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("forms", [("--json", "-0"), ("--json", "--csv"), ("--jsonl", "--table")])
+def test_two_forms_of_one_answer_are_refused(search, forms):
+    result = search("dog on couch", *forms)
+    assert (result.code, result.out) == (2, b"")
+    assert (
+        f"{' and '.join(sorted(forms, key=['--table', '--json', '--jsonl', '--csv', '-0'].index))} are two forms"
+        in (result.err)
+    )

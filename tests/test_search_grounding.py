@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from search.grounding import MAX_REGIONS, PhotoRegions, answering_regions, ground, log_odds
+from search.grounding import MAX_REGIONS, PhotoRegions, answering_regions, ground, logit
 
 # Four boxes side by side that do not overlap.
 APART = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10]], np.float32)
@@ -14,9 +14,9 @@ def apart(*objectness):
 
 
 def test_log_odds():
-    assert log_odds(np.array([0.5, 0.75, 0.2])).tolist() == pytest.approx([0, math.log(3), -math.log(4)])
+    assert logit(np.array([0.5, 0.75, 0.2])).tolist() == pytest.approx([0, math.log(3), -math.log(4)])
     # float32 rounds a sigmoid to exactly 0 or 1
-    assert log_odds(np.array([0, 1], np.float32)).tolist() == pytest.approx([-math.log(9999), math.log(9999)])
+    assert logit(np.array([0, 1], np.float32)).tolist() == pytest.approx([-math.log(9999), math.log(9999)])
 
 
 def test_score_and_objectness_choose_together():

@@ -31,7 +31,7 @@ ODD = Answer(["dog"], "fused", [hit(rank, os.fsdecode(path), DOG) for rank, path
 def test_json_is_the_promised_document():
     dog = {"region_id": 11, "box": [1.5, 2.0, 30.25, 40.0], "score": 0.81, "phrase": "brown dog", "for": "a dog"}
     couch = {"region_id": 12, "box": [0, 20, 100, 55], "score": 0.64, "phrase": "a red, soft couch", "for": "a couch"}
-    size = {"width": 100, "height": 75}
+    size = {"width": 100, "height": 75, "copies": [], "similar": []}
     assert json.loads(as_json(ANSWER)) == {
         "query": ["dog on couch"],
         "readings": {"cuoch": "couch"},

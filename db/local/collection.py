@@ -5,41 +5,39 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 from sqlalchemy.orm import Session
 
 from db.checks import check_changes, check_photo
-from db.errors import CheckpointMismatch, CollectionDamaged, CollectionError, UnknownId
+from db.errors import CheckpointMismatch, CollectionDamaged, CollectionError
 from db.local import successor
-from db.local.candidates import closest_photos, nearest_photos
-from db.local.extents import Extents
 from db.local.files import sync_folder
 from db.local.layout import Layout
-from db.local.lock import ReaderLock, WriterLock, alone
+from db.local.lock import ReaderLock, WriterLock, without_readers
 from db.local.opening import make_folder, missing, prepare
-from db.local.segments import SegmentFile, SegmentFolder
+from db.local.reader import CommitReader
+from db.local.segments import SegmentFolder
 from db.local.sqlite import backup, queries, writes
 from db.local.sqlite.connection import Database, plain_errors
-from db.local.sqlite.snapshot import Snapshot, read_extents, read_segments, read_snapshot
-from db.local.vectors.index_files import PART_ROWS, IndexFiles
+from db.local.sqlite.snapshot import Snapshot, read_segments
+from db.local.vectors.index_files import IndexFiles
 from db.location import Location, collection_folder
 from db.records import (
     BuildRecord,
     FailedFile,
     Features,
+    FileState,
     ModelIdentity,
     NewPath,
     NewPhoto,
+    PhotoHeaders,
     PhotoRow,
     PhotoStat,
     RegionRow,
     RegionScores,
 )
-
-if TYPE_CHECKING:
-    from db.local.vectors.faiss_index import Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +61,7 @@ class LocalCollection:
         self._writes = isinstance(lock, WriterLock)
         self._unsaved_regions = 0  # added since FAISS files were saved, or since opening
         self._closed = False
-        self._snapshot: Snapshot | None = None
-        self._vectors: Vectors | None = None
+        self._reader: CommitReader | None = None
         self.use(model)
 
     @classmethod
@@ -125,7 +122,7 @@ class LocalCollection:
             return
         self._closed = True
         try:
-            if self._writes and not self.snapshot().saved:
+            if self._writes and not self.snapshot.saved:
                 self._try_to_save_index()
         finally:
             self.forget_loaded()
@@ -180,88 +177,42 @@ class LocalCollection:
             return queries.photo_count(session)
 
     def region_count(self) -> int:
-        with self.database.session() as session:
-            return queries.region_count(session)
+        return self.snapshot.region_count
 
     def photo_ids(self) -> np.ndarray:
-        return np.sort(self.snapshot().extents.photo_ids)
+        return np.sort(self.snapshot.extents.photo_ids)
 
     def candidates(self, vectors: np.ndarray, count: int, allowed: np.ndarray | None = None) -> np.ndarray:
-        if allowed is not None:  # FAISS cannot search a part of its vectors without comparing most of them
-            return closest_photos(self.cosines(vectors, allowed), count)
-        return nearest_photos(
-            count,
-            region_count=self.region_count(),
-            nearest=lambda depth: self.nearest(vectors, depth),
-            owners=self.photo_ids_of,
-            compare_all=lambda: self.cosines(vectors),
-        )
-
-    def nearest(self, vectors: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The k regions nearest to each vector.
-
-        Args:
-            vectors: (Q, embedding_size) float32, unit length.
-
-        Returns:
-            For each vector (region ids (K,) int64, inner products (K,) float32), best first, equal ones by id;
-            K < k only if there are fewer regions, or if a large collection's inverted lists find fewer.
-        """
-        return self.vectors().search(vectors, k)
-
-    def photo_ids_of(self, region_ids: np.ndarray) -> np.ndarray:
-        """(N,) int64: the photo of each of N regions. Raises UnknownId."""
-        with self.database.session() as session:
-            return queries.photo_ids_of(session, region_ids)
+        return self.reader.candidates(vectors, count, allowed)
 
     def cosines(self, vectors: np.ndarray, photo_ids: Sequence[int] | np.ndarray | None = None) -> RegionScores:
-        extents, segments = self._places(photo_ids)
-        scores = np.empty((len(vectors), extents.region_count), np.float32)
-        done = 0
-        for part in extents.parts(PART_ROWS):
-            # With the codes, which nobody asked for: the checksum of a photo's rows is of both.
-            _, embeddings = self._read(part, segments)
-            scores[:, done : done + len(embeddings)] = vectors @ embeddings.astype(np.float32).T
-            done += len(embeddings)
-        return RegionScores(extents.region_ids(), np.repeat(extents.photo_ids, extents.counts), scores)
+        return self.reader.cosines(vectors, photo_ids)
 
     def codes(self, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        region_ids = np.asarray(region_ids, np.int64)
-        features = self.features(np.unique(self.photo_ids_of(region_ids)))
-        return features.codes[np.searchsorted(features.region_ids, region_ids)]
+        return self.reader.codes(region_ids)
 
     def features(self, photo_ids: Sequence[int] | np.ndarray | None = None) -> Features:
-        extents, segments = self._places(photo_ids)
-        codes, embeddings = self._read(extents, segments)
-        return Features(
-            region_ids=extents.region_ids(),
-            photo_ids=np.repeat(extents.photo_ids, extents.counts),
-            codes=codes,
-            embeddings=embeddings.astype(np.float32),
-        )
+        return self.reader.features(photo_ids)
+
+    def nearest(self, vectors: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The k regions nearest to each vector, by FAISS; see `CommitReader.nearest`."""
+        return self.reader.nearest(vectors, k)
 
     def photos(self, photo_ids: Sequence[int] | np.ndarray) -> list[PhotoRow]:
         with self.database.session() as session:
             return queries.photos(session, photo_ids)
 
+    def copies(self, photo_ids: Sequence[int] | np.ndarray) -> dict[int, list[int]]:
+        with self.database.session() as session:
+            return queries.copies(session, photo_ids)
+
+    def repeated(self) -> list[list[int]]:
+        with self.database.session() as session:
+            return queries.repeated(session)
+
     def regions(self, region_ids: Sequence[int] | np.ndarray) -> list[RegionRow]:
         with self.database.session() as session:
             return queries.regions(session, region_ids)
-
-    def _places(self, photo_ids: Sequence[int] | np.ndarray | None) -> tuple[Extents, dict[int, SegmentFile]]:
-        """Where the rows of these photos are, or of all. Raises UnknownId."""
-        if photo_ids is None:
-            return self.snapshot().extents, self.snapshot().segments
-        with self.database.session() as session:
-            extents = read_extents(session, photo_ids)
-            segments = read_segments(session, np.unique(extents.segment_ids))
-        if len(unknown := np.setdiff1d(np.asarray(photo_ids, np.int64), extents.photo_ids)):
-            raise UnknownId(f"described photograph {unknown[0]}")
-        return extents, segments
-
-    def _read(self, extents: Extents, segments: dict[int, SegmentFile]) -> tuple[np.ndarray, np.ndarray]:
-        with plain_errors(self.path):
-            return self.segments.read_checked(extents, segments)
 
     # -- building
 
@@ -278,9 +229,40 @@ class LocalCollection:
         self.require_writer()
         # Out of a successor that was begun first: or it would bring the folder back.
         if (folder := self.roots().get(root_id)) is not None:
-            self._remove_from_successor(folder)
+            with self._open_successor() as other:
+                if other is not None:
+                    for their_id in [their_id for their_id, root in other.roots().items() if root == folder]:
+                        other.remove_root(their_id)
         with self.transaction() as session:
             writes.remove_root(session, root_id)
+
+    def relocate_root(self, root_id: int, folder: Path) -> None:
+        self.require_writer()
+        folder, roots = Path(folder).resolve(), self.roots()
+        if folder in roots.values():
+            raise ValueError(f"{folder} is a root already")
+        before = roots[root_id]
+        with self._open_successor() as other:
+            if other is not None and folder not in (theirs := other.roots()).values():
+                for their_id in [their_id for their_id, root in theirs.items() if root == before]:
+                    other.relocate_root(their_id, folder)
+        with self.transaction() as session:
+            writes.relocate_root(session, root_id, folder)
+
+    def left_out(self) -> dict[int, dict[str, int]]:
+        with self.database.session() as session:
+            return queries.left_out(session)
+
+    def set_left_out(self, root_id: int, counts: Mapping[str, int]) -> None:
+        self.require_writer()
+        with self.database.session() as session:
+            writes.set_left_out(session, root_id, counts)
+
+    def set_headers(self, headers: Mapping[int, PhotoHeaders]) -> None:
+        self.require_writer()
+        if headers:
+            with self.transaction() as session:
+                writes.set_headers(session, headers)
 
     def known(self, root_id: int) -> dict[str, PhotoStat]:
         with self.database.session() as session:
@@ -295,7 +277,7 @@ class LocalCollection:
         *,
         new: Sequence[NewPhoto] = (),
         moved: Mapping[int, NewPath] | None = None,
-        touched: Mapping[int, tuple[int, int]] | None = None,
+        touched: Mapping[int, FileState | tuple[int, int]] | None = None,
         gone: Sequence[int] = (),
         failed: Sequence[FailedFile] = (),
     ) -> None:
@@ -337,7 +319,7 @@ class LocalCollection:
     def save_index(self) -> None:
         """Write the FAISS files that lack regions or hold regions that are gone; few or none."""
         self.require_writer()
-        snapshot = self.snapshot()
+        snapshot = self.snapshot
         for plan in self.index_files.plan(snapshot):
             replaced = [plan.replaced.id] if plan.replaced else []
             with self.database.session() as session:
@@ -372,23 +354,21 @@ class LocalCollection:
         finally:
             self.forget_loaded()
 
-    def snapshot(self) -> Snapshot:
-        """Where the vectors of the commit are that this Collection sees."""
-        if self._snapshot is None:
-            self._snapshot = read_snapshot(self.database)
-        return self._snapshot
+    @property
+    def reader(self) -> CommitReader:
+        """The vectors of the commit that this Collection sees."""
+        if self._reader is None:
+            self._reader = CommitReader(self.database, self.segments, self.index_files)
+        return self._reader
 
-    def vectors(self) -> "Vectors":
-        """The FAISS files of that commit, brought up to date."""
-        if self._vectors is None:
-            with plain_errors(self.path):
-                self._vectors = self.index_files.open(self.snapshot())
-        return self._vectors
+    @property
+    def snapshot(self) -> Snapshot:
+        """Where they are."""
+        return self.reader.snapshot
 
     def forget_loaded(self) -> None:
         """Drop what was read of an earlier commit."""
-        self._snapshot = None
-        self._vectors = None
+        self._reader = None
 
     def index_saved(self) -> None:
         """What follows once FAISS files were written."""
@@ -409,18 +389,18 @@ class LocalCollection:
 
     def sweep(self) -> None:
         """Delete the files that the last commit does not need, unless an earlier one may be being read."""
-        with plain_errors(self.path), alone(self.layout.readers) as nobody_reads:
-            if nobody_reads:
+        with plain_errors(self.path), without_readers(self.layout.readers) as free:
+            if free:
                 with self.database.session() as session:
                     segments = read_segments(session)
                 self.segments.sweep(segments)
-                self.index_files.sweep(self.snapshot().files)
+                self.index_files.sweep(self.snapshot.files)
 
     # -- within
 
     def _clean_up(self) -> None:
         """After a writer that was killed: delete orphaned files, rebuild FAISS files that cannot be used."""
-        with suppress(CollectionDamaged):  # of the successor; whoever goes on with it is told
+        with suppress(CollectionDamaged):  # of the successor; `open_successor` says so
             if successor.model_of(self.layout.successor) == self.model:  # it has replaced this one
                 successor.discard(self.layout)
         successor.sweep(self.layout)
@@ -434,12 +414,19 @@ class LocalCollection:
                 self.segments.path / absent[0].name,
                 len(absent) - 1,
             )
-        if any(self.index_files.fault(file) for file in self.snapshot().files):
+        if any(self.index_files.fault(file) for file in self.snapshot.files):
             self.save_index()
 
-    def _remove_from_successor(self, folder: Path) -> None:
-        with suppress(CollectionDamaged):  # it is begun again by whoever goes on with it
-            if successor.model_of(self.layout.successor) is not None:
-                with LocalCollection.open(self.layout.successor.folder, write=True) as other:
-                    for root_id in [root_id for root_id, root in other.roots().items() if root == folder]:
-                        other.remove_root(root_id)
+    @contextmanager
+    def _open_successor(self) -> Iterator["LocalCollection | None"]:
+        """The successor that was begun, open for writing; None: there is none that can be used."""
+        try:
+            begun = successor.model_of(self.layout.successor) is not None
+            other = LocalCollection.open(self.layout.successor.folder, write=True) if begun else None
+        except CollectionDamaged:  # `open_successor` begins it again
+            other = None
+        try:
+            yield other
+        finally:
+            if other is not None:
+                other.close()

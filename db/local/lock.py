@@ -1,4 +1,8 @@
-"""Locks between processes. The system releases them when their holder ends, however it ends: no lock is ever stale."""
+"""Locks between processes. The system releases them when their holder ends, however it ends: no lock is ever stale.
+
+Not portalocker: its import takes 50 ms of every query; on Windows it needs pywin32 for shared locks and locks the whole
+file, so that the one who is refused could not read who holds it.
+"""
 
 import errno
 import os
@@ -13,7 +17,7 @@ from db.errors import CollectionLocked
 
 REFUSED = (BlockingIOError, PermissionError)  # the second is what Windows says
 WRITE_PROTECTED = (errno.EROFS, errno.EACCES, errno.EPERM)
-_LOOKS, _BETWEEN_LOOKS = 20, 0.01  # seconds
+_TRIES, _BETWEEN_TRIES = 100, 0.01  # seconds
 
 if sys.platform == "win32":
     import msvcrt
@@ -62,13 +66,10 @@ class WriterLock:
     def __init__(self, path: Path):
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            _take(self._descriptor)
-        except REFUSED:
-            who = self._holder() or "another process"
+            self._acquire(path)
+        except BaseException:
             os.close(self._descriptor)
-            raise CollectionLocked(
-                f"The collection {path.parent} is being written by {who}: wait for it to end, or stop it."
-            ) from None
+            raise
         now = datetime.now().astimezone().isoformat(" ", "seconds")
         # Without a place for it on a full disk the lock holds all the same.
         with suppress(OSError):
@@ -76,14 +77,20 @@ class WriterLock:
             os.lseek(self._descriptor, 0, os.SEEK_SET)
             os.write(self._descriptor, f"process {os.getpid()}, started {now}\n".encode())
 
-    def _holder(self) -> str:
-        """What the holder says of itself; it may have the lock for no longer than it takes to say it."""
-        for _ in range(_LOOKS):
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
-            if text := os.read(self._descriptor, 200).decode("utf-8", "replace").strip():
-                return text
-            time.sleep(_BETWEEN_LOOKS)
-        return ""
+    def _acquire(self, path: Path) -> None:
+        holder = ""
+        for _ in range(_TRIES):
+            try:
+                return _take(self._descriptor)
+            except REFUSED:
+                os.lseek(self._descriptor, 0, os.SEEK_SET)
+                if holder := os.read(self._descriptor, 200).decode("utf-8", "replace").strip():
+                    break
+                time.sleep(_BETWEEN_TRIES)  # the holder has only just taken it, or is just letting go of it
+        raise CollectionLocked(
+            f"The collection {path.parent} is being written by {holder or 'another process'}: "
+            "wait for it to end, or stop it."
+        )
 
     def release(self) -> None:
         """Let the next writer in."""
@@ -94,9 +101,9 @@ class WriterLock:
 
 
 class ReaderLock:
-    """A share of `path`, from construction to `release`: nobody is `alone` with it, so no file is swept away.
+    """A share of `path`, from construction to `release`: no writer gets `without_readers`, so no file is deleted.
 
-    Where the file can be neither read nor made, the folder is write-protected: nobody sweeps there.
+    Where the file can be neither read nor made, the folder is write-protected: no file is deleted there.
     """
 
     def __init__(self, path: Path):
@@ -115,8 +122,8 @@ class ReaderLock:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[bool]:
-    """Whether nobody holds a ReaderLock of `path`; if so, nobody gets one before the end of the block."""
+def without_readers(path: Path) -> Iterator[bool]:
+    """Whether there is no ReaderLock of `path`; if so, there will be none before the end of the block."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _take(descriptor)

@@ -48,7 +48,7 @@ def prepare(database: Database, layout: Layout, *, write: bool, create: ModelIde
     create: the checkpoint of a collection that may have to be made.
 
     Raises:
-        CollectionMissing: the database is empty, and nobody says `create`.
+        CollectionMissing: the database is empty, and `create` is not given.
         CollectionDamaged: it is empty, but what belongs to it is there: a new one would have that deleted.
         SchemaTooNew: a newer program wrote it.
         CollectionError: an older program wrote it and this is a reader.

@@ -27,25 +27,12 @@ from db.errors import CollectionDamaged
 from db.local.checksums import features_crc32
 from db.local.extents import Extents
 from db.local.files import atomic_write, file_fault, sync_folder
-from db.local.layout import segment_name, segments_in
+from db.local.layout import segments_in
+from db.local.records import SegmentFile
 
 Array = Literal["codes", "embeddings"]
 
-
-@dataclass(frozen=True)
-class SegmentFile:
-    """What photos.db knows about one segment."""
-
-    id: int
-    rows: int
-    size: int  # bytes
-    sha256: str
-    codes_offset: int  # bytes from the start of the file
-    embeddings_offset: int
-
-    @property
-    def name(self) -> str:
-        return segment_name(self.id, self.sha256)
+PART_ROWS = 100_000  # for who reads many regions, part by part: 100 MB as float32 vectors of 256
 
 
 @dataclass(frozen=True)
@@ -64,6 +51,7 @@ class SegmentFolder:
 
     def __init__(self, path: Path, *, code_size: int, embedding_size: int):
         self.path = path
+        self.embedding_size = embedding_size
         self._sizes: dict[Array, int] = {"codes": code_size, "embeddings": embedding_size}
 
     def write(self, segment_id: int, region_ids: np.ndarray, codes: np.ndarray, embeddings: np.ndarray) -> SegmentFile:

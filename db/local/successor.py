@@ -3,11 +3,10 @@
 import os
 import shutil
 
-from sqlalchemy import text
-
 from db.local.layout import Layout
 from db.local.sqlite import queries
 from db.local.sqlite.connection import Database
+from db.local.sqlite.replacement import is_created
 from db.records import ModelIdentity
 
 
@@ -18,8 +17,7 @@ def model_of(layout: Layout) -> ModelIdentity | None:
     database = Database(layout.database, write=False)
     try:
         with database.session() as session:
-            created = session.scalar(text("SELECT count(*) FROM sqlite_master WHERE name = 'meta'"))
-            return queries.model(session) if created else None
+            return queries.model(session) if is_created(session) else None
     finally:
         database.close()
 

@@ -65,9 +65,9 @@ class LanguageModel(nn.Module):
         a likelihood must reach to be of interest: one that does not may be -inf instead. Returns (Q, N) float32.
 
         What phrases begin with ("a man in ...") is computed once: the state after it is the same for all of them, and
-        each goes on from a copy of its own (a fork that went on from the previous phrase's end scored every phrase
-        after the first wrongly). The sum of `forward`, faster for many phrases. With floors, a
-        region is left as soon as the words so far have cost too much, since every further word costs more.
+        each goes on from a copy of its own (one that went on from the previous phrase's end would score every phrase
+        after the first wrongly). The sum of `forward`, faster for many phrases. With floors, a region is left as soon
+        as the words so far have cost too much, since every further word costs more.
         """
         if len(phrases) == 1 and dtype == torch.float32 and floors is None:  # nothing to share: one matrix product
             tokens = torch.tensor(phrases, dtype=torch.int64, device=codes.device)

@@ -9,15 +9,16 @@ folder. The digest comes before decoding: photographs that were only moved or co
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from commands.text import printable
 from db.collection import Collection
-from db.records import NewPhoto
+from db.records import NewPhoto, PhotoHeaders, PhotoStat
 from decoding.errors import PhotoError
 from decoding.photos import Photograph
 from fcln.errors import FclnError
@@ -29,6 +30,7 @@ from indexer.build.report import BuildReport
 from indexer.build.triage import Triage
 from indexer.errors import DescribeError
 from indexer.progress import Progress
+from indexer.scan.moved_roots import follow_moved_roots, forget_empty_roots
 from indexer.scan.plan import Plan, Task, find_changes
 
 if TYPE_CHECKING:
@@ -36,8 +38,12 @@ if TYPE_CHECKING:
 
     from fcln.predictor import Regions
 
+# A batch is cut so that it takes about so long: Ctrl-C waits for one. Processors gain little from larger ones.
+_BATCH_SECONDS = 1.0
+_FIRST_BATCH = 4  # photographs, before that is known
+
 # A file may take its time, a minute to decode or longer to read; what was described before does not wait for it.
-_IDLE_SECONDS = 1.0
+_IDLE_SECONDS = 0.5
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -81,6 +87,7 @@ def build(
     started = time.monotonic()
     options = options or BuildOptions()
     progress = progress or Progress()
+    follow_moved_roots(collection, folders, progress)
     plan = find_changes(
         collection,
         folders,
@@ -92,6 +99,9 @@ def build(
     )
     for scope in plan.new_scopes:
         scope.root_id = collection.add_root(scope.root)
+    for scope in plan.walked_roots:
+        if scope.root_id is not None:
+            collection.set_left_out(scope.root_id, plan.left_out[scope.root])
     with (
         ThreadPoolExecutor(options.threads or min(8, os.cpu_count() or 1), "read") as pool,
         Decoders() as decoders,  # ended first: the threads wait for them
@@ -101,6 +111,8 @@ def build(
             run.run(pool)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # after an interrupt: what is in flight is not needed
+    if not run.report.interrupted and plan.out_of_reach:
+        forget_empty_roots(collection, progress)
     run.report.seconds = time.monotonic() - started
     if not run.report.interrupted:
         collection.record_build(run.report.counts, seconds=run.report.seconds)
@@ -120,8 +132,10 @@ class _Build:
         progress: Progress,
         stop: Callable[[], bool],
     ):
-        self.report = BuildReport(unchanged=plan.unchanged, failed_before=plan.failed_before)
-        self._tasks = plan.tasks
+        left_out = dict(sum(plan.left_out.values(), Counter()))
+        self.report = BuildReport(unchanged=plan.unchanged, failed_before=plan.failed_before, left_out=left_out)
+        self._plan = plan
+        self._photo_seconds: float | None = None  # that describing one took in the last batch
         self._predictor = predictor
         self._decoders = decoders
         self._options = options
@@ -131,12 +145,14 @@ class _Build:
         self._triage = Triage(collection, plan, self._pending, self.report, retry=options.retry)
 
     def run(self, pool: ThreadPoolExecutor) -> None:
-        self._progress.start(len(self._tasks))
+        for photo_id, state in self._plan.unnoted.items():
+            self._pending.note(photo_id, state)
+        self._progress.start(len(self._plan.tasks))
         ahead = 2 * self._options.batch_size
         idle = self._pending.commit_if_due
-        unknown = self._triage.unknown(_mapped(pool, read, self._until_stopped(), ahead, idle))
+        unknown = self._triage.unknown(_mapped(pool, read, self._until_stopped(), ahead, idle, self._stop))
         window: list[Decoded] = []
-        for content, outcome in _mapped(pool, self._decode, unknown, ahead, idle):
+        for content, outcome in _mapped(pool, self._decode, unknown, ahead, idle, self._stop):
             decoded = self._accept(content, outcome)
             if decoded:
                 window.append(decoded)
@@ -153,9 +169,45 @@ class _Build:
             gone = self._triage.missing
             self.report.gone = sum(not stat.failed for stat in gone)
             self._pending.commit(gone=[stat.photo_id for stat in gone])
+            self._say_what_was_excluded(gone)
+            self._read_headers(pool)
+
+    def _say_what_was_excluded(self, gone: list[PhotoStat]) -> None:
+        forgotten = [stat.path for stat in gone if stat.photo_id in self._plan.excluded]
+        if forgotten:
+            self._progress.warn(
+                f"{len(forgotten):,} photographs that were described are forgotten because --exclude covers them, the "
+                f"first is {printable(forgotten[0])}; a build without it describes them again"
+            )
+
+    def _read_headers(self, pool: ThreadPoolExecutor) -> None:
+        """Read the headers of photographs that an older version described: last, for nothing else waits for it."""
+        unread = self._plan.headers_unread
+        if not unread:
+            return
+        self._progress.start(len(unread), "Reading headers")
+        for (photo_id, _), headers in _mapped(
+            pool, self._headers_of, unread, 2 * self._options.batch_size, self._pending.commit_if_due, self._stop
+        ):
+            if headers is not None:
+                self._pending.note_headers(photo_id, headers)
+            self._progress.advance()
+            self._pending.commit_if_due()
+            if self._stop():  # the next build goes on
+                break
+        self._pending.commit()
+
+    def _headers_of(self, item: tuple[int, Path]) -> PhotoHeaders | None:
+        """What the headers of a file tell; None: it cannot be read now."""
+        try:
+            return PhotoHeaders(**asdict(self._decoders.headers(item[1])))
+        except PhotoError:
+            return PhotoHeaders()
+        except OSError:
+            return None
 
     def _until_stopped(self) -> Iterator[Task]:
-        for task in self._tasks:
+        for task in self._plan.tasks:
             if self._stop():
                 return
             yield task
@@ -193,16 +245,22 @@ class _Build:
         """Describe decoded photographs in batches, until asked to stop."""
         # The network takes photographs of one shape together: neighbours of a similar shape make fuller batches.
         window = sorted(window, key=lambda item: item[1].width / item[1].height)
-        for start in range(0, len(window), self._options.batch_size):
-            if self._stop():
-                return
-            batch = window[start : start + self._options.batch_size]
+        while window and not self._stop():
+            size = self._batch_size()
+            batch, window = window[:size], window[size:]
+            started = time.monotonic()
             for (content, photograph), outcome in zip(batch, self._outcomes(batch), strict=True):
                 if isinstance(outcome, Exception):
                     self._fail(content, f"the network fails on it ({outcome})")
                 else:
                     self._add(content, photograph, outcome)
+            self._photo_seconds = (time.monotonic() - started) / len(batch)
             self._pending.commit_if_due()
+
+    def _batch_size(self) -> int:
+        """How many photographs to describe together."""
+        affordable = _FIRST_BATCH if self._photo_seconds is None else int(_BATCH_SECONDS / self._photo_seconds)
+        return max(1, min(self._options.batch_size, affordable))
 
     def _outcomes(self, batch: list[Decoded]) -> "Sequence[Regions | Exception]":
         """The regions of each photograph of a batch, or why the network fails on it.
@@ -236,6 +294,9 @@ class _Build:
             path=content.task.file.path,
             size=content.size,
             mtime_ns=content.mtime_ns,
+            ctime_ns=content.ctime_ns,
+            incomplete=photograph.incomplete,
+            headers=PhotoHeaders(**asdict(photograph.headers)),
             digest=content.digest,
             width=photograph.width,
             height=photograph.height,
@@ -257,24 +318,33 @@ def _mapped(
     items: Iterable[Item],
     ahead: int,
     idle: Callable[[], None],
+    stop: Callable[[], bool],
 ) -> Iterator[tuple[Item, Outcome]]:
     """(item, function(item)) in order, computed by the pool at most `ahead` items before they are asked for.
 
     idle: called now and then while there is nothing to do but to wait.
+    stop: asked then; once true, nothing is waited for any more.
     """
     waiting: deque[tuple[Item, Future[Outcome]]] = deque()
     for item in items:
         waiting.append((item, pool.submit(function, item)))
         if len(waiting) > ahead:
             first, future = waiting.popleft()
-            yield first, _awaited(future, idle)
+            if not _done(future, idle, stop):
+                return
+            yield first, future.result()
     while waiting:
         first, future = waiting.popleft()
-        yield first, _awaited(future, idle)
+        if not _done(future, idle, stop):
+            return
+        yield first, future.result()
 
 
-def _awaited(future: Future[Outcome], idle: Callable[[], None]) -> Outcome:
+def _done(future: Future[Outcome], idle: Callable[[], None], stop: Callable[[], bool]) -> bool:
+    """Wait for a future; False: it was not waited for to its end."""
     while not future.done():
+        if stop():
+            return False
         wait([future], timeout=_IDLE_SECONDS)
         idle()
-    return future.result()
+    return True

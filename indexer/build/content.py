@@ -1,9 +1,9 @@
 """What is in a file, known by its digest."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from indexer.scan.digest import content_digest
 from indexer.scan.plan import Task
 
 # Of a file that someone is writing: what is remembered of its content must not belong to two states of it.
@@ -18,16 +18,11 @@ class Content:
     digest: str  # SHA-256, hex
     size: int  # bytes
     mtime_ns: int
+    ctime_ns: int
 
     @property
     def path(self) -> Path:
         return self.task.full_path
-
-
-def content_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file's content. Raises OSError where it cannot be read."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read(task: Task) -> Content | OSError:
@@ -40,4 +35,4 @@ def read(task: Task) -> Content | OSError:
         return error
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         return CHANGING
-    return Content(task, digest, after.st_size, after.st_mtime_ns)
+    return Content(task, digest, after.st_size, after.st_mtime_ns, after.st_ctime_ns)

@@ -7,7 +7,11 @@ is decoded there must be room for it in the memory that all decoders share:
     null              {"width": 500, ..., "pixels": 562500}       and so many bytes of RGB behind the line; the fields
                                                                   are those of a Photograph
 
-Either may be answered by {"refused": REASON} or, where the file cannot be read, by {"errno": NUMBER, "error": REASON}.
+A list of one path asks for its headers only:
+
+    ["/photos/a.jpg"] {"headers": {"taken": ...}, "pixels": 0}
+
+Any may be answered by {"refused": REASON} or, where the file cannot be read, by {"errno": NUMBER, "error": REASON}.
 An answer that takes longer than SECONDS ends the process.
 
 Not a pool of `multiprocessing` or `concurrent.futures`: those unpickle what the other process says, and this one has
@@ -44,8 +48,11 @@ def main() -> None:
     stdout.flush()
     answers: Iterator[Answer] = iter(())
     for line in sys.stdin.buffer:
-        if (path := json.loads(line)) is not None:
-            answers = answers_about(path, memory_limit)
+        question = json.loads(line)
+        if isinstance(question, list):
+            answers = headers_of(question[0])
+        elif question is not None:
+            answers = answers_about(question, memory_limit)
         # A thread in C: it ends the process also while the decoder holds Python up, and also when the
         # process that waits for the answer is gone.
         faulthandler.dump_traceback_later(seconds, exit=True)
@@ -66,6 +73,17 @@ def answers_about(path: str, memory_limit: int) -> Iterator[Answer]:
         fields = {"width": photo.width, "height": photo.height, "scale": photo.scale, "origin": photo.origin}
         notes = {"incomplete": photo.incomplete, "headers": asdict(photo.headers)}
         yield {**fields, **notes, "size": photo.image.size}, photo.image.tobytes()
+    except PhotoError as error:
+        yield {"refused": str(error)}, b""
+    except OSError as error:
+        yield {"errno": error.errno, "error": error.strerror or str(error)}, b""
+
+
+def headers_of(path: str) -> Iterator[Answer]:
+    """The answer to a question about a file's headers."""
+    try:
+        with open(path, "rb") as file:
+            yield {"headers": asdict(OpenedPhoto(file).headers())}, b""
     except PhotoError as error:
         yield {"refused": str(error)}, b""
     except OSError as error:

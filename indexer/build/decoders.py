@@ -84,13 +84,31 @@ class Decoders:
             except _WorkerDied as death:
                 raise death.verdict from None
 
+    def headers(self, path: Path) -> Headers:
+        """What the headers of a photograph tell, without its pixels.
+
+        Raises:
+            PhotoError, OSError, DecoderError: as `decode`.
+        """
+        try:
+            return self._headers(path)
+        except _WorkerDied:
+            try:
+                return self._headers(path)
+            except _WorkerDied as death:
+                raise death.verdict from None
+
+    def _headers(self, path: Path) -> Headers:
+        with self._worker() as worker:
+            answer, _ = worker.ask([str(path)])
+        return _as_headers(answer["headers"])
+
     def _decode(self, path: Path) -> Photograph:
         with self._worker() as worker:
             answer, _ = worker.ask(str(path))
             with self._memory.take(answer["memory"]):
                 answer, pixels = worker.ask(None)
         image = Image.frombytes("RGB", answer["size"], pixels)
-        headers = Headers(**{**answer["headers"], "keywords": tuple(answer["headers"]["keywords"])})
         return Photograph(
             image=image,
             width=answer["width"],
@@ -98,7 +116,7 @@ class Decoders:
             scale=answer["scale"],
             origin=tuple(answer["origin"]),
             incomplete=answer["incomplete"],
-            headers=headers,
+            headers=_as_headers(answer["headers"]),
         )
 
     @contextmanager
@@ -119,6 +137,10 @@ class Decoders:
                     self._idle.append(worker)
             if not keep:
                 worker.end()
+
+
+def _as_headers(answer: dict[str, Any]) -> Headers:
+    return Headers(**{**answer, "keywords": tuple(answer["keywords"])})
 
 
 class _WorkerDied(Exception):
@@ -147,7 +169,7 @@ class _Worker:
         self._ready = False
         self.usable = True  # no question waits for its answer
 
-    def ask(self, question: str | None) -> tuple[dict[str, Any], bytes]:
+    def ask(self, question: str | list[str] | None) -> tuple[dict[str, Any], bytes]:
         """An answer and the pixels that come with it.
 
         Raises:

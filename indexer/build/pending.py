@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from db.collection import Collection
-from db.records import FailedFile, NewPath, NewPhoto
+from db.records import FailedFile, FileState, NewPath, NewPhoto, PhotoHeaders
 from indexer.build.content import Content
 from indexer.build.report import BuildReport
 from indexer.progress import Progress
@@ -39,7 +39,8 @@ class Pending:
         self._new: dict[str, list[NewPhoto]] = {}  # by digest
         self._new_count = 0
         self._moved: dict[int, NewPath] = {}
-        self._touched: dict[int, tuple[int, int]] = {}
+        self._touched: dict[int, FileState] = {}
+        self._headers: dict[int, PhotoHeaders] = {}
         self._failed: list[FailedFile] = []
 
     def find(self, digest: str) -> NewPhoto | None:
@@ -56,30 +57,58 @@ class Pending:
         self._report.regions += len(photo.phrases)
         self._new.setdefault(photo.digest, []).append(photo)
         self._new_count += 1
+        if photo.incomplete:
+            self._report.incomplete += 1
+            self._progress.incomplete(task.full_path, photo.incomplete)
         self._progress.advance(regions=len(photo.phrases))
 
     def add_copy(self, content: Content, photo: NewPhoto) -> None:
         """The file of `content` is new or changed and holds what `photo` has in another file."""
         task = content.task
-        path, size, mtime_ns = task.file.path, content.size, content.mtime_ns
-        self.add(content, replace(photo, root_id=task.root_id, path=path, size=size, mtime_ns=mtime_ns))
+        self.add(
+            content,
+            replace(
+                photo,
+                root_id=task.root_id,
+                path=task.file.path,
+                size=content.size,
+                mtime_ns=content.mtime_ns,
+                ctime_ns=content.ctime_ns,
+            ),
+        )
 
     def move(self, photo_id: int, content: Content) -> None:
         """What is remembered of a missing file is true of this one."""
         task = content.task
-        self._moved[photo_id] = NewPath(task.root_id, task.file.path, content.size, content.mtime_ns)
+        self._moved[photo_id] = NewPath(task.root_id, task.file.path, content.size, content.mtime_ns, content.ctime_ns)
         self._progress.advance()
 
     def touch(self, photo_id: int, content: Content) -> None:
         """A file has another size or time, but what is remembered of it still holds."""
-        self._touched[photo_id] = (content.size, content.mtime_ns)
+        self._touched[photo_id] = FileState(content.size, content.mtime_ns, content.ctime_ns)
         self._progress.advance()
+
+    def note(self, photo_id: int, state: FileState) -> None:
+        """An unchanged file, of which not everything was noted so far."""
+        self._touched[photo_id] = state
+
+    def note_headers(self, photo_id: int, headers: PhotoHeaders) -> None:
+        """What the headers of an unchanged file tell, which an older version did not ask."""
+        self._headers[photo_id] = headers
 
     def fail(self, content: Content, reason: str) -> None:
         """The content of a file is of no use: remembered until it changes."""
         task = content.task
         self._failed.append(
-            FailedFile(task.root_id, task.file.path, content.size, content.mtime_ns, content.digest, reason)
+            FailedFile(
+                root_id=task.root_id,
+                path=task.file.path,
+                size=content.size,
+                mtime_ns=content.mtime_ns,
+                digest=content.digest,
+                reason=reason,
+                ctime_ns=content.ctime_ns,
+            )
         )
         self._report.failed += 1
         self._progress.failed(task.full_path, reason)
@@ -114,5 +143,6 @@ class Pending:
         """
         new = [photo for photos in self._new.values() for photo in photos]
         self._collection.commit(new=new, moved=self._moved, touched=self._touched, gone=gone, failed=self._failed)
+        self._collection.set_headers(self._headers)
         self._clear()
         self._committed = time.monotonic()

@@ -1,6 +1,6 @@
 """What a build did, in counts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -16,8 +16,15 @@ class BuildReport:
     failed_before: int = 0  # and not tried again
     described: int = 0  # photographs that went through the network; copies of known content do not
     regions: int = 0  # found in them
+    incomplete: int = 0  # described, though a part of the picture is missing
+    left_out: dict[str, int] = field(default_factory=dict)  # files that cannot be described, by kind
     seconds: float = 0.0
     interrupted: bool = False
+
+    @property
+    def nothing_but_failures(self) -> bool:
+        """Whether every file that was found failed, in this run."""
+        return self.failed > 0 and not (self.new or self.changed or self.moved or self.unchanged)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -24,7 +24,7 @@ class Triage:
         self._missing = {stat.photo_id: stat for stat in plan.missing}
         self._missing_photos: dict[str, list[int]] = {}  # digest -> photo ids
         self._missing_failures: dict[str, list[int]] = {}  # the same of files that failed
-        for stat in plan.missing:
+        for stat in (*plan.missing, *plan.out_of_reach):
             if stat.digest is not None and not stat.failed:
                 self._missing_photos.setdefault(stat.digest, []).append(stat.photo_id)
             elif stat.digest is not None and stat.size >= 0 and not retry:
@@ -87,7 +87,7 @@ class Triage:
         return same and not self._retry
 
     def _move(self, photo_id: int, content: Content) -> None:
-        del self._missing[photo_id]
+        self._missing.pop(photo_id, None)  # it is not among them if its whole root is out of reach
         self._pending.move(photo_id, content)
 
     def _load(self, photo_id: int, content: Content) -> NewPhoto:
@@ -100,6 +100,9 @@ class Triage:
             path=content.task.file.path,
             size=content.size,
             mtime_ns=content.mtime_ns,
+            ctime_ns=content.ctime_ns,
+            incomplete=photo.incomplete,
+            headers=photo.headers,
             digest=content.digest,
             width=photo.width,
             height=photo.height,

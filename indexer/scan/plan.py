@@ -1,6 +1,7 @@
 """What differs between folders on the disk and what a collection remembers of them. Opens no file."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -9,11 +10,11 @@ from typing import NamedTuple
 
 from commands.text import printable
 from db.collection import Collection
-from db.records import PhotoStat
+from db.records import FileState, PhotoStat
 from decoding.formats import FORMAT_NAMES
 from indexer.errors import FolderError
 from indexer.progress import Progress
-from indexer.scan.walk import PhotoFile, Walk
+from indexer.scan.walk import Exclusion, PhotoFile, Walk
 
 _LOOKING_STEP = 1000
 
@@ -61,6 +62,14 @@ class Plan:
     missing: list[PhotoStat] = field(default_factory=list)  # remembered, but not there any more
     unchanged: int = 0
     failed_before: int = 0  # remembered as failed, and not changed since
+    # Unchanged, but remembered by a version that did not note all that is noted now: times, and what headers tell.
+    unnoted: dict[int, FileState] = field(default_factory=dict)  # photo id -> what the file system says
+    headers_unread: list[tuple[int, Path]] = field(default_factory=list)  # photo id, file
+    # Described, in roots that are not there: what is found of them elsewhere has moved, the rest is not taken for gone.
+    out_of_reach: list[PhotoStat] = field(default_factory=list)
+    excluded: set[int] = field(default_factory=set)  # of `missing`, the photographs that an exclusion covers
+    left_out: dict[Path, Counter[str]] = field(default_factory=dict)  # root walked -> what cannot be described, by kind
+    walked_roots: list[Scope] = field(default_factory=list)  # those that were walked as a whole
 
     @property
     def new_scopes(self) -> list[Scope]:
@@ -70,11 +79,20 @@ class Plan:
     def add(self, scope: Scope, file: PhotoFile, known: PhotoStat | None, retry: bool) -> None:
         """Note a file that was found, and what is remembered under its path."""
         # For most files of most builds this is all that happens: attributes once, no calls.
-        _, size, mtime_ns = file
-        if known is None or known.size != size or known.mtime_ns != mtime_ns:
+        _, size, mtime_ns, ctime_ns = file
+        if known is None:
+            self.tasks.append(Task(scope, file, known))
+            return
+        changed = known.size != size or known.mtime_ns != mtime_ns
+        # There are tools that give a file back the modification time that it had.
+        if changed or (known.ctime_ns != ctime_ns and known.ctime_ns is not None):
             self.tasks.append(Task(scope, file, known))
         elif known.reason is None:
             self.unchanged += 1
+            if known.ctime_ns is None:
+                self.unnoted[known.photo_id] = FileState(size, mtime_ns, ctime_ns)
+            if not known.headers_read:
+                self.headers_unread.append((known.photo_id, scope.root / file.path))
         elif retry:
             self.tasks.append(Task(scope, file, known))
         else:
@@ -152,7 +170,7 @@ def find_changes(
     roots = collection.roots()
     scopes = find_scopes(folders, roots)
     all_roots = {*roots.values(), *(scope.root for scope in scopes)}
-    plan = Plan()
+    plan = Plan(out_of_reach=_out_of_reach(collection, roots, scopes))
     problems = []
     found = 0
     for scope in scopes:
@@ -168,6 +186,9 @@ def find_changes(
             found += 1
             if found % _LOOKING_STEP == 0:
                 progress.looking(found)
+        plan.left_out.setdefault(scope.root, Counter()).update(walk.left_out)
+        if not scope.below:
+            plan.walked_roots.append(scope)
         if found == found_before:
             if prune:
                 plan.missing.extend(known.values())
@@ -176,12 +197,23 @@ def find_changes(
             continue
         _warn_of_unseen(scope, walk, progress)
         unseen = set() if prune else _unseen(walk, known)
-        plan.missing.extend(stat for path, stat in known.items() if path not in unseen)
+        missing = [stat for path, stat in known.items() if path not in unseen]
+        plan.missing.extend(missing)
+        if exclude:
+            covers = Exclusion(exclude, scope.root).covers_path
+            plan.excluded |= {stat.photo_id for stat in missing if not stat.failed and covers(stat.path)}
     if not found and not plan.missing:
         raise FolderError("; ".join(problems))
     for problem in problems:
         progress.warn(problem)
     return plan
+
+
+def _out_of_reach(collection: Collection, roots: Mapping[int, Path], scopes: Sequence[Scope]) -> list[PhotoStat]:
+    """What is described in roots that are not there and that are not looked at either."""
+    looked_at = {scope.root_id for scope in scopes}
+    missing = [root_id for root_id, root in roots.items() if root_id not in looked_at and not root.is_dir()]
+    return [stat for root_id in missing for stat in collection.known(root_id).values() if not stat.failed]
 
 
 def require_photographs(folders: Sequence[Path], *, exclude: Sequence[str] = ()) -> None:

@@ -24,6 +24,7 @@ class PhotoFile(NamedTuple):
     path: str  # relative to the root, "/" between the parts, undecodable bytes as lone surrogates (os.fsdecode)
     size: int  # bytes
     mtime_ns: int
+    ctime_ns: int  # changes with the content too where someone sets the modification time back
 
 
 class Exclusion:
@@ -55,6 +56,11 @@ class Exclusion:
         if self._names and self._names.match(name):
             return True
         return bool(self._paths and self._paths.match(f"{self._root}/{relative}"))
+
+    def covers_path(self, relative: str) -> bool:
+        """Whether a pattern names this file or a folder that it is in."""
+        parts = relative.split("/")
+        return any(self.covers("/".join(parts[:depth]), parts[depth - 1]) for depth in range(1, len(parts) + 1))
 
 
 class Walk:
@@ -124,7 +130,7 @@ class Walk:
                 try:
                     if suffix in suffixes and not in_library and entry.is_file():  # first: most of all entries
                         stat = entry.stat()
-                        yield PhotoFile(relative, stat.st_size, stat.st_mtime_ns)
+                        yield PhotoFile(relative, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
                     elif entry.is_dir():
                         leads_back = entry.is_symlink() and self._leads_into_a_root(entry.path)
                         if not leads_back and (holds_originals(name) if in_library else not is_foreign(name)):
@@ -132,7 +138,7 @@ class Walk:
                     elif entry.is_file():
                         if not in_library and self._is_photo_after_all(entry.path, relative, suffix):
                             stat = entry.stat()
-                            yield PhotoFile(relative, stat.st_size, stat.st_mtime_ns)
+                            yield PhotoFile(relative, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
                     elif entry.is_symlink() and not os.path.exists(entry.path):
                         self.unreadable.append((relative, "broken link"))
                 except OSError as error:

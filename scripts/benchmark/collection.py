@@ -255,7 +255,7 @@ def ask(path: Path) -> dict[str, Any]:
         for query in queries:
             begun = time.perf_counter()
             ((region_ids, _),) = collection.nearest(query[None], ASKED_REGIONS)
-            photo_ids = np.unique(collection.photo_ids_of(region_ids))
+            photo_ids = np.unique(collection.reader.photo_ids_of(region_ids))
             collection.features(photo_ids[:ASKED_PHOTOS])
             times.append(time.perf_counter() - begun)
     return {

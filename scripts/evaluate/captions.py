@@ -1,6 +1,6 @@
 """Dense captioning (paper, Table 1): how good the regions are that the network finds, and what it writes of them.
 
-    python -m scripts.evaluate.captions --photos ../shared/data/photos --annotations ../shared/data/val
+    python -m scripts.evaluate.captions --photos PHOTOS --annotations VAL
 
 mean AP: a region is right if its box overlaps a labelled one by IoU 0.3, 0.4, 0.5, 0.6 or 0.7 and its caption has a
 METEOR of more than 0, 0.05, 0.1, 0.15, 0.2 or 0.25 with what people wrote of that box; average precision, per cent,

@@ -1,6 +1,6 @@
 """How many of the boxes that people labelled are among the regions of their photographs.
 
-    python -m scripts.evaluate.proposals --photos ../shared/data/photos --annotations ../shared/data/val
+    python -m scripts.evaluate.proposals --photos PHOTOS --annotations VAL
 
 Indexes the photographs with the product's own pipeline, at most --max-regions regions each. found@t: the share of
 labelled boxes (different boxes of a photograph; a box with several phrases counts once) that some region overlaps by at

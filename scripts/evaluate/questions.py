@@ -1,6 +1,6 @@
 """Everyday questions, asked through the product's own search and judged by the photographs' captions.
 
-    python -m scripts.evaluate.questions --photos ../shared/data/photos --annotations ../shared/data/val
+    python -m scripts.evaluate.questions --photos PHOTOS --annotations VAL
 
 Indexes the photographs with the product's own pipeline and ranks all of them for each question of `questions.json`
 ([{"question", "all_of": [[word, ...], ...]}]). A photograph answers if its captions (`captions.json`) together contain

@@ -1,6 +1,6 @@
 """The paper's retrieval experiment: find the photograph that four phrases came from, and the box of each.
 
-    python -m scripts.evaluate.retrieval --photos ../shared/data/photos --annotations ../shared/data/val
+    python -m scripts.evaluate.retrieval --photos PHOTOS --annotations VAL
 
 Indexes the photographs with the product's own pipeline. A query is four different phrases of one photograph (paper,
 "Image Retrieval using Regions and Captions"); 100 photographs are drawn, all photographs are ranked for each query as

@@ -1,7 +1,7 @@
 """The paper's retrieval table (Table 2): the network against the paper's baselines, the same queries for all.
 
 \b
-    python -m scripts.evaluate.retrieval_table --photos ../shared/data/photos --annotations ../shared/data/val \\
+    python -m scripts.evaluate.retrieval_table --photos PHOTOS --annotations VAL \\
         --full-image runs/full-image/weights.safetensors --region runs/region/weights.safetensors
 
 Queries are drawn, judged and summarized as in scripts.evaluate.retrieval. The rows:

@@ -1,6 +1,6 @@
 """How much of what the exact search finds the shortlist finds, and what it costs: a curve over the shortlist's size.
 
-    python -m scripts.evaluate.shortlist --photos ../shared/data/photos --annotations ../shared/data/val
+    python -m scripts.evaluate.shortlist --photos PHOTOS --annotations VAL
     python -m scripts.evaluate.shortlist --photos ... --annotations ... --made-up 42000 --plot shortlist.png
 
 Indexes the photographs with the product's own pipeline and asks the queries of scripts.evaluate.retrieval, each as four

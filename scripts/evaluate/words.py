@@ -1,6 +1,6 @@
 """Words that the captions never used: does a search for "settee" find what a search for "couch" finds?
 
-    python -m scripts.evaluate.words --photos ../shared/data/photos --annotations ../shared/data/val
+    python -m scripts.evaluate.words --photos PHOTOS --annotations VAL
 
 Indexes the photographs with the product's own pipeline and asks for single words with the product's own search. What is
 measured is the share of photographs that two lists of the first ten have in common, the mean over pairs of words:

@@ -360,7 +360,7 @@ def unnamed_files(path: Path) -> set[str]:
     if not count_commits(path):
         return names(path)
     with LocalCollection.open(path) as collection:
-        snapshot = collection.snapshot()
+        snapshot = collection.snapshot
         return names(path) - {file.name for file in snapshot.segments.values()} - {file.name for file in snapshot.files}
 
 

@@ -47,7 +47,7 @@ from fcln.training.annotations import load_annotations
 from fcln.vocabulary import words_of
 from scripts.evaluate.command import errors_as_sentences, show
 from scripts.evaluate.labelled_collection import EvaluationError, LabelledCollection, labelled_collection
-from search.calibration import best_answers, confidences, logistic, place_features, presence_features
+from search.calibration import confidences, nms, place_features, presence_features, sigmoid
 from search.detector import MAX_REGIONS
 from search.wording.lexicon import Lexicon
 
@@ -234,7 +234,7 @@ def fit(cases: Sequence[Case], share: float) -> Calibration:
             np.concatenate([f[kept] for f, kept in zip(features, rows)]),
             np.concatenate([case.verdicts[kept] for case, kept in zip(present, rows)]),
         )
-        shown = [best_answers(case.photo.boxes, logistic(f @ place)) for case, f in zip(present, features)]
+        shown = [nms(case.photo.boxes, sigmoid(f @ place)) for case, f in zip(present, features)]
         rows = [kept[case.verdicts[kept] != UNKNOWN] for case, kept in zip(present, shown)]
     evidence = [
         presence_features(case.similarities, place_features(case.similarities, case.photo.scores) @ place)[0]
@@ -257,7 +257,7 @@ def fit_logistic(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
     pull = np.full(x.shape[1], 0.01)
     weights = np.zeros(x.shape[1])
     for _ in range(100):
-        p = logistic(x @ weights)
+        p = sigmoid(x @ weights)
         gradient = x.T @ (targets - p) - pull * weights
         step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + np.diag(pull), gradient)
         weights += step
@@ -273,7 +273,7 @@ def judge(cases: Sequence[Case], calibration: Calibration) -> dict:
     sure, verdicts, found = [], [], []
     for case in cases:
         confidence = confidences(calibration, case.similarities, case.photo.scores)[0]
-        rows = best_answers(case.photo.boxes, confidence)
+        rows = nms(case.photo.boxes, confidence)
         sure.append(confidence[rows])
         verdicts.append(case.verdicts[rows])
         found.append(match(case.overlaps[rows], case.verdicts[rows]))
@@ -311,7 +311,7 @@ def judge_collection(
                 verdict = np.full(len(photo.boxes), WRONG)
             else:
                 continue
-            shown = best_answers(photo.boxes, confidence[row], least=LEAST)
+            shown = nms(photo.boxes, confidence[row], threshold=LEAST)
             shown = shown[verdict[shown] != UNKNOWN]
             sure.append(confidence[row][shown])
             verdicts.append(verdict[shown])

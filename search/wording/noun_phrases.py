@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from fcln.vocabulary import words_of
 from fcln.word_uses import WordUse
+from search.wording.inflection import singular
 
 # A word is taken as part of a noun phrase if at least half of its occurrences in captions are.
 _INSIDE = 0.5
@@ -15,6 +16,12 @@ _INSIDE = 0.5
 _OPENS = 0.4
 # What may be added to open one: says nothing of the thing. (Of hats captions mostly say "hard hats", of dogs "two".)
 _ARTICLES = frozenset({"a", "an", "the", "some"})
+# What tells which one is meant, or whose, but nothing of what it looks like.
+_DETERMINERS = _ARTICLES | {"any", "my", "our", "your", "his", "her", "its", "their", "this", "that", "these", "those"}
+NUMBERS = {
+    "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+    **{str(number): number for number in range(2, 11)},
+}  # fmt: skip
 
 
 class NounPhrases:
@@ -37,6 +44,19 @@ class NounPhrases:
             if inside:
                 runs[-1].append(word)
         return [" ".join(self._opened(run)) for run in runs if run and not self._only_opens(run)]
+
+    def canonical(self, phrase: str) -> str:
+        """A phrase that names one thing, as captions mostly name it: "cat", "the cat" and "cats" -> "a cat".
+
+        Any other phrase as it is, and one that counts ("two cats").
+        """
+        words = words_of(phrase)
+        bare = words[1:] if words and words[0] in _DETERMINERS else words
+        found = self(" ".join(bare))
+        if not bare or len(found) != 1 or words_of(found[0])[-len(bare) :] != bare or bare[0] in NUMBERS:
+            return phrase
+        head = singular(bare[-1], self.words.__contains__)
+        return " ".join(self._opened([*bare[:-1], head or bare[-1]]))
 
     def _opened(self, run: list[str]) -> list[str]:
         use = self.words.get(run[0])

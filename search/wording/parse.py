@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fcln.vocabulary import words_of
 from search.errors import QueryError
+from search.wording.function_words import FOREIGN_FUNCTION_WORDS, content_words
 
 if TYPE_CHECKING:
     from search.wording.lexicon import Lexicon
@@ -42,6 +43,12 @@ class Query:
     grounded_phrases: list[int]  # those whose regions show where a photograph answers, as indices of `phrases`
     unknown_words: list[str]  # words of the query that the model has never met
     substitutions: dict[str, str] = field(default_factory=dict)  # words read as others: slips, words of like meaning
+    canonical: dict[str, str] = field(default_factory=dict)  # phrases encoded in another form: "cats" as "a cat"
+
+    @property
+    def encoded(self) -> list[str]:
+        """The Q phrases as the network reads them."""
+        return [self.canonical.get(phrase, phrase) for phrase in self.phrases]
 
 
 def parse_query(phrases: Sequence[str], lexicon: "Lexicon", *, as_typed: bool = False) -> Query:
@@ -54,9 +61,12 @@ def parse_query(phrases: Sequence[str], lexicon: "Lexicon", *, as_typed: bool = 
     photograph's score does not depend on which others are looked at. Several phrases are read as given.
 
     A misspelt word is read as the one that was meant, and a word that the network has learnt from no photograph as one
-    of the same meaning that it has, and "photos of" is left away before a question, unless as_typed.
+    of the same meaning that it has, "photos of" is left away before a question, and "cats" or "the cat" are encoded as
+    "a cat", unless as_typed.
 
-    Raises QueryError if there is no phrase, or too many, or one is empty, too long, or holds unknown words only.
+    Raises QueryError if there is no phrase, or too many, or one is empty, too long, says nothing of what a photograph
+    shows, or is not English: nothing in it is known, or (unless as_typed) half of the words that tell something are
+    unknown or misspelt.
     """
     given = [" ".join(unicodedata.normalize("NFKC", phrase).split()) for phrase in phrases]
     if not given:
@@ -77,14 +87,26 @@ def parse_query(phrases: Sequence[str], lexicon: "Lexicon", *, as_typed: bool = 
     read = [_substitute(phrase, substitutions) for phrase in plain]
     for phrase in read:
         _check_words(phrase, lexicon)
+    if not as_typed:
+        _check_content(plain, read, lexicon)
     unknown = dict.fromkeys(word for phrase in read for word in lexicon.unknown_words(phrase))
     if len(given) > 1:
         return Query(given, read, list(range(len(read))), list(unknown), substitutions)
-    nouns = [noun for noun in dict.fromkeys(lexicon.noun_phrases(read[0])) if _is_other(noun, read[0])]
+    nouns = list(dict.fromkeys(lexicon.noun_phrases(read[0])))
+    canonical = {} if as_typed else _canonical([*read, *nouns], lexicon)
+    asked = canonical.get(read[0], read[0])
+    nouns = [noun for noun in nouns if _is_other(noun, read[0]) and canonical.get(noun, noun) != asked]
+    canonical = {phrase: form for phrase, form in canonical.items() if phrase in (read[0], *nouns)}
     scored = list(dict.fromkeys([*read, *nouns]))
     # Of a question with several things in it, the boxes are the things'; the question's own is mostly the whole scene.
     grounded = [scored.index(noun) for noun in nouns] if len(nouns) > 1 else [0]
-    return Query(given, scored, grounded, list(unknown), substitutions)
+    return Query(given, scored, grounded, list(unknown), substitutions, canonical)
+
+
+def _canonical(phrases: Sequence[str], lexicon: "Lexicon") -> dict[str, str]:
+    """Those of the phrases that are encoded in another form."""
+    forms = {phrase: lexicon.canonical(phrase) for phrase in phrases}
+    return {phrase: form for phrase, form in forms.items() if form != phrase}
 
 
 def _plain(phrase: str, lexicon: "Lexicon") -> str:
@@ -135,3 +157,21 @@ def _check_words(phrase: str, lexicon: "Lexicon") -> None:
         raise QueryError(
             f"The model knows none of these words: {', '.join(dict.fromkeys(words))}. It reads plain English."
         )
+
+
+def _check_content(phrases: Sequence[str], corrected: Sequence[str], lexicon: "Lexicon") -> None:
+    """phrases: as typed; corrected: with the words that were meant."""
+    words = content_words(list(dict.fromkeys(word for phrase in phrases for word in words_of(phrase))))
+    if not words:
+        raise QueryError(
+            f'"{" ".join(phrases)}" says nothing of what a photograph shows: name a thing, such as "dog on couch".'
+        )
+
+    def is_strange(word: str) -> bool:
+        return word in FOREIGN_FUNCTION_WORDS or bool(lexicon.unknown_words(word))
+
+    strange = [word for word in words if is_strange(word)]
+    if len(strange) >= 2 and 2 * len(strange) >= len(words):
+        told = f"The model reads English, and these words are not: {', '.join(strange)}."
+        meant = " ".join(corrected)
+        raise QueryError(told if any(map(is_strange, words_of(meant))) else f'{told} Is "{meant}" meant?')

@@ -8,8 +8,22 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from search.wording.function_words import FOREIGN_FUNCTION_WORDS
+
 if TYPE_CHECKING:
     from spellchecker import SpellChecker
+
+# Everyday words of photographs and of the last decades that the dictionary has not.
+_NEWER_TEXT = """
+    selfie selfies screenshot screenshots bbq bbqs emoji emojis hoodie hoodies smartphone smartphones smartwatch
+    vlog vlogger vlogging influencer influencers hashtag hashtags bokeh timelapse longboard longboarding snowboarder
+    wakeboard wakeboarding paddleboard paddleboarding rollerblade rollerblades rollerblading ebike ebikes escooter
+    whiteboard whiteboards powerpoint jpeg jpg png gif gifs pdf qr led tv tvs dj suv suvs atv atvs rv rvs bmx ufo
+    usb wifi cosplay cosplayer cosplayers anime manga sushi ramen burrito burritos latte lattes cappuccino smoothie
+    smoothies frisbee frisbees velcro lego legos fedora fedoras beanie beanies leggings onesie onesies flipflops
+    labradoodle goldendoodle pomeranian photobomb photobooth
+"""
+_NEWER_WORDS = frozenset(_NEWER_TEXT.split())
 
 # Shorter words have too many neighbours to say which one was meant.
 _MIN_LETTERS = 4
@@ -23,10 +37,6 @@ class Spelling:
     def __init__(self, words: Sequence[str]):
         """words: lower-case, the most frequent first."""
         self.words = tuple(dict.fromkeys(words))
-        self._known = frozenset(self.words)
-
-    def __contains__(self, word: str) -> bool:
-        return word in self._known
 
     @cached_property
     def _dictionary(self) -> "SpellChecker":
@@ -36,8 +46,8 @@ class Spelling:
         return SpellChecker()
 
     def is_english(self, word: str) -> bool:
-        """Whether an English dictionary has a word."""
-        return word in self._dictionary
+        """Whether English has a word."""
+        return word in _NEWER_WORDS or (word in self._dictionary and word not in FOREIGN_FUNCTION_WORDS)
 
     def nearest(self, word: str) -> str | None:
         """The word that is the fewest slips away, of several the most frequent; None if none is near.

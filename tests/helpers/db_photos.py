@@ -39,9 +39,10 @@ def create(path: Path) -> LocalCollection:
     return LocalCollection.open(path, write=True, create=True, model=MODEL)
 
 
-def contents(collection: LocalCollection, model: ModelIdentity = MODEL) -> dict[str, Any]:
-    """Everything that can be asked of a collection, to compare two of them."""
+def contents(collection: Any, model: ModelIdentity = MODEL) -> dict[str, Any]:
+    """Everything that can be asked of a collection, to compare two of them; of a folder, what FAISS finds too."""
     features = collection.features()
+    nearest = getattr(collection, "nearest", lambda queries, k: [])
     queries = np.eye(model.embedding_size, dtype=np.float32)
     return {
         "revision": collection.revision,
@@ -51,7 +52,8 @@ def contents(collection: LocalCollection, model: ModelIdentity = MODEL) -> dict[
         "features": (features.region_ids.tolist(), features.photo_ids.tolist()),
         "codes": features.codes.tolist(),
         "embeddings": features.embeddings.tolist(),
-        "nearest": [(ids.tolist(), scores.tolist()) for ids, scores in collection.nearest(queries, 1000)],
+        "cosines": collection.cosines(queries).scores.tolist(),
+        "nearest": [(ids.tolist(), scores.tolist()) for ids, scores in nearest(queries, 1000)],
     }
 
 

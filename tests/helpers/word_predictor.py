@@ -50,6 +50,9 @@ class SixWords:
     def substitutions(self, phrase: str) -> dict[str, str]:
         return {word: word[:-1] for word in self.unknown_words(phrase) if word[:-1] in WORDS}
 
+    def canonical(self, phrase: str) -> str:
+        return phrase
+
     def noun_phrases(self, question: str) -> list[str]:
         return [f"a {part}" for part in question.removeprefix("a ").split(" on ")] if question else []
 

@@ -73,6 +73,7 @@ class Listener(Progress):
         self.files = self.regions = 0
         self.failures = {}
         self.warnings = []
+        self.said = []
 
     def start(self, total, doing="Describing"):
         self.total = total
@@ -86,6 +87,9 @@ class Listener(Progress):
 
     def warn(self, message):
         self.warnings.append(message)
+
+    def say(self, line):
+        self.said.append(line)
 
 
 class Workshop:

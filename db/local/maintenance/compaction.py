@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from db.local.checksums import features_crc32
 from db.local.extents import Extents
-from db.local.segments import SegmentFile, SegmentFolder
+from db.local.records import SegmentFile
+from db.local.segments import SegmentFolder
 from db.local.sqlite.writes import next_id, place
 from db.records import CompactionReport
 
@@ -22,14 +23,14 @@ def compact(collection: "LocalCollection") -> CompactionReport:
     """Merge small segments into large ones and drop the rows of photos that are gone. Ids stay.
 
     One commit for each new segment. Killed at any moment, what was committed is done, and compacting again ends
-    where it would have ended. Old segments are deleted at the end, or once nobody reads any more: until then the
+    where it would have ended. Old segments are deleted at the end, or once there are no readers: until then the
     features take up to twice their space.
 
     Raises:
         CollectionDamaged: a segment is missing or altered; what was merged before stays merged.
     """
     collection.require_writer()
-    snapshot = collection.snapshot()
+    snapshot = collection.snapshot
     before = list(snapshot.segments.values())
     row_size = 2 * (collection.model.code_size + collection.model.embedding_size)
     for extents in plan(snapshot.extents, snapshot.segments, row_size):
@@ -37,7 +38,7 @@ def compact(collection: "LocalCollection") -> CompactionReport:
             merge(session, collection.segments, extents, snapshot.segments)
     collection.keep_copy()
     collection.sweep()
-    after = list(collection.snapshot().segments.values())
+    after = list(collection.snapshot.segments.values())
     return CompactionReport(
         segments_before=len(before),
         segments_after=len(after),

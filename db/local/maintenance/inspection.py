@@ -7,10 +7,10 @@ import numpy as np
 from db.errors import CollectionDamaged
 from db.local.checksums import features_crc32
 from db.local.extents import Extents
-from db.local.findings import LOST_FEATURES, Findings, counted
-from db.local.segments import SegmentFile, SegmentFolder
+from db.local.records import LOST_FEATURES, FaissFile, Findings, SegmentFile, counted
+from db.local.segments import SegmentFolder
 from db.local.sqlite.integrity import inspect_rows
-from db.local.sqlite.snapshot import SavedIndex, Snapshot, read_snapshot
+from db.local.sqlite.snapshot import Snapshot, read_snapshot
 from db.local.vectors.index_files import IndexFiles, UnusableFile
 from db.records import Problem
 
@@ -91,7 +91,7 @@ def _inspect_index_files(index_files: IndexFiles, snapshot: Snapshot, findings: 
     findings.problems.extend(Problem("index", what) for what in problems)
 
 
-def _index_fault(index_files: IndexFiles, file: SavedIndex, snapshot: Snapshot) -> str | None:
+def _index_fault(index_files: IndexFiles, file: FaissFile, snapshot: Snapshot) -> str | None:
     """What is wrong with a FAISS file, as a sentence."""
     path = index_files.folder / file.name
     try:

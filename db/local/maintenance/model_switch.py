@@ -2,7 +2,7 @@
 
 A successor, a collection of its own in the folder `next`, is filled by ordinary commits. Then it replaces the old one
 in one transaction on the old photos.db, into which its rows go; its files are linked into the old folders first, where
-nobody sees them before the commit.
+no row names them before the commit.
 """
 
 import logging
@@ -12,27 +12,20 @@ from collections.abc import Collection as Ids
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
 from db.errors import CollectionDamaged, CollectionError
 from db.local.collection import LocalCollection
 from db.local.files import atomic_write, sync_folder
 from db.local.layout import Layout
-from db.local.segments import SegmentFile
 from db.local.sqlite.connection import plain_errors
-from db.local.sqlite.snapshot import SavedIndex
+from db.local.sqlite.replacement import ATTACHED, attached_files, inherit, replace_rows
 from db.local.sqlite.writes import next_id
 from db.local.successor import discard, model_of
 from db.records import ModelIdentity, PhotoStat
-from db.tables import IndexFile, Photo, Region, Root, Segment
 
 logger = logging.getLogger(__name__)
-
-_SCHEMA = "successor"  # what SQL calls the successor's database while it is attached
-_NUMBERED = ("photo", "region", "segment", "index_file")  # tables whose ids go on from those of the old collection
 
 
 def open_successor(collection: LocalCollection, model: ModelIdentity) -> LocalCollection:
@@ -60,7 +53,7 @@ def open_successor(collection: LocalCollection, model: ModelIdentity) -> LocalCo
         discard(layout)
     successor = LocalCollection.open(layout.successor.folder, write=True, create=True, model=model)
     with collection.database.session() as ours, successor.database.session() as theirs:
-        _inherit(ours, theirs)
+        inherit(ours, theirs)
     return successor
 
 
@@ -100,11 +93,11 @@ def switch(collection: LocalCollection, successor: LocalCollection, *, gone: Ids
         )
     successor.close()
     with (
-        collection.database.attached(successor.layout.database, _SCHEMA),
+        collection.database.attached(successor.layout.database, ATTACHED),
         collection.transaction() as session,
     ):
         shift = _link_files(session, successor.layout, collection.layout)
-        _replace_rows(session, shift)
+        replace_rows(session, shift)
     collection.use(successor.model)
     with plain_errors(collection.path):
         discard(collection.layout)
@@ -117,61 +110,27 @@ def _known(collection: LocalCollection) -> dict[Path, Mapping[str, PhotoStat]]:
     return {root: collection.known(root_id) for root_id, root in collection.roots().items()}
 
 
-def _inherit(ours: Session, theirs: Session) -> None:
-    """Give a new successor the roots, and ids that go on from here: no id may mean two things."""
-    if theirs.scalar(select(Root.id).limit(1)) is not None:
-        return
-    roots = [{"id": root.id, "path": root.path} for root in ours.scalars(select(Root))]
-    if roots:
-        theirs.execute(insert(Root), roots)
-    for table in _NUMBERED:
-        values = {"name": table, "seq": next_id(ours, table) - 1}
-        theirs.execute(text("DELETE FROM sqlite_sequence WHERE name = :name"), values)
-        theirs.execute(text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)"), values)
-
-
 def _link_files(session: Session, theirs: Layout, ours: Layout) -> int:
-    """Link the successor's files into our folders: orphans there until `_replace_rows` is committed.
+    """Link the successor's files into our folders: orphans there until its rows are committed.
 
-    session: of ours, with theirs attached as _SCHEMA.
+    session: of ours, with theirs attached.
 
     Returns:
-        What `_replace_rows` has to add to the ids of the successor's FAISS files: we may have files of those names.
+        What has to be added to the ids of the successor's FAISS files: we may have files of those names.
 
     Raises:
         OSError: the disk refuses.
     """
     shift = next_id(session, "index_file") - 1
+    segments, faiss_files = attached_files(session)
     ours.features.mkdir(exist_ok=True)
-    for row in session.execute(text(f"SELECT * FROM {_SCHEMA}.segment")):
-        name = SegmentFile(**row._mapping).name
-        _link(theirs.features / name, ours.features / name)
-    for row in session.execute(text(f"SELECT * FROM {_SCHEMA}.index_file")):
-        values: Any = row
-        file = SavedIndex(*values)
+    for segment in segments:
+        _link(theirs.features / segment.name, ours.features / segment.name)
+    for file in faiss_files:
         _link(theirs.folder / file.name, ours.folder / replace(file, id=file.id + shift).name)
     sync_folder(ours.features)
     sync_folder(ours.folder)
     return shift
-
-
-def _replace_rows(session: Session, shift: int) -> None:
-    """Put the successor's rows in the place of ours. shift: see `_link_files`."""
-    for row in (Region, Photo, IndexFile, Segment, Root):
-        session.execute(text(f"DELETE FROM main.{row.__tablename__}"))
-    for row in (Root, Segment, Photo, Region, IndexFile):
-        columns = [column.name for column in row.__table__.columns]
-        values = [f"id + {shift}" if row is IndexFile and name == "id" else name for name in columns]
-        session.execute(
-            text(
-                f"INSERT INTO main.{row.__tablename__} ({', '.join(columns)}) "
-                f"SELECT {', '.join(values)} FROM {_SCHEMA}.{row.__tablename__}"
-            )
-        )
-    model = "model_digest, embedding_size, code_size"
-    session.execute(text(f"UPDATE main.meta SET ({model}) = (SELECT {model} FROM {_SCHEMA}.meta)"))
-    builds = "finished_at, seconds, counts"
-    session.execute(text(f"INSERT INTO main.build ({builds}) SELECT {builds} FROM {_SCHEMA}.build ORDER BY id"))
 
 
 def _link(source: Path, target: Path) -> None:

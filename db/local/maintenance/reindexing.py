@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from db.local.records import FaissFile
 from db.local.sqlite.connection import plain_errors
-from db.local.sqlite.snapshot import SavedIndex
 from db.local.sqlite.writes import next_id, replace_indexes
 from db.records import IndexReport
 
@@ -20,11 +20,11 @@ def rebuild_index(collection: "LocalCollection") -> IndexReport:
         CollectionDamaged: a segment is missing or altered.
     """
     collection.require_writer()
-    snapshot = collection.snapshot()
+    snapshot = collection.snapshot
     with collection.database.session() as session:
         first_id = next_id(session, "index_file")
     # All are committed at once: ranges of old and new files need not agree.
-    files: list[SavedIndex] = []
+    files: list[FaissFile] = []
     with plain_errors(collection.path):
         for plan in collection.index_files.plan(snapshot, from_scratch=True):
             files.append(collection.index_files.write(first_id + len(files), plan, snapshot))
@@ -33,4 +33,4 @@ def rebuild_index(collection: "LocalCollection") -> IndexReport:
     collection.index_saved()
     from db.local.vectors.recall import measure  # imports faiss
 
-    return measure(collection.snapshot(), collection.index_files, collection.segments)
+    return measure(collection.reader.vectors, collection.snapshot, collection.segments)

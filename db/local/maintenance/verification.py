@@ -7,11 +7,11 @@ from typing import Any
 
 from db.errors import CollectionDamaged, CollectionError, CollectionMissing
 from db.local.collection import LocalCollection
-from db.local.findings import Counts, Findings
 from db.local.layout import Layout
-from db.local.lock import WriterLock, alone
+from db.local.lock import WriterLock, without_readers
 from db.local.maintenance.inspection import inspect
 from db.local.maintenance.reindexing import rebuild_index
+from db.local.records import Counts, Findings
 from db.local.sqlite import writes
 from db.local.sqlite.backup import is_sound, restore_database
 from db.local.sqlite.connection import plain_errors
@@ -58,7 +58,7 @@ def verify(location: Location, *, repair: bool = False) -> VerificationReport:
 
     Raises:
         CollectionMissing, CollectionLocked, SchemaTooNew
-        CollectionError: the disk refuses; somebody reads while photos.db has to be restored.
+        CollectionError: the disk refuses; there are readers while photos.db has to be restored.
     """
     layout = Layout(collection_folder(location))
     report = _verify(layout, repair)
@@ -141,8 +141,8 @@ def _without_database(layout: Layout, damage: CollectionDamaged, repair_it: bool
     with plain_errors(path):
         lock = WriterLock(layout.lock)
         try:
-            with alone(layout.readers) as nobody_reads:
-                if not nobody_reads:
+            with without_readers(layout.readers) as free:
+                if not free:
                     raise CollectionError(f"Somebody reads {path}: end every search of it, then repair it.")
                 restore_database(copy, layout.database)
         finally:

@@ -59,7 +59,7 @@ def restore_database(copy: Path, path: Path) -> None:
     """Put a copy in the place of a damaged or missing database, which stays beside it as `<name>.damaged`.
 
     Killed at any moment, there is either the damaged database or none (and the copy), or the restored one. Only for a
-    writer while nobody reads: FAISS files and segments may come again under names that an earlier commit used.
+    writer while there are no readers: FAISS files and segments may come again under names that an earlier commit used.
 
     Raises:
         CollectionError: the disk refuses, or the copy is damaged too.

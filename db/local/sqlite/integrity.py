@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from db.errors import CollectionDamaged
 from db.local.checksums import regions_crc32
-from db.local.findings import ALTERED_ROWS, LOST_FEATURES, Findings, counted
+from db.local.records import ALTERED_ROWS, LOST_FEATURES, Findings, counted
 from db.local.sqlite.connection import Database
 from db.records import Problem
 from db.tables import Base

@@ -126,8 +126,30 @@ def m002_checksums(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
+def m003_headers(connection: Connection) -> None:
+    """What headers tell, change times, what is missing of a picture, and what was left out of a root.
+
+    Headers of photographs that are there already are read by the next build.
+    """
+    for column in (
+        "ctime_ns INTEGER",
+        "incomplete TEXT",
+        "taken TEXT",
+        "utc_offset INTEGER",
+        "make TEXT",
+        "model TEXT",
+        "lens TEXT",
+        "latitude REAL",
+        "longitude REAL",
+        "rating INTEGER",
+        "keywords JSON",
+    ):
+        connection.exec_driver_sql(f"ALTER TABLE photo ADD COLUMN {column}")
+    connection.exec_driver_sql("ALTER TABLE root ADD COLUMN left_out JSON")
+
+
 Migration = Callable[[Connection], None]
-MIGRATIONS: tuple[Migration, ...] = (m001_tables, m002_checksums)
+MIGRATIONS: tuple[Migration, ...] = (m001_tables, m002_checksums, m003_headers)
 
 
 def schema_version(connection: Connection) -> int:
@@ -159,7 +181,7 @@ def migrate(connection: Connection) -> None:
     Raises:
         SchemaTooNew: a newer program wrote the database.
     """
-    for number, step in enumerate(MIGRATIONS[schema_version(connection) :], start=schema_version(connection) + 1):
+    for version, step in enumerate(MIGRATIONS[schema_version(connection) :], start=schema_version(connection) + 1):
         step(connection)
-        connection.exec_driver_sql(f"PRAGMA user_version = {number}")
+        connection.exec_driver_sql(f"PRAGMA user_version = {version}")
     check_version(schema_version(connection))

@@ -1,16 +1,17 @@
 """What can be read from the rows: functions over a session."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from db.errors import CollectionDamaged, UnknownId
-from db.records import BuildRecord, ModelIdentity, PhotoRow, PhotoStat, RegionRow
+from db.records import BuildRecord, ModelIdentity, PhotoHeaders, PhotoRow, PhotoStat, RegionRow
 from db.sql import among
 from db.tables import Build, Meta, Photo, Region, Root
 
@@ -42,7 +43,10 @@ def roots(session: Session) -> dict[int, Path]:
 
 def known(session: Session, root_id: int) -> dict[str, PhotoStat]:
     """Every remembered file of a root by its relative path, failed ones too."""
-    columns = (Photo.id, Photo.path, Photo.size, Photo.mtime_ns, Photo.digest, Photo.reason)
+    columns = (
+        *(Photo.id, Photo.path, Photo.size, Photo.mtime_ns, Photo.digest, Photo.reason),
+        *(Photo.ctime_ns, Photo.incomplete, Photo.keywords.is_not(None)),
+    )
     rows = session.execute(select(*columns).where(Photo.root_id == root_id))
     return {row[1]: PhotoStat(*row) for row in rows}
 
@@ -50,6 +54,39 @@ def known(session: Session, root_id: int) -> dict[str, PhotoStat]:
 def find_digest(session: Session, digest: str) -> int | None:
     """The id of a described photo with this content, the lowest if there are several."""
     return session.scalar(select(func.min(Photo.id)).where(Photo.digest == digest, Photo.reason.is_(None)))
+
+
+def copies(session: Session, photo_ids: Sequence[int] | np.ndarray) -> dict[int, list[int]]:
+    """Described photos -> all described photos of the same content, themselves too, ascending."""
+    asked = aliased(Photo)
+    rows = session.execute(
+        select(asked.id, Photo.id)
+        .join(Photo, Photo.digest == asked.digest)
+        .where(among(asked.id, photo_ids), asked.reason.is_(None), Photo.reason.is_(None))
+        .order_by(asked.id, Photo.id)
+    )
+    found: dict[int, list[int]] = {}
+    for photo_id, copy_id in rows:
+        found.setdefault(photo_id, []).append(copy_id)
+    return found
+
+
+def repeated(session: Session) -> list[list[int]]:
+    """The described photos of each content that several have, ascending."""
+    several = select(Photo.digest).where(Photo.reason.is_(None)).group_by(Photo.digest).having(func.count() > 1)
+    rows = session.execute(
+        select(Photo.digest, Photo.id).where(Photo.reason.is_(None), Photo.digest.in_(several)).order_by(Photo.id)
+    )
+    groups: dict[str | None, list[int]] = {}
+    for digest, photo_id in rows:
+        groups.setdefault(digest, []).append(photo_id)
+    return list(groups.values())
+
+
+def left_out(session: Session) -> dict[int, dict[str, int]]:
+    """Root id -> how many files of each kind its last walk left out."""
+    rows = session.execute(select(Root.id, Root.left_out).order_by(Root.id))
+    return {root_id: counts or {} for root_id, counts in rows}
 
 
 def last_build(session: Session) -> BuildRecord | None:
@@ -61,10 +98,6 @@ def last_build(session: Session) -> BuildRecord | None:
 def photo_count(session: Session) -> int:
     """Described photos."""
     return session.scalar(select(func.count()).where(Photo.reason.is_(None))) or 0
-
-
-def region_count(session: Session) -> int:
-    return session.scalar(select(func.sum(Photo.region_count)).where(Photo.first_region_id.is_not(None))) or 0
 
 
 def photo_ids_of(session: Session, region_ids: np.ndarray) -> np.ndarray:
@@ -87,11 +120,24 @@ def photos(session: Session, photo_ids: Sequence[int] | np.ndarray) -> list[Phot
     Raises:
         UnknownId: an id that is not known.
     """
-    columns = (Photo.id, Photo.root_id, Photo.path, Photo.width, Photo.height)
+    columns = (Photo.id, Photo.root_id, Photo.path, Photo.width, Photo.height, Photo.digest, Photo.incomplete)
+    told = [getattr(Photo, field.name) for field in fields(PhotoHeaders)]
     folders = roots(session)
-    rows = session.execute(select(*columns).where(among(Photo.id, photo_ids), Photo.reason.is_(None)))
-    found = {row.id: PhotoRow(row.id, folders[row.root_id] / row.path, row.width, row.height) for row in rows}
+    rows = session.execute(select(*columns, *told).where(among(Photo.id, photo_ids), Photo.reason.is_(None)))
+    found = {}
+    for row in rows:
+        path = folders[row.root_id] / row.path
+        headers = _headers(row)
+        found[row.id] = PhotoRow(row.id, path, row.width, row.height, row.digest, row.incomplete, headers)
     return [_known(found, int(photo_id), "described photograph") for photo_id in photo_ids]
+
+
+def _headers(row: Any) -> PhotoHeaders | None:
+    """The headers of a photo, from a row with their columns; None: they were not read."""
+    if row.keywords is None:
+        return None
+    values = {field.name: getattr(row, field.name) for field in fields(PhotoHeaders)}
+    return PhotoHeaders(**{**values, "keywords": tuple(row.keywords)})
 
 
 def regions(session: Session, region_ids: Sequence[int] | np.ndarray) -> list[RegionRow]:

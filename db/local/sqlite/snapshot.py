@@ -10,29 +10,10 @@ from sqlalchemy.orm import Session
 
 from db.errors import CollectionDamaged
 from db.local.extents import Extents
-from db.local.layout import index_file_name
-from db.local.segments import SegmentFile
+from db.local.records import FaissFile, SegmentFile
 from db.local.sqlite.connection import Database
-from db.local.sqlite.queries import region_count
 from db.sql import among
 from db.tables import IndexFile, Photo, Segment
-
-
-@dataclass(frozen=True)
-class SavedIndex:
-    """What photos.db knows about one FAISS file."""
-
-    id: int
-    first_region_id: int
-    last_region_id: int
-    region_count: int
-    nlist: int  # inverted lists; 0: exact scan
-    size: int  # bytes
-    sha256: str
-
-    @property
-    def name(self) -> str:
-        return index_file_name(self.id)
 
 
 @dataclass
@@ -44,7 +25,7 @@ class Snapshot:
     """
 
     database: Database
-    files: list[SavedIndex]  # ascending, their ranges apart
+    files: list[FaissFile]  # ascending, their ranges apart
     live_counts: list[int]  # for each file, how many regions there still are in its range
     region_count: int  # in the collection
 
@@ -78,8 +59,9 @@ def read_snapshot(database: Database) -> Snapshot:
     live = select(func.coalesce(func.sum(Photo.region_count), 0)).where(in_range).correlate(IndexFile).scalar_subquery()
     with database.session() as session:
         rows = session.execute(select(IndexFile.__table__, live).order_by(IndexFile.first_region_id)).all()
-        files = [SavedIndex(*row[:-1]) for row in rows]
-        return Snapshot(database, files, [row[-1] for row in rows], region_count(session))
+        files = [FaissFile(*row[:-1]) for row in rows]
+        all_regions = select(func.sum(Photo.region_count)).where(Photo.first_region_id.is_not(None))
+        return Snapshot(database, files, [row[-1] for row in rows], session.scalar(all_regions) or 0)
 
 
 def read_extents(session: Session, photo_ids: Iterable[int] | None = None) -> Extents:

@@ -1,7 +1,7 @@
 """What one commit does to the rows: functions over a session, all of which end in one transaction."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from db.errors import UnknownId
 from db.local.checksums import features_crc32, regions_crc32
-from db.local.segments import SegmentFile, SegmentFolder
-from db.local.sqlite.snapshot import SavedIndex
-from db.records import FailedFile, ModelIdentity, NewPath, NewPhoto
+from db.local.records import FaissFile, SegmentFile
+from db.local.segments import SegmentFolder
+from db.records import FailedFile, FileState, ModelIdentity, NewPath, NewPhoto, PhotoHeaders
 from db.sql import among
 from db.tables import Build, IndexFile, Meta, Photo, Region, Root, Segment
 
@@ -50,20 +50,32 @@ def move(session: Session, moved: Mapping[int, NewPath]) -> None:
     clear(session, moved.values())
     session.execute(
         update(Photo),
-        [
-            {"id": photo_id, "root_id": to.root_id, "path": to.path, "size": to.size, "mtime_ns": to.mtime_ns}
-            for photo_id, to in moved.items()
-        ],
+        [{"id": photo_id, **asdict(to)} for photo_id, to in moved.items()],
     )
 
 
-def touch(session: Session, touched: Mapping[int, tuple[int, int]]) -> None:
-    """Note new sizes and modification times of photos whose content is what it was."""
+def touch(session: Session, touched: Mapping[int, FileState | tuple[int, int]]) -> None:
+    """Note new sizes and times of photos whose content is what it was."""
     if touched:
         session.execute(
-            update(Photo),
-            [{"id": photo_id, "size": size, "mtime_ns": mtime} for photo_id, (size, mtime) in touched.items()],
+            update(Photo), [{"id": photo_id, **FileState(*state)._asdict()} for photo_id, state in touched.items()]
         )
+
+
+def set_headers(session: Session, headers: Mapping[int, PhotoHeaders]) -> None:
+    """Note what the headers of photos tell. Ids that are not known are passed over."""
+    if headers:
+        session.connection().execute(
+            update(Photo).where(Photo.id == bindparam("its_id")),
+            [{"its_id": photo_id, **_header_row(told)} for photo_id, told in headers.items()],
+        )
+
+
+def _header_row(headers: PhotoHeaders | None) -> dict[str, object]:
+    if headers is None:
+        return dict.fromkeys(field.name for field in fields(PhotoHeaders))
+    row = {name: _storable(value) if isinstance(value, str) else value for name, value in asdict(headers).items()}
+    return row | {"keywords": [_storable(word) for word in headers.keywords]}
 
 
 def add(session: Session, segments: SegmentFolder, photos: Sequence[NewPhoto]) -> None:
@@ -100,6 +112,9 @@ def _photo_row(
         "digest": photo.digest,
         "width": photo.width,
         "height": photo.height,
+        "ctime_ns": photo.ctime_ns,
+        "incomplete": photo.incomplete,
+        **_header_row(photo.headers),
         "first_region_id": first_region_id,
         "region_count": len(photo.phrases),
         "segment_id": segment_id,
@@ -143,7 +158,7 @@ def describe_again(session: Session, photo_ids: Iterable[int], reason: str) -> N
     connection.execute(delete(Region).where(among(Region.photo_id, photo_ids)))
     none_of = dict.fromkeys(
         ("width", "height", "first_region_id", "region_count", "segment_id", "first_row", "features_crc32",
-         "regions_crc32")
+         "regions_crc32", "incomplete")
     )  # fmt: skip
     connection.execute(
         update(Photo).where(among(Photo.id, photo_ids)).values(size=-1, reason=_storable(reason), **none_of)
@@ -167,6 +182,16 @@ def add_root(session: Session, folder: Path) -> int:
     session.add(root)
     session.flush()
     return root.id
+
+
+def relocate_root(session: Session, root_id: int, folder: Path) -> None:
+    """Give a root another folder; its files stay what they are, below it."""
+    session.connection().execute(update(Root).where(Root.id == root_id).values(path=str(folder)))
+
+
+def set_left_out(session: Session, root_id: int, counts: Mapping[str, int]) -> None:
+    """Note how many files of each kind a walk of a root left out."""
+    session.connection().execute(update(Root).where(Root.id == root_id).values(left_out=dict(counts)))
 
 
 def remove_root(session: Session, root_id: int) -> None:
@@ -209,7 +234,7 @@ def place(session: Session, segment: SegmentFile, places: Sequence[Mapping[str, 
     session.execute(update(Photo), [{"segment_id": segment.id, **a_place} for a_place in places])
 
 
-def replace_indexes(session: Session, replaced: Iterable[int], files: Sequence[SavedIndex]) -> None:
+def replace_indexes(session: Session, replaced: Iterable[int], files: Sequence[FaissFile]) -> None:
     """Put FAISS files in the place of others. replaced: ids."""
     session.connection().execute(delete(IndexFile).where(among(IndexFile.id, replaced)))
     if files:
@@ -222,7 +247,7 @@ def replace_indexes(session: Session, replaced: Iterable[int], files: Sequence[S
 def finish(session: Session) -> None:
     """Forget the segments that no photo needs any more, and count the commit.
 
-    Their files stay until nobody reads an earlier commit any more.
+    Their files stay as long as an earlier commit may be being read.
     """
     connection = session.connection()
     connection.execute(delete(Segment).where(~exists().where(Photo.segment_id == Segment.id)))

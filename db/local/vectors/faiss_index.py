@@ -8,7 +8,7 @@ query, k = 100, one core, faiss 1.15.1:
     SQ8       88 MiB    5.5 ms   recall@100 0.996   recall@10 0.985
 
 SQ8 is smaller but has to be trained, and then answers depend on what it was trained on. Half floats are what the
-segments hold: the index is the segments bit for bit, and built anew or brought up to date it gives the same answers.
+segments hold: the index is the segments bit for bit, and rebuilt or brought up to date it gives the same answers.
 
 Large ones: inverted lists with their own ids (`IVF<lists>,SQ8`; never inside an IDMap, whose ids go wrong when vectors
 are removed). 2,000,000 such vectors, 4,096 lists, one in eight of them searched: 7 ms against 41 ms for comparing all,

@@ -16,8 +16,9 @@ import numpy as np
 from db.local.extents import Extents
 from db.local.files import atomic_write, file_fault
 from db.local.layout import damaged, index_file_name, index_files_in
-from db.local.segments import SegmentFolder
-from db.local.sqlite.snapshot import SavedIndex, Snapshot
+from db.local.records import FaissFile
+from db.local.segments import PART_ROWS, SegmentFolder
+from db.local.sqlite.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from db.local.vectors.faiss_index import VectorIndex, Vectors
@@ -28,7 +29,6 @@ FILE_REGIONS = 500_000  # 256 MB as half floats of 256, in memory while the file
 # With more regions than this, files that are full get inverted lists; the last one is always scanned as a whole.
 EXACT_LIMIT = 2_000_000
 READ_BYTES = 32 * 2**20  # up to this size, a reader reads a file and compares its checksum (20 ms); else it maps it
-PART_ROWS = 100_000  # regions read from segments at a time: 100 MB as float32 vectors of 256
 TRAINING_SEED = 1234
 
 
@@ -42,7 +42,7 @@ class IndexPlan:
 
     extents: Extents  # of the photos whose regions it is going to hold
     nlist: int  # inverted lists; 0: exact scan
-    replaced: SavedIndex | None  # whose regions are a part of these, or were
+    replaced: FaissFile | None  # whose regions are a part of these, or were
 
 
 class IndexFiles:
@@ -84,7 +84,7 @@ class IndexFiles:
             indexes.append(self._build(snapshot, snapshot.extents.beyond(snapshot.last_region_id), nlist=0))
         return Vectors(indexes)
 
-    def fault(self, file: SavedIndex, *, thorough: bool = False) -> str | None:
+    def fault(self, file: FaissFile, *, thorough: bool = False) -> str | None:
         """What is wrong with a file, to follow its name in a sentence; None: it is what was written.
 
         thorough: compare checksums of large files too, which takes a second for every 2 GB.
@@ -92,7 +92,7 @@ class IndexFiles:
         hashed = thorough or file.size <= READ_BYTES
         return file_fault(self.folder / file.name, file.size, file.sha256 if hashed else None)
 
-    def load(self, file: SavedIndex, *, mapped: bool = False) -> "VectorIndex":
+    def load(self, file: FaissFile, *, mapped: bool = False) -> "VectorIndex":
         """The content of a file. Mapped: it stays on the disk, unchecked, and may be searched only.
 
         Raises:
@@ -119,7 +119,7 @@ class IndexFiles:
 
         files = [] if from_scratch else snapshot.files
         extents = snapshot.extents
-        pieces: list[tuple[Extents, SavedIndex | None]] = [
+        pieces: list[tuple[Extents, FaissFile | None]] = [
             (extents.between(file.first_region_id, file.last_region_id), file) for file in files
         ]
         if pieces and pieces[-1][0].region_count < FILE_REGIONS:  # there is room for more
@@ -145,7 +145,7 @@ class IndexFiles:
             if not kept:
                 yield IndexPlan(part, nlist, file)
 
-    def write(self, index_id: int, plan: IndexPlan, snapshot: Snapshot) -> SavedIndex:
+    def write(self, index_id: int, plan: IndexPlan, snapshot: Snapshot) -> FaissFile:
         """Put a file on the disk; it counts when the caller commits it to photos.db. For writers.
 
         A file to be replaced that cannot be used is set aside as `<name>.damaged`, and a warning says so.
@@ -162,16 +162,16 @@ class IndexFiles:
         with atomic_write(self.folder / index_file_name(index_id)) as stream:
             index.write(stream)
         ids = plan.extents.region_ids()
-        return SavedIndex(index_id, int(ids[0]), int(ids[-1]), len(ids), index.nlist, stream.size, stream.sha256)
+        return FaissFile(index_id, int(ids[0]), int(ids[-1]), len(ids), index.nlist, stream.size, stream.sha256)
 
-    def sweep(self, files: list[SavedIndex]) -> None:
+    def sweep(self, files: list[FaissFile]) -> None:
         """Delete the files that the last commit does not name. Not while anybody reads."""
         kept = {file.name for file in files}
         for path in index_files_in(self.folder):
             if path.name not in kept:
                 path.unlink()
 
-    def _updated(self, file: SavedIndex, extents: Extents, snapshot: Snapshot) -> "VectorIndex | None":
+    def _updated(self, file: FaissFile, extents: Extents, snapshot: Snapshot) -> "VectorIndex | None":
         """A file's index without the regions that are gone and with those that came after it; None: cannot be used."""
         path = self.folder / file.name
         try:

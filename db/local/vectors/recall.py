@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from db.local.segments import SegmentFolder
+from db.local.segments import PART_ROWS, SegmentFolder
 from db.local.sqlite.snapshot import Snapshot
 from db.local.vectors.faiss_index import Vectors
-from db.local.vectors.index_files import PART_ROWS, IndexFiles
 from db.records import IndexReport
 
 QUERIES = 100
@@ -16,9 +15,8 @@ SEED = 4321
 TOLERANCE = 1e-6  # between two sums of the same products: copies of a photo are equally good answers
 
 
-def measure(snapshot: Snapshot, index_files: IndexFiles, segments: SegmentFolder) -> IndexReport:
-    """Measure the saved FAISS files of a snapshot."""
-    vectors = index_files.open(snapshot)
+def measure(vectors: Vectors, snapshot: Snapshot, segments: SegmentFolder) -> IndexReport:
+    """Measure the saved FAISS files of a snapshot. vectors: their content."""
     queries = sample_queries(snapshot, segments)
     at_10, at_100 = recall(vectors, queries, _all(snapshot, segments)) if len(queries) else (1.0, 1.0)
     return IndexReport(

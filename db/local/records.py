@@ -1,8 +1,43 @@
-"""What an inspection of a collection counts and finds, and what there is to repair."""
+"""What photos.db knows about the files beside it, and what an inspection of all of them finds, as plain values."""
 
 from dataclasses import dataclass, field
 
+from db.local.layout import index_file_name, segment_name
 from db.records import Problem
+
+
+@dataclass(frozen=True)
+class SegmentFile:
+    """An HDF5 segment."""
+
+    id: int
+    rows: int
+    size: int  # bytes
+    sha256: str
+    codes_offset: int  # bytes from the start of the file
+    embeddings_offset: int
+
+    @property
+    def name(self) -> str:
+        return segment_name(self.id, self.sha256)
+
+
+@dataclass(frozen=True)
+class FaissFile:
+    """A FAISS file."""
+
+    id: int
+    first_region_id: int
+    last_region_id: int
+    region_count: int
+    nlist: int  # inverted lists; 0: exact scan
+    size: int  # bytes
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return index_file_name(self.id)
+
 
 ALTERED_ROWS = "What the collection knew of it was damaged: the next build describes it again."
 LOST_FEATURES = "Its features were damaged: the next build describes it again."

@@ -1,0 +1,145 @@
+"""`CommitReader`: the vectors of one commit, in FAISS files and segments, loaded as they are asked for."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from db.errors import UnknownId
+from db.local.candidates import closest_photos, nearest_photos
+from db.local.extents import Extents
+from db.local.records import SegmentFile
+from db.local.segments import PART_ROWS, SegmentFolder
+from db.local.sqlite import queries
+from db.local.sqlite.connection import Database, plain_errors
+from db.local.sqlite.snapshot import Snapshot, read_extents, read_segments, read_snapshot
+from db.local.vectors.index_files import IndexFiles
+from db.records import Features, RegionScores
+
+if TYPE_CHECKING:
+    from db.local.vectors.faiss_index import Vectors
+
+# With so few regions a search compares all embeddings, which stay in memory (67 MB of float32 vectors of 256). That
+# saves the first question the import of FAISS: 0.2 s, and 190 MB where it is built for GPUs.
+SCANNED_REGIONS = 65_536
+_SCAN_ROWS = 8_192  # read at a time, their codes included
+
+
+class CommitReader:
+    """What a search asks for is described in `db.collection.Collection`."""
+
+    def __init__(self, database: Database, segments: SegmentFolder, index_files: IndexFiles):
+        self._database = database
+        self._segments = segments
+        self._index_files = index_files
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """Where the vectors are."""
+        return read_snapshot(self._database)
+
+    @cached_property
+    def vectors(self) -> "Vectors":
+        """The FAISS files, brought up to date."""
+        with plain_errors(self._index_files.folder):
+            return self._index_files.open(self.snapshot)
+
+    @cached_property
+    def _embeddings(self) -> np.ndarray:
+        """Of all regions, in the order of their ids: (N, E) float32."""
+        extents = self.snapshot.extents
+        embeddings = np.empty((extents.region_count, self._segments.embedding_size), np.float32)
+        for rows, some in self._read_embeddings(extents, self.snapshot.segments, _SCAN_ROWS):
+            embeddings[rows] = some
+        return embeddings
+
+    def candidates(self, vectors: np.ndarray, count: int, allowed: np.ndarray | None = None) -> np.ndarray:
+        if allowed is not None:  # FAISS cannot search a part of its vectors without comparing most of them
+            return closest_photos(self.cosines(vectors, allowed), count)
+        region_count = self.snapshot.region_count
+        if region_count <= SCANNED_REGIONS:
+            return closest_photos(self.cosines(vectors), count)
+        return nearest_photos(
+            count,
+            region_count=region_count,
+            nearest=lambda depth: self.nearest(vectors, depth),
+            owners=self.photo_ids_of,
+            compare_all=lambda: self.cosines(vectors),
+        )
+
+    def nearest(self, vectors: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The k regions nearest to each vector.
+
+        Args:
+            vectors: (Q, E) float32, unit length.
+
+        Returns:
+            For each vector (region ids (K,) int64, inner products (K,) float32), best first, equal ones by id;
+            K < k only if there are fewer regions, or if a large collection's inverted lists find fewer.
+        """
+        return self.vectors.search(vectors, k)
+
+    def photo_ids_of(self, region_ids: np.ndarray) -> np.ndarray:
+        """(N,) int64: the photo of each of N regions. Raises UnknownId."""
+        with self._database.session() as session:
+            return queries.photo_ids_of(session, region_ids)
+
+    def cosines(self, vectors: np.ndarray, photo_ids: Sequence[int] | np.ndarray | None = None) -> RegionScores:
+        if self.snapshot.region_count <= SCANNED_REGIONS:
+            everything = _region_scores(self.snapshot.extents, vectors @ self._embeddings.T)
+            if photo_ids is None:
+                return everything
+            extents, _ = self._places(photo_ids)
+            return everything.take(np.searchsorted(everything.region_ids, extents.region_ids()))
+        extents, segments = self._places(photo_ids)
+        scores = np.empty((len(vectors), extents.region_count), np.float32)
+        for rows, embeddings in self._read_embeddings(extents, segments, PART_ROWS):
+            scores[:, rows] = vectors @ embeddings.astype(np.float32).T
+        return _region_scores(extents, scores)
+
+    def codes(self, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        region_ids = np.asarray(region_ids, np.int64)
+        features = self.features(np.unique(self.photo_ids_of(region_ids)))
+        return features.codes[np.searchsorted(features.region_ids, region_ids)]
+
+    def features(self, photo_ids: Sequence[int] | np.ndarray | None = None) -> Features:
+        extents, segments = self._places(photo_ids)
+        codes, embeddings = self._read(extents, segments)
+        return Features(
+            region_ids=extents.region_ids(),
+            photo_ids=np.repeat(extents.photo_ids, extents.counts),
+            codes=codes,
+            embeddings=embeddings.astype(np.float32),
+        )
+
+    def _places(self, photo_ids: Sequence[int] | np.ndarray | None) -> tuple[Extents, dict[int, SegmentFile]]:
+        """Where the rows of these photos are, or of all. Raises UnknownId."""
+        if photo_ids is None:
+            return self.snapshot.extents, self.snapshot.segments
+        with self._database.session() as session:
+            extents = read_extents(session, photo_ids)
+            # Sets: np.unique and np.setdiff1d would import numpy.ma, 50 ms of a query.
+            segments = read_segments(session, set(extents.segment_ids.tolist()))
+        if unknown := set(np.asarray(photo_ids, np.int64).tolist()) - set(extents.photo_ids.tolist()):
+            raise UnknownId(f"described photograph {min(unknown)}")
+        return extents, segments
+
+    def _read_embeddings(
+        self, extents: Extents, segments: dict[int, SegmentFile], part_rows: int
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """The embeddings of photos, about part_rows regions at a time: their rows among all of these, float16."""
+        done = 0
+        for part in extents.parts(part_rows):
+            # Codes are read for the checksum, which is of both arrays' rows.
+            _, embeddings = self._read(part, segments)
+            yield slice(done, done + len(embeddings)), embeddings
+            done += len(embeddings)
+
+    def _read(self, extents: Extents, segments: dict[int, SegmentFile]) -> tuple[np.ndarray, np.ndarray]:
+        with plain_errors(self._index_files.folder):
+            return self._segments.read_checked(extents, segments)
+
+
+def _region_scores(extents: Extents, scores: np.ndarray) -> RegionScores:
+    return RegionScores(extents.region_ids(), np.repeat(extents.photo_ids, extents.counts), scores)

@@ -1,0 +1,90 @@
+"""Everyday questions, read by the words of the network that comes with the program."""
+
+import numpy as np
+import pytest
+
+from fcln.phrase_model import PhraseModel
+from search.errors import QueryError
+from search.wording.lexicon import Lexicon
+from search.wording.parse import parse_query
+
+
+@pytest.fixture(scope="module")
+def model():
+    return PhraseModel.load()
+
+
+@pytest.fixture(scope="module")
+def lexicon(model):
+    return Lexicon.of(model)
+
+
+@pytest.mark.parametrize(
+    ("question", "things"),
+    [
+        ("girl wearing glasses", ["a girl", "glasses"]),
+        ("a man kicking a ball", ["a man", "a ball"]),
+        ("woman driving a car", ["a woman", "a car"]),
+        ("cat on sofa", ["a cat", "a sofa"]),
+        ("kids eating ice cream", ["kids", "an ice cream"]),
+    ],
+)
+def test_words_that_english_has_are_read_as_typed(lexicon, question, things):
+    query = parse_query([question], lexicon)
+    assert query.substitutions == {}
+    assert query.phrases == [question, *things]
+
+
+@pytest.mark.parametrize("forms", [["cat", "a cat", "cats", "the cat", "my cats"], ["red car", "the red cars"]])
+def test_singular_plural_and_article_ask_the_same(model, lexicon, forms):
+    first, *others = [model.encode_phrases(parse_query([form], lexicon).encoded) for form in forms]
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+    counted = model.encode_phrases(parse_query(["two cats"], lexicon).encoded)
+    assert forms[0] != "cat" or not np.allclose(counted, first)
+
+
+@pytest.mark.parametrize("question", ["glasses", "people", "jeans", "scissors", "a bus", "two cats", "cats on a couch"])
+def test_other_phrases_are_encoded_as_they_are(lexicon, question):
+    assert parse_query([question], lexicon).encoded[0] in (question, f"a {question}")
+
+
+@pytest.mark.parametrize("word", ["selfie", "screenshot", "bbq", "hoodie", "vlogger"])
+def test_newer_words_are_english(lexicon, word):
+    query = parse_query([word], lexicon)
+    assert (query.unknown_words, query.substitutions) == ([], {})
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("bicyle", "bicycle"), ("umberella", "umbrella"), ("dog on cuoch", "couch")]
+)
+def test_slips_are_corrected_and_told(lexicon, typed, meant):
+    query = parse_query([typed], lexicon)
+    assert list(query.substitutions.values()) == [meant]
+    assert meant in query.phrases[0]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Hund auf dem Sofa",
+        "eine Katze auf dem Tisch",
+        "ein Mann mit Hut",
+        "zwei Kinder im Schnee",
+        "un chien sur le canapé",
+        "perro en el sofá",
+        "gatto sul divano",
+        "asdf qwer dog",
+        "girl weering glases",
+    ],
+)
+def test_what_is_not_english_is_refused_in_one_sentence(lexicon, question):
+    with pytest.raises(QueryError, match="The model reads English, and these words are not: "):
+        parse_query([question], lexicon)
+    assert parse_query([question], lexicon, as_typed=True).phrases[0].lower().startswith(question.split()[0].lower())
+
+
+@pytest.mark.parametrize("question", ["on the", "of the and", "with a", "is it the"])
+def test_function_words_alone_are_refused(lexicon, question):
+    with pytest.raises(QueryError, match="says nothing of what a photograph shows"):
+        parse_query([question], lexicon)
