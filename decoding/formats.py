@@ -93,6 +93,11 @@ def photo_suffixes() -> frozenset[str]:
     return SUFFIXES.union(*(extra.suffixes for extra in EXTRAS if extra.installed()))
 
 
+def can_be_decoded_now(reason: str) -> bool:
+    """Whether a photograph was refused, for this reason, because of a missing package that is installed now."""
+    return any(reason.endswith(extra.remedy) and extra.installed() for extra in EXTRAS)
+
+
 def left_out_kind(suffix: str) -> str | None:
     """What a file that cannot be decoded here is, by its suffix in lower case; None: nothing that people look at.
 

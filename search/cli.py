@@ -27,6 +27,7 @@ from search.arguments import find_photos, has_photo_name, refuse_photos_among_ph
 from search.errors import DetectError, DrawError
 
 if TYPE_CHECKING:
+    from db.location import Location
     from search.detector import Detections
     from search.searcher import Answer
 
@@ -148,7 +149,7 @@ def query(
     fold_similar: bool,
     form: str | None,
     draw: Path | None,
-    collection: Path | None,
+    collection: "Location | None",
     weights: Path | None,
     device: str,
 ) -> int:
@@ -255,7 +256,7 @@ def detect(
     fold_similar: bool,
     form: str | None,
     draw: Path | None,
-    collection: Path | None,
+    collection: "Location | None",
     weights: Path | None,
     device: str,
 ) -> int:
@@ -383,7 +384,7 @@ def _show(
     answer: "Answer | Detections",
     form: str | None,
     writers: "dict[str, Callable[..., bytes]]",
-    collection: Path | None,
+    collection: "Location | None",
 ) -> None:
     """Print an answer in the form asked for, and what there is to note of the words of the question."""
     for word, meant in answer.substitutions.items():

@@ -810,3 +810,24 @@ def test_a_batch_takes_no_longer_than_about_a_second(shop, monkeypatch):
     shop.predictor.describe = describe
     shop.build(batch_size=16)
     assert shop.predictor.batches == [4, *8 * [2]]
+
+
+def test_what_lacked_a_package_is_tried_again_once_it_is_installed(shop, monkeypatch):
+    shop.photo("a.png")
+    (shop.root / "really.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    monkeypatch.setattr("decoding.formats._installed", lambda module: False)
+    worker = """
+from decoding import formats
+formats._installed = lambda module: False
+from indexer.build import decode_worker
+decode_worker.main()
+"""
+    with monkeypatch.context() as patched:
+        patched.setattr(decoders, "WORKER", (sys.executable, "-c", worker))
+        assert counts(shop.build()) == {"new": 1, "failed": 1}
+        assert shop.progress.failures == {
+            "really.jpg": "a HEIC photograph, needs the package pillow-heif (pip install pillow-heif)"
+        }
+        assert counts(shop.build()) == {"unchanged": 1, "failed_before": 1}
+    monkeypatch.setattr("decoding.formats._installed", lambda module: True)
+    assert counts(shop.build()) == {"unchanged": 1, "failed": 1}  # tried, and it is no photograph after all

@@ -24,6 +24,14 @@ ALLOWED = {
 }
 # What a folder may import of its own package, where that is less than all: "." is the files beside it.
 INNER = {
+    "db": {".", "db.local.collection"},
+    "db.local": {".", "db", "db.local.sqlite", "db.local.vectors"},  # not maintenance
+    "db.local.sqlite": {
+        ".",
+        "db",
+        *(f"db.local.{name}" for name in ("records", "layout", "files", "checksums", "extents", "segments")),
+    },
+    "db.local.vectors": {".", "db", "db.local", "db.local.sqlite"},
     "fcln": {".", "fcln.modeling"},
     "fcln.modeling": {".", "fcln.errors", "fcln.vocabulary"},
     "indexer.build": {".", "indexer.scan", "indexer.errors", "indexer.progress"},
@@ -86,6 +94,17 @@ def test_only_one_file_imports_faiss_and_db_knows_no_torch():
     assert importers == {"db/local/vectors/faiss_index.py"}
     for path in (ROOT / "db").rglob("*.py"):
         assert not any(name.split(".")[0] in ("torch", "torchvision") for name in imported_modules(path)), path
+
+
+def test_building_and_searching_know_nothing_of_the_folder_behind_a_collection():
+    """But for the commands that keep a folder in order."""
+    importers = {
+        path.relative_to(ROOT).as_posix()
+        for path in SOURCES
+        if path.relative_to(ROOT).parts[0] in ("commands", "indexer", "search")
+        and any(name.startswith("db.local") for name in imported_modules(path))
+    }
+    assert importers <= {"indexer/cli.py", "indexer/redescription.py", "indexer/disk_check.py", "indexer/output.py"}
 
 
 def test_commands_know_click_and_the_errors_only():

@@ -6,6 +6,7 @@ import numpy as np
 
 from db.collection import Collection
 from db.records import NewPhoto, PhotoStat
+from decoding.formats import can_be_decoded_now
 from indexer.build.content import Content
 from indexer.build.pending import Pending
 from indexer.build.report import BuildReport
@@ -84,7 +85,7 @@ class Triage:
     def _failed_before(self, known: PhotoStat, content: Content) -> bool:
         """Whether a file is touched, but holds what failed: to try again takes another content, or `retry`."""
         same = known.failed and known.digest == content.digest and known.size == content.size
-        return same and not self._retry
+        return same and not self._retry and not can_be_decoded_now(known.reason or "")
 
     def _move(self, photo_id: int, content: Content) -> None:
         self._missing.pop(photo_id, None)  # it is not among them if its whole root is out of reach

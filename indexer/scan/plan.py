@@ -11,7 +11,7 @@ from typing import NamedTuple
 from commands.text import printable
 from db.collection import Collection
 from db.records import FileState, PhotoStat
-from decoding.formats import FORMAT_NAMES
+from decoding.formats import FORMAT_NAMES, can_be_decoded_now
 from indexer.errors import FolderError
 from indexer.progress import Progress
 from indexer.scan.walk import Exclusion, PhotoFile, Walk
@@ -93,7 +93,7 @@ class Plan:
                 self.unnoted[known.photo_id] = FileState(size, mtime_ns, ctime_ns)
             if not known.headers_read:
                 self.headers_unread.append((known.photo_id, scope.root / file.path))
-        elif retry:
+        elif retry or can_be_decoded_now(known.reason):
             self.tasks.append(Task(scope, file, known))
         else:
             self.failed_before += 1
