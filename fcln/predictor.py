@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fcln.backbone_runner import BackboneRunner
 from fcln.checkpoint import Checkpoint, load_checkpoint
 from fcln.errors import DeviceError
 from fcln.modeling.backbone import STRIDE
@@ -58,7 +59,10 @@ class Predictor:
         self.word_uses = checkpoint.word_uses
         self.scoring = checkpoint.scoring
         self._model = checkpoint.model.eval().to(self.device)
-        self._model.backbone.to(memory_format=torch.channels_last)
+        self._backbone = BackboneRunner(self._model, self.device)
+        if self.device.type == "cpu":
+            dtype = torch.bfloat16 if has_bfloat16("cpu") else torch.float32
+            self._model.recognition.prepare_inference(dtype)
 
     @classmethod
     def load(cls, path: Path | None = None, *, device: str = "auto", describes: bool = True) -> "Predictor":
@@ -173,7 +177,7 @@ class Predictor:
         pixels = np.stack([np.asarray(image) for image in resized])
         batch = normalize(torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2))
         sizes = torch.tensor([size] * len(images), dtype=torch.float32, device=self.device)
-        return self._model.features(batch.contiguous(memory_format=torch.channels_last)), sizes
+        return self._backbone(batch), sizes
 
     def _read(self, codes: Tensor) -> tuple[np.ndarray, list[str]]:
         """Embeddings (N, embedding_size) float32 and phrases of region codes (N, code_size) float32."""

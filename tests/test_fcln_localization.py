@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from fcln.modeling.localization import LocalizationLayer, bilinear_sample, inside, move_anchors, nms
+from fcln.modeling.localization import LocalizationLayer, bilinear_mean, bilinear_sample, inside, move_anchors, nms
 
 STRIDE = 16
 
@@ -145,6 +145,44 @@ def test_all_boxes_of_an_image_go_through_in_one_call(monkeypatch):
     assert len(calls) == 1
     single = bilinear_sample(features[1:], boxes[1:, 17:18], stride=STRIDE, size=3)
     assert_close(together[1, 17], single[0, 0])
+
+
+@pytest.mark.parametrize("size", [2, 7])
+@pytest.mark.parametrize("cells", [(5, 7), (1, 7), (5, 1)])
+def test_without_gradients_the_same_is_found_another_way(size, cells):
+    generator = torch.Generator().manual_seed(5)
+    features = torch.randn(2, 3, *cells, generator=generator)
+    low = torch.rand(2, 6, 2, generator=generator) * 80 - 20
+    boxes = torch.cat([low, low + torch.rand(2, 6, 2, generator=generator) * 90], -1)
+    boxes[0, 0] = torch.tensor([0.0, 0.0, cells[1] * STRIDE, cells[0] * STRIDE])  # from border to border
+    expected = bilinear_sample(features, boxes, stride=STRIDE, size=size)
+    with torch.no_grad():
+        assert_close(bilinear_sample(features, boxes, stride=STRIDE, size=size), expected)
+        nothing = bilinear_sample(features, boxes[:, :0], stride=STRIDE, size=size)
+    assert nothing.shape == (2, 0, 3, size, size)
+    assert_close(bilinear_mean(features, boxes, stride=STRIDE, size=size), expected.mean((3, 4)))
+
+
+def test_the_mean_of_the_points_has_gradients_and_is_not_rounded():
+    generator = torch.Generator().manual_seed(2)
+    features = torch.randn(1, 2, 4, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    boxes = torch.tensor([[[9.1, 10.3, 50.7, 40.9]]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda f, b: bilinear_mean(f, b, stride=STRIDE, size=3), (features, boxes))
+    rounded = features.detach().bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = bilinear_mean(rounded, boxes.float(), stride=STRIDE, size=3)
+    assert_close(found, bilinear_mean(rounded.float(), boxes.float(), stride=STRIDE, size=3))
+
+
+def test_nms_looks_at_weaker_boxes_only_where_too_few_are_left():
+    """300 boxes, of which the best 150 are one: whatever is looked at first, the same are kept."""
+    low = torch.cat([torch.zeros(150, 2), torch.rand(150, 2, generator=torch.Generator().manual_seed(0)) * 500])
+    boxes, scores = torch.cat([low, low + 40], 1), torch.linspace(1, 0, 300)
+    everything = nms(boxes, scores, iou=0.5, pre_nms_top_n=300, post_nms_top_n=300)
+    for count in (1, 2, 20, 60):
+        assert (
+            nms(boxes, scores, iou=0.5, pre_nms_top_n=300, post_nms_top_n=count).tolist() == everything[:count].tolist()
+        )
 
 
 def test_gradients_reach_features_and_box_coordinates():

@@ -1,5 +1,6 @@
 """The recognition network: codes by hand, and what context adds."""
 
+import pytest
 import torch
 from torch.testing import assert_close
 
@@ -49,6 +50,27 @@ def test_score_and_offset():
     scores, offsets = net.score_and_offset(torch.tensor([[3.0, 9.0, 1.0, 2.0], [0.0, 0.0, 4.0, 0.0]]))
     assert_close(scores, torch.tensor([3.0 - 1 + 4 + 0.5, -4 + 0.5]))
     assert offsets.shape == (2, 4) and not offsets.any()  # refinement starts as "leave the box where it is"
+
+
+@torch.no_grad()
+def test_photographs_share_their_context():
+    net = network(context=7)
+    regions, context, place = torch.randn(6, 2, 3, 3), torch.randn(2, 7), torch.randn(6, 5)
+    assert_close(net(regions, context, place), net(regions, context.repeat_interleave(3, 0), place))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 0.02)])
+def test_prepared_for_inference_it_finds_the_same(dtype, tolerance):
+    net = network(context=7)
+    regions, context, place = torch.randn(6, 2, 3, 3), torch.randn(6, 7), torch.randn(6, 5)
+    expected = net(regions, context, place)
+    names = set(net.state_dict())
+    net.prepare_inference(dtype)
+    last = regions.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        assert_close(net(last, context, place).float(), expected, atol=tolerance, rtol=tolerance)
+    assert set(net.state_dict()) == names  # one truth
 
 
 def test_dropout_only_while_training():

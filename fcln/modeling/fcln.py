@@ -12,7 +12,7 @@ from fcln.modeling.anchors import PAPER_IMAGE_SIZE, scaled_anchors
 from fcln.modeling.backbone import CHANNELS, STRIDE, make_backbone
 from fcln.modeling.boxes import apply_offsets, box_position_features, clip
 from fcln.modeling.language_model import LanguageModel
-from fcln.modeling.localization import LocalizationLayer, bilinear_sample, inside, move_anchors, nms
+from fcln.modeling.localization import LocalizationLayer, bilinear_mean, bilinear_sample, inside, move_anchors, nms
 from fcln.modeling.phrase_encoder import PhraseEncoder
 from fcln.modeling.recognition import RecognitionNetwork, mean_features
 
@@ -279,12 +279,12 @@ class FCLN(nn.Module):
         config = self.config
         regions = bilinear_sample(maps.regions, boxes, stride=maps.regions_stride, size=config.roi_size)
         batch, count = boxes.shape[:2]
-        context = mean_features(maps.context, sizes, maps.context_stride)[:, None].expand(-1, count, -1)
+        context = mean_features(maps.context, sizes, maps.context_stride)
         places = box_position_features(boxes, sizes[:, None])
         deep = None
         if maps.deep is not None:
-            deep = bilinear_sample(maps.deep, boxes, stride=32, size=_DEEP_SIZE).mean((3, 4)).flatten(0, 1)
-        codes = self.recognition(regions.flatten(0, 1), context.flatten(0, 1), places.flatten(0, 1), deep)
+            deep = bilinear_mean(maps.deep, boxes, stride=32, size=_DEEP_SIZE).flatten(0, 1)
+        codes = self.recognition(regions.flatten(0, 1), context, places.flatten(0, 1), deep)
         return codes.view(batch, count, -1)
 
     def embed(self, codes: Tensor) -> Tensor:

@@ -83,18 +83,18 @@ class LanguageModel(nn.Module):
     def generate(self, codes: Tensor, *, length: int) -> Tensor:
         """The greedy phrase of each code, UNK left out: (N, code) -> (N, length) int64 ids, PAD from the end on."""
         tokens = torch.full((len(codes), length), PAD, device=codes.device)
-        _, state = self.lstm(F.relu(self.image(codes))[:, None])
+        _, (hidden, cell) = self.lstm(F.relu(self.image(codes))[:, None])
         word = torch.full((len(codes),), START, device=codes.device)
-        open_ = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
+        rows = torch.arange(len(codes), device=codes.device)  # of the phrases that have not ended
         for step in range(length):
-            hidden, state = self.lstm(self.words(word)[:, None], state)
-            logits = self.output(hidden[:, 0])
+            found, (hidden, cell) = self.lstm(self.words(word)[:, None], (hidden, cell))
+            logits = self.output(found[:, 0])
             logits[:, [PAD, START, UNK]] = -torch.inf  # the likeliest word that has a spelling
             word = logits.argmax(1)
-            open_ = open_ & (word != END)
-            if not open_.any():
+            rows, word, hidden, cell = rows[open_ := word != END], word[open_], hidden[:, open_], cell[:, open_]
+            if not len(rows):
                 break
-            tokens[:, step] = torch.where(open_, word, PAD)
+            tokens[rows, step] = word
         return tokens
 
 

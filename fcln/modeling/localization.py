@@ -68,7 +68,14 @@ def nms(boxes: Tensor, scores: Tensor, *, iou: float, pre_nms_top_n: int, post_n
     from torchvision import ops
 
     best = scores.topk(min(pre_nms_top_n, len(scores))).indices
-    return best[ops.nms(boxes[best], scores[best], iou)[:post_nms_top_n]]
+    # What the best boxes leave of each other does not depend on weaker ones: those are compared only where too few are
+    # left. Half of the time.
+    count = 5 * post_nms_top_n
+    while True:
+        kept = ops.nms(boxes[best[:count]], scores[best[:count]], iou)
+        if len(kept) >= post_nms_top_n or count >= len(best):
+            return best[kept[:post_nms_top_n]]
+        count *= 2
 
 
 def bilinear_sample(features: Tensor, boxes: Tensor, *, stride: int, size: int) -> Tensor:
@@ -81,6 +88,8 @@ def bilinear_sample(features: Tensor, boxes: Tensor, *, stride: int, size: int) 
 
     features: (B, C, H, W). boxes: (B, R, 4) x1 y1 x2 y2, pixels of the network's input. Returns (B, R, C, size, size).
     """
+    if features.device.type == "cpu" and not torch.is_grad_enabled():
+        return _gather_sample(features, boxes, stride=stride, size=size)
     batch, count = boxes.shape[:2]
     rows, columns = features.shape[-2:]
     frame = boxes.new_tensor([columns * stride, rows * stride])
@@ -94,3 +103,57 @@ def bilinear_sample(features: Tensor, boxes: Tensor, *, stride: int, size: int) 
     # The grid stays in float32: bfloat16 would round the points to a third of a pixel, and their gradients with them.
     sampled = F.grid_sample(features.to(grid.dtype), grid, padding_mode="border", align_corners=False)
     return sampled.reshape(batch, -1, count, size, size).transpose(1, 2)  # (B, R, C, size, size)
+
+
+def _gather_sample(features: Tensor, boxes: Tensor, *, stride: int, size: int) -> Tensor:
+    """`bilinear_sample` without gradients: a weighted sum of four rows of a table of cells for each point.
+
+    On a CPU two thirds of grid_sample's time, and what it returns lies in memory with the channels last.
+    """
+    batch, count = boxes.shape[:2]
+    channels, rows, columns = features.shape[1:]
+    x, x_weights = _corners(boxes[..., 0::2], columns, stride, size)
+    y, y_weights = _corners(boxes[..., 1::2], rows, stride, size)
+    y = y + torch.arange(batch).view(-1, 1, 1, 1) * rows
+    cells = y[:, :, :, None, :, None] * columns + x[:, :, None, :, None, :]  # (B, R, size, size, 2, 2)
+    weights = y_weights[:, :, :, None, :, None] * x_weights[:, :, None, :, None, :]
+    table = features.permute(0, 2, 3, 1).reshape(-1, channels).to(boxes.dtype)
+    sampled = F.embedding_bag(cells.view(-1, 4), table, mode="sum", per_sample_weights=weights.view(-1, 4))
+    return sampled.view(batch, count, size, size, channels).permute(0, 1, 4, 2, 3)
+
+
+def _corners(edges: Tensor, cells: int, stride: int, size: int) -> tuple[Tensor, Tensor]:
+    """Of points along one side of boxes the two nearest cells and their weights: (B, R, size, 2) int64, float.
+
+    edges: (B, R, 2) pixels. cells: how many the map has along it.
+    """
+    points = _points(edges, cells, stride, size)
+    first = points.floor()
+    share = points - first
+    cell = first.long()
+    return torch.stack([cell, (cell + 1).clamp(max=cells - 1)], -1), torch.stack([1 - share, share], -1)
+
+
+def _points(edges: Tensor, cells: int, stride: int, size: int) -> Tensor:
+    """Where bilinear_sample's points lie along one side of boxes, in cells: (B, R, 2) pixels -> (B, R, size)."""
+    steps = torch.linspace(0, 1, size, device=edges.device, dtype=edges.dtype)
+    low, high = edges[..., :1], edges[..., 1:]
+    return ((low + (high - low) * steps) / stride - 0.5).clamp(0, cells - 1)
+
+
+def bilinear_mean(features: Tensor, boxes: Tensor, *, stride: int, size: int) -> Tensor:
+    """The mean of `bilinear_sample`'s points: (B, R, C). A tenth of its time where the map is small.
+
+    The mean over a grid of points is a weighted sum of the map's cells, and the weights are a product of the rows' and
+    the columns'.
+    """
+    rows, columns = features.shape[-2:]
+    x, y = (
+        (1 - (_points(edges, cells, stride, size)[..., None] - torch.arange(cells, device=boxes.device)).abs())
+        .clamp(min=0)
+        .mean(2)
+        for edges, cells in ((boxes[..., 0::2], columns), (boxes[..., 1::2], rows))
+    )
+    weights = (y[..., :, None] * x[..., None, :]).flatten(2)  # (B, R, rows * columns)
+    with torch.autocast(boxes.device.type, enabled=False):  # bfloat16 would round the weights
+        return weights @ features.to(boxes.dtype).flatten(2).transpose(1, 2)

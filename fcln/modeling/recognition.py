@@ -16,6 +16,7 @@ class RecognitionNetwork(nn.Module):
     def __init__(self, channels: int, size: int, hidden: int, code: int, *, context: int, dropout: float):
         """context: channels of the context vector, 0 for the paper's network."""
         super().__init__()
+        self.size = size
         self.fc6 = nn.Linear(channels * size * size, hidden)
         self.fc7 = nn.Linear(hidden, code)
         self.context = nn.Linear(context, code, bias=False) if context else None
@@ -27,16 +28,32 @@ class RecognitionNetwork(nn.Module):
         nn.init.zeros_(self.score.bias)
         nn.init.zeros_(self.offset.weight)  # refinement starts as "leave the box where it is"
         nn.init.zeros_(self.offset.bias)
+        self._fc6_by_point: Tensor | None = None  # see prepare_inference
+
+    @torch.no_grad()
+    def prepare_inference(self, dtype: torch.dtype) -> None:
+        """Keep a copy of fc6's weights as regions without gradients lie in memory on a CPU, channels last.
+
+        dtype: in which fc6 will run. For a network whose weights change no more: spares a copy of all regions, and of
+        the weights where bfloat16 is asked for.
+        """
+        weight = self.fc6.weight.view(len(self.fc6.weight), -1, self.size, self.size)
+        self._fc6_by_point = weight.permute(0, 2, 3, 1).flatten(1).to(dtype)
 
     def forward(self, regions: Tensor, context: Tensor, geometry: Tensor, deep: Tensor | None = None) -> Tensor:
-        """regions (N, C, size, size), context (N, context), geometry (N, 5) -> codes (N, code), ReLU: >= 0.
+        """regions (N, C, size, size), context (B, context), geometry (N, 5) -> codes (N, code), ReLU: >= 0.
 
+        The N regions are of B photographs, as many of each, one photograph's after the other's.
         deep: (N, code), what the deepest map shows of each region, added likewise; None: there is none.
         """
-        hidden = self.dropout(F.relu(self.fc6(regions.flatten(1))))
-        code = self.fc7(hidden)
+        if self._fc6_by_point is None:
+            hidden = self.fc6(regions.flatten(1))
+        else:
+            hidden = F.linear(regions.permute(0, 2, 3, 1).flatten(1), self._fc6_by_point, self.fc6.bias)
+        code = self.fc7(self.dropout(F.relu(hidden)))
         if self.context is not None and self.geometry is not None:
-            code = code + self.context(context) + self.geometry(geometry)
+            by_photograph = code.view(len(context), -1, code.shape[1]) + self.context(context)[:, None]
+            code = by_photograph.flatten(0, 1) + self.geometry(geometry)
         if deep is not None:
             code = code + deep
         return self.dropout(F.relu(code))

@@ -1,12 +1,16 @@
 """How fast photographs are described, against the time of the backbone alone, and in how much memory.
 
     python -m scripts.benchmark.build
+    python -m scripts.benchmark.build --against other.safetensors
 
 Makes JPEGs of 500x375 pixels out of the photographs of --photos (default: those that scikit-image and scikit-learn
 carry in their wheels), each a little different, and indexes them with the product's own pipeline: read, decode,
 describe, commit. The network is loaded and warm before the clock starts. The backbone's forward pass is timed alone, on
 the same photographs at the size the network sees, in batches as large as the pipeline's. Times are medians over
 --rounds; memory is the most that the process held at any time up to the last build's end.
+
+--against builds with another weights file too, in turns with the first, and says how many times as fast the first one
+is: rates of two runs say little on a computer that has other work. Memory is then that of both networks.
 """
 
 import resource
@@ -26,6 +30,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from db.collection import open_collection
 from db.records import ModelIdentity
 from decoding.formats import SUFFIXES
+from fcln.backbone_runner import BackboneRunner
 from fcln.checkpoint import load_checkpoint
 from fcln.modeling.backbone import STRIDE
 from fcln.modeling.boxes import resize_shape
@@ -54,6 +59,8 @@ class BuildTimes:
     peak_memory_gb: float  # 10^9 bytes
     device: str
     threads: int  # of torch
+    against_seconds: float | None = None  # a photograph, decode to commit, with the weights of --against
+    speedup: float | None = None  # how many times as fast as those
 
 
 @click.command(help=__doc__)
@@ -61,19 +68,34 @@ class BuildTimes:
 @click.option("--count", type=click.IntRange(1), default=128, show_default=True, help="Photographs to index.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights file; default: the embedded one.")
+@click.option("--against", type=click.Path(path_type=Path), help="Another weights file, to be compared with.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
-def main(photos: Path | None, count: int, rounds: int, weights: Path | None, device: str, as_json: bool) -> None:
+def main(
+    photos: Path | None,
+    count: int,
+    rounds: int,
+    weights: Path | None,
+    against: Path | None,
+    device: str,
+    as_json: bool,
+) -> None:
     with errors_as_sentences(), TemporaryDirectory(prefix="densecap-benchmark-") as temporary:
         folder = Path(temporary)
         sources = find_sources(photos or copy_photographs(folder / "sources"))
         made = make_photographs(sources, folder / "photos", count)
-        predictor = Predictor.load(weights, device=device)
-        predictor.describe([Image.open(path) for path in made[:BATCH_SIZE]])
-        build_seconds = statistics.median(
-            time_build(folder / "photos", folder / f"collection-{number}", predictor) / count
+        predictors = [Predictor.load(path, device=device) for path in ([weights, against] if against else [weights])]
+        predictor = predictors[0]
+        for each in predictors:
+            each.describe([Image.open(path) for path in made[:BATCH_SIZE]])
+        seconds = [
+            [
+                time_build(folder / "photos", folder / f"collection-{number}-{which}", each) / count
+                for which, each in enumerate(predictors)
+            ]
             for number in range(rounds)
-        )
+        ]
+        build_seconds, *others = (statistics.median(of_one) for of_one in zip(*seconds, strict=True))
         peak = peak_memory()
         backbone_seconds = time_backbone(made, weights, predictor.device, rounds) / count
     times = BuildTimes(
@@ -85,6 +107,8 @@ def main(photos: Path | None, count: int, rounds: int, weights: Path | None, dev
         peak_memory_gb=peak / 1e9,
         device=str(predictor.device),
         threads=torch.get_num_threads(),
+        against_seconds=others[0] if others else None,
+        speedup=others[0] / build_seconds if others else None,
     )
     show(asdict(times), lambda: table(times), as_json=as_json)
 
@@ -137,23 +161,21 @@ def peak_memory() -> int:
 def time_backbone(photographs: Sequence[Path], weights: Path | None, device: torch.device, rounds: int) -> float:
     """Median seconds of the backbone's forward pass over all photographs, in the way that `Predictor` runs it."""
     model = load_checkpoint(weights).model.to(device)
-    model.backbone.to(memory_format=torch.channels_last)
+    backbone = BackboneRunner(model, device)
     size = resize_shape(*SIZE, model.config.image_size, STRIDE)
     pixels = np.stack([np.asarray(Image.open(path).resize(size)) for path in photographs])
     batches = [
-        normalize(torch.from_numpy(pixels[start : start + BATCH_SIZE]).to(device).permute(0, 3, 1, 2)).contiguous(
-            memory_format=torch.channels_last
-        )
+        normalize(torch.from_numpy(pixels[start : start + BATCH_SIZE]).to(device).permute(0, 3, 1, 2))
         for start in range(0, len(pixels), BATCH_SIZE)
     ]
     seconds = []
     with autocast(device):
-        model.features(batches[0])
+        backbone(batches[0])
         for _ in range(rounds):
             _finish(device)
             started = time.perf_counter()
             for batch in batches:
-                model.features(batch)
+                backbone(batch)
             _finish(device)
             seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
@@ -171,16 +193,17 @@ def table(times: BuildTimes) -> str:
     def speed(seconds: float) -> str:
         return f"{1 / seconds:8.1f} photographs/s  {1e3 * seconds:8.1f} ms each"
 
-    return "\n".join(
-        [
-            f"{times.photographs} photographs of {SIZE[0]}x{SIZE[1]} on {times.device}, {times.threads} threads",
-            "",
-            f"decode to commit  {speed(times.build_seconds)}",
-            f"backbone alone    {speed(times.backbone_seconds)}",
-            f"ratio             {times.ratio:8.2f}",
-            f"peak memory       {times.peak_memory_gb:8.2f} GB",
-        ]
-    )
+    lines = [
+        f"{times.photographs} photographs of {SIZE[0]}x{SIZE[1]} on {times.device}, {times.threads} threads",
+        "",
+        f"decode to commit  {speed(times.build_seconds)}",
+        f"backbone alone    {speed(times.backbone_seconds)}",
+        f"ratio             {times.ratio:8.2f}",
+        f"peak memory       {times.peak_memory_gb:8.2f} GB",
+    ]
+    if times.against_seconds is not None:
+        lines += [f"the other weights {speed(times.against_seconds)}", f"times as fast     {times.speedup:8.2f}"]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
