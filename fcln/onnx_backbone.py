@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fcln.modeling.efficientnet_lite import STRIDE8, STRIDE16, EfficientNetLite2, SamePadConv2d
+from fcln.modeling.efficientnet_lite import STRIDE8, STRIDE16, EfficientNetLite2, InvertedResidual, SamePadConv2d
 
 if TYPE_CHECKING:
     import onnx
@@ -50,6 +50,7 @@ def onnx_graph(backbone: EfficientNetLite2) -> onnx.ModelProto:
     x = graph.relu6(graph.convolution(backbone.stem, x))
     kept = []
     for number, block in enumerate(backbone.blocks):
+        assert isinstance(block, InvertedResidual)
         hidden = x if block.expand is None else graph.relu6(graph.convolution(block.expand, x))
         hidden = graph.relu6(graph.convolution(block.depthwise, hidden))
         found = graph.convolution(block.project, hidden)

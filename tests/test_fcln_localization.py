@@ -163,6 +163,15 @@ def test_without_gradients_the_same_is_found_another_way(size, cells):
     assert_close(bilinear_mean(features, boxes, stride=STRIDE, size=size), expected.mean((3, 4)))
 
 
+@torch.no_grad()
+def test_a_box_that_is_not_a_number_shows_nothing_and_spoils_no_other():
+    features = torch.randn(1, 3, 5, 7, generator=torch.Generator().manual_seed(5))
+    boxes = torch.tensor([[[0.0, 0.0, 50.0, 50.0], [torch.nan, 0.0, 50.0, torch.inf]]])
+    found = bilinear_sample(features, boxes, stride=STRIDE, size=2)
+    assert found[0, 1].isnan().any()
+    assert_close(found[:, :1], bilinear_sample(features, boxes[:, :1], stride=STRIDE, size=2))
+
+
 def test_the_mean_of_the_points_has_gradients_and_is_not_rounded():
     generator = torch.Generator().manual_seed(2)
     features = torch.randn(1, 2, 4, 5, generator=generator, dtype=torch.float64, requires_grad=True)

@@ -130,7 +130,7 @@ def _corners(edges: Tensor, cells: int, stride: int, size: int) -> tuple[Tensor,
     points = _points(edges, cells, stride, size)
     first = points.floor()
     share = points - first
-    cell = first.long()
+    cell = first.long().clamp(min=0)  # of a box that is not a number: the weights keep saying so
     return torch.stack([cell, (cell + 1).clamp(max=cells - 1)], -1), torch.stack([1 - share, share], -1)
 
 
