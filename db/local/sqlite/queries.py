@@ -49,8 +49,9 @@ def known(session: Session, root_id: int) -> dict[str, PhotoStat]:
         "WHERE root_id = ?",
         (root_id,),
     )
+    assert rows.cursor is not None  # it is a SELECT
     found = {}
-    for photo_id, raw_path, size, mtime_ns, digest, reason, ctime_ns, incomplete, read in rows.cursor or ():
+    for photo_id, raw_path, size, mtime_ns, digest, reason, ctime_ns, incomplete, read in rows.cursor.fetchall():
         path = file_name(raw_path)
         found[path] = PhotoStat(photo_id, path, size, mtime_ns, digest, reason, ctime_ns, incomplete, read == 1)
     return found
