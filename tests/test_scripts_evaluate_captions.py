@@ -83,7 +83,7 @@ def test_photographs_that_cannot_be_judged_are_named(no_java: None, tmp_path: Pa
     result = run(tmp_path, tiny_checkpoint)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["images"] == 1
-    assert "1.jpg: not a JPEG" in result.stderr
+    assert "1.jpg: a text file, not a photograph" in result.stderr
     assert "2.jpg: it has no phrase of 1 to 15 words" in result.stderr
     result = run(tmp_path, tiny_checkpoint, "--images 2")
     assert result.exit_code == 1

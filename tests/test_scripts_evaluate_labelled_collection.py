@@ -53,7 +53,7 @@ def test_holds_the_labelled_photographs_that_can_be_decoded(
         assert [row.path.name for row in rows] == ["1.jpg", "2.jpg"]
         assert 2 <= labelled.collection.region_count() <= 10
         where = labelled.collection.path
-    assert "3.jpg: not a JPEG" in capsys.readouterr().err
+    assert "3.jpg: a text file, not a photograph" in capsys.readouterr().err
     assert not where.exists()
 
 
