@@ -17,7 +17,7 @@ from decoding.errors import PhotoError
 from decoding.formats import FORMAT_NAMES, JPEG_XL, RAW, Extra
 from decoding.headers import Headers, read_tiff_headers
 from decoding.ifd import Directory, Header, read_header
-from decoding.pillow_photo import LEAST_SHARE, Decoded, PillowPhoto, rgb
+from decoding.pillow_photo import Decoded, PillowPhoto, rgb
 from decoding.reasons import faults_as_reasons, percent
 from decoding.signatures import HEAD, TIFF, other_name, photo_format
 from decoding.tiff import TiffPhotograph
@@ -197,8 +197,6 @@ class _TiffPhoto:
             return Decoded(rgb(opened, factor), factor, orientation)
         image, alpha, share = self._tiff.reduced(factor)
         incomplete = f"the file ends early, {percent(share)} of the picture is there" if share < 1 else None
-        if incomplete and share < LEAST_SHARE:
-            raise PhotoError(incomplete)
         image.info["icc_profile"] = self._tiff.icc_profile
         return Decoded(rgb(image, 1, alpha), factor, orientation, incomplete)
 

@@ -13,11 +13,8 @@ from decoding.errors import PhotoError
 from decoding.formats import pillow_formats
 from decoding.frames import seek_first_frame
 from decoding.headers import Headers, read_headers
-from decoding.reasons import is_of_the_disk, percent, share_of_file
+from decoding.reasons import LEAST_SHARE, is_of_the_disk, percent, share_of_file
 from decoding.slices import Slices
-
-# A photograph of which less is there is refused: what it shows may be in the part that is missing.
-LEAST_SHARE = 0.9
 
 _ORIENTATION_TAG = 0x0112
 # Bytes of headers of one JPEG that Pillow may keep in memory; with more of them, it gets to see none.

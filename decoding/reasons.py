@@ -9,6 +9,9 @@ from typing import BinaryIO
 
 from decoding.errors import PhotoError
 
+# A photograph of which less is there is refused: what it shows may be in the part that is missing.
+LEAST_SHARE = 0.9
+
 # Unplugged, out of reach, worn out.
 _DISK_ERRORS = frozenset(
     {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.ETIMEDOUT, getattr(errno, "ESTALE", errno.EIO)}

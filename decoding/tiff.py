@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from decoding.errors import PhotoError
 from decoding.ifd import Directory, Header
+from decoding.reasons import LEAST_SHARE, percent
 from decoding.tiff_pages import (
     BLACK_IS_ZERO,
     CMYK,
@@ -177,12 +178,14 @@ def _reduced(
     """
     lows, highs = [np.inf] * len(kept), [-np.inf] * len(kept)
     reduced: list[np.ndarray] = []
-    rest: np.ndarray | None = None
-    rows_there = rows_seen = 0
+    waiting: list[np.ndarray] = []  # rows, reduced across only, that are not enough yet to be reduced down
+    rows_there = rows_seen = rows_waiting = 0
     for band, there in bands(file, page):
         if rows_there == rows_seen:
             rows_there += there
         rows_seen += len(band)
+        if rows_there < min(rows_seen, LEAST_SHARE * page.height):
+            raise PhotoError(f"the file ends early, {percent(rows_there / page.height)} of the picture is there")
         values = band[:, :, kept].astype(np.float32)
         if band.dtype.kind == "f":
             np.nan_to_num(values, copy=False, posinf=0.0, neginf=0.0)
@@ -191,24 +194,24 @@ def _reduced(
             seen = values[:there, :, i] if band.dtype.kind == "f" else band[:there, :, kept[i]]
             if seen.size:
                 lows[i], highs[i] = min(lows[i], float(seen.min())), max(highs[i], float(seen.max()))
-        if rest is not None:
-            values = np.concatenate([rest, values])
-        even = len(values) - len(values) % factor
-        if even:
-            reduced.append(_by_pillow(values[:even], factor))
-        rest = values[even:] if even < len(values) else None
-    if rest is not None:
-        reduced.append(_by_pillow(rest, factor))
+        waiting.append(_by_pillow(values, (factor, 1)))
+        rows_waiting += len(values)
+        if rows_waiting >= factor or rows_seen == page.height:
+            rows = np.concatenate(waiting)
+            even = len(rows) if rows_seen == page.height else len(rows) - len(rows) % factor
+            reduced.append(_by_pillow(rows[:even], (1, factor)))
+            waiting, rows_waiting = [rows[even:]], len(rows) - even
     if not np.isfinite(lows).all():
         lows, highs = [0.0] * len(kept), [1.0] * len(kept)
     return np.concatenate(reduced), lows, highs, rows_there / page.height
 
 
-def _by_pillow(values: np.ndarray, factor: int) -> np.ndarray:
-    if factor == 1:
+def _by_pillow(values: np.ndarray, factors: tuple[int, int]) -> np.ndarray:
+    """Rows reduced by whole factors, across and down."""
+    if factors == (1, 1):
         return values
     planes = [
-        np.asarray(Image.fromarray(np.ascontiguousarray(values[:, :, i]), "F").reduce(factor))
+        np.asarray(Image.fromarray(np.ascontiguousarray(values[:, :, i]), "F").reduce(factors))
         for i in range(values.shape[2])
     ]
     return np.stack(planes, axis=2)

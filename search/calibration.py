@@ -57,9 +57,24 @@ def confidences(
     similarities: (Q, N) cosines of phrases and regions. scores: (N,) objectness in [0, 1]. prior: the share, in (0, 1),
     of photographs like this one that show the thing. Returns (Q, N) float64 in [0, 1].
     """
+    presence, places = _presence_and_places(calibration, similarities, scores, prior)
+    return presence[:, None] * places
+
+
+def presences(
+    calibration: "Calibration", similarities: np.ndarray, scores: np.ndarray, *, prior: float = 0.5
+) -> np.ndarray:
+    """The probability that the photograph shows such a thing at all, wherever: (Q,) float64. Arguments as above."""
+    return _presence_and_places(calibration, similarities, scores, prior)[0]
+
+
+def _presence_and_places(
+    calibration: "Calibration", similarities: np.ndarray, scores: np.ndarray, prior: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both factors of the confidence, (Q,) and (Q, N)."""
     places = place_features(similarities, scores) @ calibration.place
     presence = presence_features(similarities, places) @ calibration.presence + math.log(prior / (1 - prior))
-    return sigmoid(presence)[:, None] * sigmoid(places)
+    return sigmoid(presence), sigmoid(places)
 
 
 def sigmoid(odds: np.ndarray) -> np.ndarray:

@@ -127,6 +127,14 @@ _AS_TYPED_OPTION = click.option(
     help="likelihood: the language model's log-probability of the words (DenseCap's); embedding: cosine similarity; "
     "fused: their weighted sum. Default: what measured best for the weights.",
 )
+@click.option(
+    "--not",
+    "excluded",
+    multiple=True,
+    metavar="PHRASE",
+    help='Leave out photographs that show this. May be given several times; a question may say it too: "dog without a '
+    'leash", "beach, no people", "dog -person".',
+)
 @click.option("--exact", is_flag=True, help="Score every region of every photograph, not only a shortlist (slow).")
 @_AS_TYPED_OPTION
 @_form_options
@@ -144,6 +152,7 @@ def query(
     phrases: tuple[str, ...],
     top: int,
     scoring: str | None,
+    excluded: tuple[str, ...],
     exact: bool,
     as_typed: bool,
     fold_similar: bool,
@@ -167,6 +176,7 @@ def query(
     Examples:
       search query "dog on couch"
       search query "red lamp" "a wooden table" -k 3 --draw lamps.png
+      search query "dog on the beach" --not person
       search query "child on a swing" -0 | xargs -0 cp -t swings/
 
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, 130 interrupted.
@@ -186,7 +196,13 @@ def query(
         with open_collection(collection or default_collection()) as opened:
             searcher = Searcher(opened, PhraseModel.load(weights, device=device))
             answer = searcher.search(
-                phrases, k=top, scoring=scoring, exact=exact, as_typed=as_typed, fold_similar=fold_similar
+                phrases,
+                k=top,
+                scoring=scoring,
+                exact=exact,
+                excluded=excluded,
+                as_typed=as_typed,
+                fold_similar=fold_similar,
             )
         if len(phrases) > 2 and not any(" " in phrase for phrase in answer.query):
             click.echo(
@@ -194,6 +210,12 @@ def query(
                 err=True,
             )
         _show(answer, form, _WRITERS, collection)
+        if answer.excluded:
+            count = f"{len(answer.excluded)} photograph{'s' if len(answer.excluded) > 1 else ''}"
+            click.echo(f"Note: left out {count} with {', '.join(map(printable, answer.without))}.", err=True)
+        if not answer.hits and answer.excluded:
+            click.echo("Nothing found: every photograph looked at was left out.", err=True)
+            return 1
         if not answer.hits:
             where = printable(opened.location)
             click.echo(f"Nothing found: {where} holds no photographs; `indexer build FOLDER` adds them.", err=True)

@@ -18,7 +18,7 @@ from search.calibration import confidences, nms
 from search.copies import Group, fold
 from search.errors import DetectError
 from search.grounding import PhotoRegions
-from search.hits import DescribedPhoto, Hit, HitRegion
+from search.hits import DescribedPhoto, Hit, HitRegion, described_photos
 from search.model import Model, require_same_checkpoint
 from search.shortlist import SHORTLIST_PHOTOS
 from search.wording.lexicon import Lexicon
@@ -168,8 +168,8 @@ class Detector:
 
     def _read(self, phrases: Sequence[str], as_typed: bool) -> tuple[Query, list[str], np.ndarray]:
         """The query; its phrases as they are scored, each once and none taken apart; their vectors."""
-        query = parse_query(phrases, self._lexicon, as_typed=as_typed)
-        read = list(dict.fromkeys(query.phrases[: len(query.given)]))
+        query = parse_query(phrases, self._lexicon, as_typed=as_typed, taken_apart=False)
+        read = list(dict.fromkeys(query.phrases))
         return query, read, self._model.encode_phrases(read)
 
     def _answering(
@@ -229,11 +229,7 @@ def _closest(collection: "Collection", vectors: np.ndarray, count: int) -> Itera
     if not collection.region_count():
         return
     photo_ids = sorted({int(i) for vector in vectors for i in collection.candidates(vector[None], count)})
-    cosines = collection.cosines(vectors, photo_ids)
-    rows = collection.regions(cosines.region_ids)
-    photos = collection.photos(cosines.photo_ids[cosines.starts()])
-    for photo, its_rows in zip(photos, cosines.slices(), strict=True):
-        yield DescribedPhoto.from_rows(photo, rows[its_rows]), cosines.scores[:, its_rows]
+    yield from described_photos(collection, collection.cosines(vectors, photo_ids))
 
 
 def _detections(

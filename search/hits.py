@@ -1,12 +1,18 @@
 """What a search finds, as plain values: photographs and the regions that answer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from db.records import PhotoRow, RegionRow
+import numpy as np
+
+from db.records import PhotoRow, RegionRow, RegionScores
 from search.copies import Group
 from search.grounding import PhotoRegions
+
+if TYPE_CHECKING:
+    from db.collection import Collection
 
 
 @dataclass(frozen=True)
@@ -70,3 +76,11 @@ class DescribedPhoto:
         """The photograph as an answer. group: what it stands for."""
         beside = (tuple(group.copies), tuple(group.similar)) if group else ()
         return Hit(rank, self.photo_id, self.path, score, self.width, self.height, list(regions), *beside)
+
+
+def described_photos(collection: "Collection", scores: RegionScores) -> Iterator[tuple[DescribedPhoto, np.ndarray]]:
+    """The photographs of some regions of a collection, in their order, and the scores (Q, N) of each one's regions."""
+    rows = collection.regions(scores.region_ids)
+    photos = collection.photos(scores.photo_ids[scores.starts()])
+    for photo, its_rows in zip(photos, scores.slices(), strict=True):
+        yield DescribedPhoto.from_rows(photo, rows[its_rows]), scores.scores[:, its_rows]

@@ -39,12 +39,15 @@ def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf
     return (text if color else click.unstyle(text)).encode(encoding, "backslashreplace")
 
 
-def as_json(answer: "Answer | Detections") -> bytes:
+def as_json(answer: "Answer") -> bytes:
     """One document: {"query", "readings", "unknown_words", "scoring", "hits": [...]}.
 
-    Boxes are [x, y, width, height] in upright pixels. readings: {word of the query: the word that it was read as}.
+    Boxes are [x, y, width, height] in upright pixels. readings: {word of the query: the word that it was read as}. If
+    something was not wanted, also "without": [phrase], "excluded": [{"path", "region"}], before the hits.
     """
-    return _json({**_asked(answer), "hits": [_hit(hit) for hit in answer.hits]})
+    excluded = [{"path": str(photo.path), "region": _region(photo.region)} for photo in answer.excluded]
+    left_out = {"without": answer.without, "excluded": excluded} if answer.without else {}
+    return _json({**_asked(answer), **left_out, "hits": [_hit(hit) for hit in answer.hits]})
 
 
 def detections_as_json(answer: "Detections") -> bytes:
@@ -124,19 +127,19 @@ def _asked(answer: "Answer | Detections") -> dict[str, Any]:
 
 
 def _hit(hit: "Hit") -> dict[str, Any]:
-    regions = [
-        {
-            "region_id": region.region_id,
-            "box": _box(region),
-            "score": region.score,
-            "phrase": region.phrase,
-            "for": region.for_phrase,
-        }
-        for region in hit.regions
-    ]
     photo = {"rank": hit.rank, "path": str(hit.path), "score": hit.score, "width": hit.width, "height": hit.height}
     beside = {"copies": [str(path) for path in hit.copies], "similar": [str(path) for path in hit.similar]}
-    return {**photo, **beside, "regions": regions}
+    return {**photo, **beside, "regions": [_region(region) for region in hit.regions]}
+
+
+def _region(region: "HitRegion") -> dict[str, Any]:
+    return {
+        "region_id": region.region_id,
+        "box": _box(region),
+        "score": region.score,
+        "phrase": region.phrase,
+        "for": region.for_phrase,
+    }
 
 
 def _json(value: Any) -> bytes:

@@ -1,8 +1,7 @@
 """`Searcher`: a collection and a network in, ranked photographs with the regions that answer out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +9,11 @@ import numpy as np
 from db.records import Features, RegionRow, RegionScores
 from fcln.scoring import SCORINGS
 from fcln.vocabulary import token_count
-from search.copies import fold
+from search.copies import Group, fold
 from search.errors import QueryError
+from search.exclusion import Excluded, keep_wanted
 from search.grounding import PhotoRegions, answering_regions, ground
-from search.hits import DescribedPhoto, Hit, HitRegion
+from search.hits import DescribedPhoto, Hit, HitRegion, described_photos
 from search.likelihood import (
     JUDGED_PAIRS,
     JUDGED_REGIONS,
@@ -45,6 +45,8 @@ class Answer:
     hits: list[Hit]  # best first
     unknown_words: list[str] = field(default_factory=list)  # words that the model has never met
     substitutions: dict[str, str] = field(default_factory=dict)  # words read as others: slips, words of like meaning
+    without: list[str] = field(default_factory=list)  # phrases that nothing in a hit may answer
+    excluded: list[Excluded] = field(default_factory=list)  # photographs that fell away for it, before the last hit
 
     @property
     def scored(self) -> str:
@@ -54,6 +56,10 @@ class Answer:
     def label(self, region: HitRegion) -> str:
         """What stands at a region's box in a drawing."""
         return region.phrase or region.for_phrase
+
+
+# So many times as many photographs are looked at if some of them are to fall away.
+EXCLUDING_FACTOR = 5
 
 
 class Searcher:
@@ -88,6 +94,7 @@ class Searcher:
         k: int = 10,
         scoring: str | None = None,
         exact: bool = False,
+        excluded: Sequence[str] = (),
         as_typed: bool = False,
         fold_similar: bool = False,
     ) -> Answer:
@@ -97,25 +104,29 @@ class Searcher:
         best when the weights were trained. exact: score every region of every photograph; else FAISS proposes
         photographs and, of those, the cosine proposes regions for the language model to judge. Up to
         SHORTLIST_PHOTOS hits (`judged_photos` of them where the language model judges) do not depend on k: a shorter
-        answer is the start of a longer one. as_typed: read no word as another one. Files
-        of one content are one hit; fold_similar: photographs that look the same too.
+        answer is the start of a longer one. excluded: photographs in which a region surely answers one of these phrases
+        fall away, as those do that show what the question negates. as_typed: read no word as another one. Files of one
+        content are one hit; fold_similar: photographs that look the same too.
 
         Raises QueryError for a question that cannot be asked.
         """
         if k < 1:
             raise QueryError(f"The number of hits must be at least 1, not {k}.")
         scoring = self._checked(scoring)
-        query = parse_query(phrases, self._lexicon, as_typed=as_typed)
+        query = parse_query(phrases, self._lexicon, excluded=excluded, as_typed=as_typed)
         if not self._collection.region_count():
-            return Answer(query.given, scoring, [], query.unknown_words, query.substitutions)
+            return Answer(query.given, scoring, [], query.unknown_words, query.substitutions, query.excluded)
         vectors = self._model.encode_phrases(query.encoded)
         if exact:
             regions = self._score(query, self._collection.cosines(vectors), scoring)
         else:
             regions = self._score(query, self._shortlist(query, vectors, scoring, k), scoring, JUDGED_REGIONS)
         ranking = rank_photographs(regions, query.phrases)
-        hits = self._hits(query, scoring, regions, ranking, k, fold_similar)
-        return Answer(query.given, scoring, hits, query.unknown_words, query.substitutions)
+        ranked = ranking.photo_ids.tolist()
+        groups, fallen = self._groups(query, ranked, k, fold_similar)
+        scores = dict(zip(ranked, ranking.scores.tolist()))
+        hits = self._hits(query, scoring, regions, groups, scores)
+        return Answer(query.given, scoring, hits, query.unknown_words, query.substitutions, query.excluded, fallen)
 
     def rank(self, phrases: Sequence[str], *, scoring: str | None = None, judged_regions: int | None = None) -> Ranking:
         """Every photograph of the collection, best first, every region of it scored.
@@ -165,7 +176,8 @@ class Searcher:
 
     def _shortlist(self, query: Query, vectors: np.ndarray, scoring: str, k: int) -> RegionScores:
         """The cosines of the photographs worth scoring."""
-        photo_ids = self._collection.candidates(vectors, max(self._shortlist_photos, k))
+        count = max(self._shortlist_photos, k) * (EXCLUDING_FACTOR if query.excluded else 1)
+        photo_ids = self._collection.candidates(vectors, count)
         cosines = self._collection.cosines(vectors, photo_ids)
         if scoring == "embedding":
             return cosines
@@ -196,22 +208,61 @@ class Searcher:
             scores = fuse(cosines.scores, scores, tokens, self._model.scoring.fused_weight)
         return replace(cosines, scores=scores)
 
+    def _groups(
+        self, query: Query, ranked: list[int], k: int, fold_similar: bool
+    ) -> tuple[dict[int, Group], list[Excluded]]:
+        """The first k photographs to show, by the id of the one ranked; and those that fell away before."""
+        wanted, fallen = ranked, list[Excluded]()
+        count = k
+        while True:
+            if query.excluded:
+                wanted, fallen = self._keep_wanted(query, ranked, count)
+            groups = fold(self._collection, wanted, k, similar=fold_similar)
+            if len(groups) == k or not query.excluded or len(wanted) < count:
+                return {wanted[group.rank]: group for group in groups}, fallen
+            count *= 4  # some of the wanted ones were copies
+
+    def _keep_wanted(self, query: Query, photo_ids: list[int], k: int) -> tuple[list[int], list[Excluded]]:
+        """The first k of some photographs that show nothing that the query excludes, and which fell away before."""
+        if (calibration := self._model.scoring.calibration) is None:
+            raise QueryError(
+                "These weights hold no confidence, so nothing can be excluded: "
+                "`python -m scripts.train.choose_confidence WEIGHTS` fits one."
+            )
+        vectors = self._model.encode_phrases(query.encoded_excluded)
+
+        def describe(some: Sequence[int]) -> list[tuple[DescribedPhoto, np.ndarray]]:
+            cosines = self._collection.cosines(vectors, sorted(some))
+            found = {photo.photo_id: (photo, scores) for photo, scores in described_photos(self._collection, cosines)}
+            return [found[photo_id] for photo_id in some]
+
+        return keep_wanted(photo_ids, k, describe, query.excluded, calibration)
+
     def _hits(
-        self, query: Query, scoring: str, regions: RegionScores, ranking: Ranking, k: int, fold_similar: bool
+        self,
+        query: Query,
+        scoring: str,
+        regions: RegionScores,
+        groups: Mapping[int, Group],
+        scores: Mapping[int, float],
     ) -> list[Hit]:
-        groups = fold(self._collection, ranking.photo_ids.tolist(), k, similar=fold_similar)
-        rows = [group.photo for group in groups]
+        """The hits, best first. groups, scores: by the id of the photograph ranked."""
+        if not groups:
+            return []
         # Copies have the same regions, and so the same scores: those of the one that was ranked.
-        scored = [regions.of(int(ranking.photo_ids[group.rank])) for group in groups]
-        region_rows = iter(self._collection.regions(np.concatenate([each.region_ids for each in scored])))
-        photos = [
-            DescribedPhoto.from_rows(row, list(islice(region_rows, len(each.region_ids))))
-            for row, each in zip(rows, scored)
-        ]
-        return [
-            photo.hit(rank, float(ranking.scores[group.rank]), _answering(query, scoring, each.scores, photo), group)
-            for rank, (photo, group, each) in enumerate(zip(photos, groups, scored), 1)
-        ]
+        of_ranked = _of_photos(regions, list(groups))
+        rows = self._collection.regions(of_ranked.region_ids)
+        hits = []
+        for rank, ((photo_id, group), its_rows) in enumerate(zip(groups.items(), of_ranked.slices(), strict=True), 1):
+            photo = DescribedPhoto.from_rows(group.photo, rows[its_rows])
+            answering = _answering(query, scoring, of_ranked.scores[:, its_rows], photo)
+            hits.append(photo.hit(rank, scores[photo_id], answering, group))
+        return hits
+
+
+def _of_photos(regions: RegionScores, photo_ids: Sequence[int]) -> RegionScores:
+    """The regions of some photographs, in the order asked."""
+    return regions.take(np.concatenate([np.flatnonzero(regions.photo_ids == photo_id) for photo_id in photo_ids]))
 
 
 def _answering(query: Query, scoring: str, scores: np.ndarray, photo: DescribedPhoto) -> list[HitRegion]:

@@ -1,6 +1,7 @@
 """TIFFs of every kind of sample, against what tifffile or the TIFF's own arithmetic says they hold."""
 
 import io
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -353,3 +354,16 @@ def test_a_tiff_that_cannot_be_read_says_why(tags, reason):
     plain = {256: [WIDTH], 257: [HEIGHT], 258: [8, 8, 8], 259: [1], 262: [2], 277: [3], 278: [HEIGHT]}
     content = write_tiff({**plain, **tags}, [bytes(HEIGHT * WIDTH * 12)]).getvalue()
     assert refusal(content) == f"a TIFF of a kind that cannot be read ({reason})"
+
+
+@pytest.mark.parametrize("size", [(60_000, 40), (40, 60_000)])
+def test_long_thin_ones_take_little_memory(size):
+    pixels = np.broadcast_to(np.array([10, 200, 90], np.uint8), (size[1], size[0], 3))
+    opened = OpenedPhoto(io.BytesIO(written(np.ascontiguousarray(pixels))))
+    tracemalloc.start()
+    photo = opened.decode()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60 << 20
+    assert (photo.scale, photo.width, photo.height) == (83, *size)
+    assert np.abs(np.asarray(photo.image).astype(int) - [10, 200, 90]).max() == 0

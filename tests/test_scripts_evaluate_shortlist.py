@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from db.collection import Collection, open_collection
 from helpers.labelled_photos import write_labelled_photos
-from helpers.word_predictor import WordPredictor, build
+from helpers.word_predictor import SixWords, WordPredictor, build
 from scripts.benchmark import query as benchmark_query
 from scripts.evaluate.shortlist import (
     agreement,
@@ -47,7 +47,13 @@ def test_made_up_queries_are_four_different_questions_each() -> None:
 
 
 @pytest.fixture
-def collection(tmp_path: Path):
+def six_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the predictor of these tests knows."""
+    monkeypatch.setattr("search.searcher.Lexicon.of", lambda model: SixWords())
+
+
+@pytest.fixture
+def collection(tmp_path: Path, six_words: None):
     """Twelve photographs with "red lamp", the first of them with "red" and "lamp" apart; and a tree each."""
     photos = {f"{n:02}.jpg": ["red lamp", "tree"] for n in range(2, 13)}
     build(tmp_path / "collection", tmp_path, {"01.jpg": ["red", "lamp"], **photos})
@@ -70,8 +76,11 @@ def test_a_curve_says_what_each_size_finds(collection: Collection) -> None:
     }
 
 
-def test_a_curve_says_what_a_short_list_misses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_curve_says_what_a_short_list_misses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, six_words: None
+) -> None:
     monkeypatch.setattr("scripts.evaluate.shortlist.TOP", 2)
+    monkeypatch.setattr("db.local.reader.SCANNED_REGIONS", 0)  # as in a large collection
     monkeypatch.setattr("db.local.candidates.FIRST_DEPTH", 2)
     # FAISS's first two for each phrase are the photographs 1 to 4, all of which may be perfect; really the last is the
     # best one (cos 45 degrees for both phrases), and 1 the next (mean of 1 and 0).

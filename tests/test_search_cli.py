@@ -259,6 +259,19 @@ def test_the_collection_may_come_from_the_environment(place, tiny_checkpoint, mo
     assert len(capfdbinary.readouterr().out.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("question", "unwanted"), [(["dog", "--not", "a couch"], "a couch"), (["dog without couch"], "the couch")]
+)
+def test_what_is_left_out_is_told(search, place, question, unwanted):
+    result = search(*question, "--json", collection=place.sure, weights=place.sure_weights)  # sure of everything
+    document = json.loads(result.out)
+    assert (result.code, document["hits"], document["without"]) == (1, [], [unwanted])
+    assert {os.fsencode(photo["path"]) for photo in document["excluded"]} == set(place.paths)
+    assert result.err.splitlines() == [
+        f"Note: left out 3 photographs with {unwanted}.", "Nothing found: every photograph looked at was left out.",
+    ]  # fmt: skip
+
+
 def test_an_empty_collection_finds_nothing(search, place):
     result = search("dog on couch", "--json", collection=place.empty)
     assert result.code == 1

@@ -34,7 +34,7 @@ from db.local.collection import LocalCollection
 from db.local.maintenance import compaction
 from db.local.maintenance.reindexing import rebuild_index
 from db.local.maintenance.verification import verify
-from db.records import ModelIdentity, NewPhoto
+from db.records import ModelIdentity, NewPhoto, PhotoHeaders
 from indexer.scan.plan import find_changes
 
 EMBEDDING_SIZE, CODE_SIZE = 256, 512  # of the embedded weights
@@ -204,6 +204,8 @@ def make_photographs(root_id: int, root: Path, files: list[Path], regions: int) 
             path=file.relative_to(root).as_posix(),
             size=stat.st_size,
             mtime_ns=stat.st_mtime_ns,
+            ctime_ns=stat.st_ctime_ns,
+            headers=PhotoHeaders(),
             digest=hashlib.sha256(file.read_bytes()).hexdigest(),
             width=500,
             height=500,

@@ -51,6 +51,8 @@ class NounPhrases:
         Any other phrase as it is, and one that counts ("two cats").
         """
         words = words_of(phrase)
+        if words != phrase.lower().split():  # "t-shirt" has other pieces than "tshirt"
+            return phrase
         bare = words[1:] if words and words[0] in _DETERMINERS else words
         found = self(" ".join(bare))
         if not bare or len(found) != 1 or words_of(found[0])[-len(bare) :] != bare or bare[0] in NUMBERS:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fcln.vocabulary import words_of
 from search.errors import QueryError
 from search.wording.function_words import FOREIGN_FUNCTION_WORDS, content_words
+from search.wording.negation import split_minus, split_negation
 
 if TYPE_CHECKING:
     from search.wording.lexicon import Lexicon
@@ -44,14 +45,27 @@ class Query:
     unknown_words: list[str]  # words of the query that the model has never met
     substitutions: dict[str, str] = field(default_factory=dict)  # words read as others: slips, words of like meaning
     canonical: dict[str, str] = field(default_factory=dict)  # phrases encoded in another form: "cats" as "a cat"
+    excluded: list[str] = field(default_factory=list)  # X phrases that nothing in a photograph may answer
 
     @property
     def encoded(self) -> list[str]:
         """The Q phrases as the network reads them."""
         return [self.canonical.get(phrase, phrase) for phrase in self.phrases]
 
+    @property
+    def encoded_excluded(self) -> list[str]:
+        """The X excluded phrases as the network reads them."""
+        return [self.canonical.get(phrase, phrase) for phrase in self.excluded]
 
-def parse_query(phrases: Sequence[str], lexicon: "Lexicon", *, as_typed: bool = False) -> Query:
+
+def parse_query(
+    phrases: Sequence[str],
+    lexicon: "Lexicon",
+    *,
+    excluded: Sequence[str] = (),
+    as_typed: bool = False,
+    taken_apart: bool = True,
+) -> Query:
     """Check phrases and read them.
 
     One phrase is a question: beside itself, its noun phrases are asked for ("dog on couch": "a dog", "a couch"), since
@@ -62,45 +76,70 @@ def parse_query(phrases: Sequence[str], lexicon: "Lexicon", *, as_typed: bool = 
 
     A misspelt word is read as the one that was meant, and a word that the network has learnt from no photograph as one
     of the same meaning that it has, "photos of" is left away before a question, and "cats" or "the cat" are encoded as
-    "a cat", unless as_typed.
+    "a cat", and what a question negates ("without a person", "no people", "-person") is excluded, unless as_typed.
+    excluded: further phrases that nothing in a photograph may answer. taken_apart: False to read a single phrase as
+    several are: as the name of one thing.
 
     Raises QueryError if there is no phrase, or too many, or one is empty, too long, says nothing of what a photograph
     shows, or is not English: nothing in it is known, or (unless as_typed) half of the words that tell something are
     unknown or misspelt.
     """
-    given = [" ".join(unicodedata.normalize("NFKC", phrase).split()) for phrase in phrases]
+    given, unwanted = _uniform(phrases), _uniform(excluded)
     if not given:
         raise QueryError('There is nothing to search for: give a question, such as "dog on couch".')
-    if len(given) > MAX_PHRASES:
+    if (count := len(given) + len(unwanted)) > MAX_PHRASES:
         raise QueryError(
-            f"These are {len(given)} phrases, and a query may have at most {MAX_PHRASES}: "
+            f"These are {count} phrases, and a query may have at most {MAX_PHRASES}: "
             "put quotation marks around a question of several words."
         )
-    for phrase in given:
+    for phrase in (*given, *unwanted):
         _check_length(phrase, lexicon)
-    plain = [_plain(phrase, lexicon) for phrase in given]
-    substitutions: dict[str, str] = {}
-    if not as_typed:
-        if len(plain) == 1:
-            plain = [plain[0][_asking(plain[0]) :]]
-        substitutions = {word: read for phrase in plain for word, read in lexicon.substitutions(phrase).items()}
-    read = [_substitute(phrase, substitutions) for phrase in plain]
-    for phrase in read:
+    if as_typed:
+        read, unwanted = ([_plain(phrase, lexicon) for phrase in some] for some in (given, unwanted))
+        substitutions: dict[str, str] = {}
+    else:
+        is_question = taken_apart and len(given) == 1
+        plain, unwanted = _without_negation(given, unwanted, lexicon, is_question=is_question)
+        every = [*plain, *unwanted]
+        substitutions = {word: meant for phrase in every for word, meant in lexicon.substitutions(phrase).items()}
+        read, unwanted = ([_substitute(phrase, substitutions) for phrase in some] for some in (plain, unwanted))
+    for phrase in (*read, *unwanted):
         _check_words(phrase, lexicon)
     if not as_typed:
-        _check_content(plain, read, lexicon)
-    unknown = dict.fromkeys(word for phrase in read for word in lexicon.unknown_words(phrase))
-    if len(given) > 1:
-        return Query(given, read, list(range(len(read))), list(unknown), substitutions)
+        _check_content(every, [*read, *unwanted], lexicon)
+    unknown = list(dict.fromkeys(word for phrase in (*read, *unwanted) for word in lexicon.unknown_words(phrase)))
+    canonical = {} if as_typed else _canonical(unwanted, lexicon)
+    if len(given) > 1 or not taken_apart:
+        return Query(given, read, list(range(len(read))), unknown, substitutions, canonical, unwanted)
     nouns = list(dict.fromkeys(lexicon.noun_phrases(read[0])))
-    canonical = {} if as_typed else _canonical([*read, *nouns], lexicon)
-    asked = canonical.get(read[0], read[0])
-    nouns = [noun for noun in nouns if _is_other(noun, read[0]) and canonical.get(noun, noun) != asked]
-    canonical = {phrase: form for phrase, form in canonical.items() if phrase in (read[0], *nouns)}
+    forms = {} if as_typed else _canonical([*read, *nouns], lexicon)
+    asked = forms.get(read[0], read[0])
+    nouns = [noun for noun in nouns if _is_other(noun, read[0]) and forms.get(noun, noun) != asked]
+    canonical |= {phrase: form for phrase, form in forms.items() if phrase in (read[0], *nouns)}
     scored = list(dict.fromkeys([*read, *nouns]))
     # Of a question with several things in it, the boxes are the things'; the question's own is mostly the whole scene.
     grounded = [scored.index(noun) for noun in nouns] if len(nouns) > 1 else [0]
-    return Query(given, scored, grounded, list(unknown), substitutions, canonical)
+    return Query(given, scored, grounded, unknown, substitutions, canonical, unwanted)
+
+
+def _uniform(phrases: Sequence[str]) -> list[str]:
+    """White space and Unicode forms made uniform."""
+    return [" ".join(unicodedata.normalize("NFKC", phrase).split()) for phrase in phrases]
+
+
+def _without_negation(
+    given: Sequence[str], unwanted: Sequence[str], lexicon: "Lexicon", *, is_question: bool
+) -> tuple[list[str], list[str]]:
+    """The phrases plain, of a question without what it negates; and all that is unwanted, plain, each once."""
+    negated: list[str] = []
+    if not is_question:
+        plain = [_plain(phrase, lexicon) for phrase in given]
+    else:
+        question, minus = split_minus(given[0])
+        question = _plain(question, lexicon)
+        wanted, negated = split_negation(question[_asking(question) :], lexicon.noun_phrases)
+        plain, negated = [wanted], [*minus, *negated]
+    return plain, list(dict.fromkeys(_plain(phrase, lexicon) for phrase in (*unwanted, *negated)))
 
 
 def _canonical(phrases: Sequence[str], lexicon: "Lexicon") -> dict[str, str]:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from db.errors import CollectionDamaged, UnknownId
 from db.records import BuildRecord, ModelIdentity, PhotoHeaders, PhotoRow, PhotoStat, RegionRow
-from db.sql import among
+from db.sql import among, file_name
 from db.tables import Build, Meta, Photo, Region, Root
 
 Row = TypeVar("Row")
@@ -43,12 +43,18 @@ def roots(session: Session) -> dict[int, Path]:
 
 def known(session: Session, root_id: int) -> dict[str, PhotoStat]:
     """Every remembered file of a root by its relative path, failed ones too."""
-    columns = (
-        *(Photo.id, Photo.path, Photo.size, Photo.mtime_ns, Photo.digest, Photo.reason),
-        *(Photo.ctime_ns, Photo.incomplete, Photo.keywords.is_not(None)),
+    # Every build asks for every file: by SQLAlchemy's rows this takes twice as long.
+    rows = session.connection().exec_driver_sql(
+        "SELECT id, path, size, mtime_ns, digest, reason, ctime_ns, incomplete, keywords IS NOT NULL FROM photo "
+        "WHERE root_id = ?",
+        (root_id,),
     )
-    rows = session.execute(select(*columns).where(Photo.root_id == root_id))
-    return {row[1]: PhotoStat(*row) for row in rows}
+    assert rows.cursor is not None  # it is a SELECT
+    found = {}
+    for photo_id, raw_path, size, mtime_ns, digest, reason, ctime_ns, incomplete, read in rows.cursor.fetchall():
+        path = file_name(raw_path)
+        found[path] = PhotoStat(photo_id, path, size, mtime_ns, digest, reason, ctime_ns, incomplete, read == 1)
+    return found
 
 
 def find_digest(session: Session, digest: str) -> int | None:
