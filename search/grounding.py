@@ -15,6 +15,7 @@ import numpy as np
 
 from db.records import RegionRow
 from fcln.boxes import iou
+from search.assignment import assign
 
 # How many regions show where a photograph answers a single phrase: the right one, and others nearly as likely.
 MAX_REGIONS = 3
@@ -73,14 +74,16 @@ def answering_regions(
 ) -> list[tuple[int, int]]:
     """The regions that show where a photograph answers, as (row of regions, column of a phrase).
 
-    Several phrases: the region of each, in the order of the phrases. One phrase: its region and others nearly as
-    likely, likeliest first, at most MAX_REGIONS. scores: (Q, N) in the scoring named; -inf: not judged.
+    Several phrases: a region of its own for each, in the order of the phrases (`search.assignment`). One phrase: its
+    region and others nearly as likely, likeliest first, at most MAX_REGIONS. scores: (Q, N) in the scoring named; -inf:
+    not judged.
     """
     log_posteriors = _log_posteriors(scores, regions, scoring)
-    answers = [(int(row), column) for row, column in zip(_ground(log_posteriors[columns], regions), columns)]
     if len(columns) > 1:
-        return answers
-    ((first, column),) = answers
+        rows = assign(log_posteriors[columns], iou(regions.boxes, regions.boxes))
+        return [(int(row), column) for row, column in zip(rows, columns)]
+    (column,) = columns
+    first = int(_ground(log_posteriors[[column]], regions)[0])
     log_posterior = log_posteriors[column]
     likeliest = [int(row) for row in np.argsort(-log_posterior, kind="stable") if row != first]
     others = [
@@ -88,7 +91,7 @@ def answering_regions(
         for row in likeliest[: MAX_REGIONS - 1]
         if log_posterior[row] >= log_posterior.max() - _SHOWN_MARGIN[scoring]
     ]
-    return answers + [(row, column) for row in others]
+    return [(row, column) for row in (first, *others)]
 
 
 def _log_posteriors(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> np.ndarray:

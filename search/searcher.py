@@ -267,9 +267,10 @@ def _of_photos(regions: RegionScores, photo_ids: Sequence[int]) -> RegionScores:
 
 def _answering(query: Query, scoring: str, scores: np.ndarray, photo: DescribedPhoto) -> list[HitRegion]:
     """The regions that show where a photograph answers. scores: (Q, N) of its N regions."""
-    # A phrase given twice is answered once; its scores may differ in the last digit.
-    once: dict[tuple[int, str], HitRegion] = {}
-    for row, column in answering_regions(scores, photo.regions, query.grounded_phrases, scoring):
-        phrase = query.phrases[column]
-        once.setdefault((row, phrase), photo.hit_region(row, scores[column, row], phrase))
-    return list(once.values())
+    columns: dict[str, int] = {}
+    for column in query.grounded_phrases:
+        columns.setdefault(query.encoded[column], column)  # a phrase given twice is answered once
+    return [
+        photo.hit_region(row, scores[column, row], query.phrases[column])
+        for row, column in answering_regions(scores, photo.regions, list(columns.values()), scoring)
+    ]
