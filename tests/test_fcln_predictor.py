@@ -109,9 +109,9 @@ def test_only_what_survives_the_final_suppression_is_put_into_words(tiny_predict
     asked = []
     real = LanguageModel.generate
 
-    def generate(self, codes, *, length):
+    def generate(self, codes, *, length, neutral=None):
         asked.append(len(codes))
-        return real(self, codes, length=length)
+        return real(self, codes, length=length, neutral=neutral)
 
     monkeypatch.setattr(LanguageModel, "generate", generate)
     found = tiny_predictor.describe([photo(400, 300, 1), photo(400, 300, 2)], max_regions=4)
