@@ -15,23 +15,28 @@ _MOST_PIXELS = 300_000_000
 _ONE_COLOUR = 8
 
 
-def seek_first_frame(image: Image.Image) -> None:
-    """Has an image stand at the frame to take, loaded."""
+def seek_first_frame(image: Image.Image) -> bool:
+    """Has an image stand at the frame to take, loaded; False: it is to be opened again, and its first frame taken."""
     image.load()
     frames = getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
     if frames == 1 or not _is_one_colour(image):
-        return
+        return True
+    size = image.size
     most = min(frames, _MOST_FRAMES, 1 + _MOST_PIXELS // (image.width * image.height))
     try:
         for number in range(1, most):
             image.seek(number)
+            if image.size != size:
+                # Pillow enlarges a GIF for a frame that reaches beyond it, to gigabytes if the frame says so, for good.
+                return False
             image.load()
             if not _is_one_colour(image):
-                return
+                return True
     except (EOFError, OSError, SyntaxError, ValueError):  # it ends early; its first frame is there
         pass
     image.seek(0)
     image.load()
+    return True
 
 
 def _is_one_colour(image: Image.Image) -> bool:

@@ -88,7 +88,9 @@ class PillowPhoto:
         """The pixels, reduced by a whole factor as far as the longest side stays as long as `side`."""
         scale = _draft(self._image, side)
         try:
-            seek_first_frame(self._image)
+            if not seek_first_frame(self._image):
+                self._image = self._open()
+                self._image.load()
         except Exception as error:
             if is_of_the_disk(error):
                 raise

@@ -194,6 +194,7 @@ def query(
 
             drawing.check_target(draw)
         with open_collection(collection or default_collection()) as opened:
+            roots = list(opened.roots().values())
             searcher = Searcher(opened, PhraseModel.load(weights, device=device))
             answer = searcher.search(
                 phrases,
@@ -209,7 +210,7 @@ def query(
                 f"Note: these are {len(phrases)} phrases of a word each; put quotation marks around a question.",
                 err=True,
             )
-        _show(answer, form, _WRITERS, collection)
+        _show(answer, form, _WRITERS, collection, roots)
         if answer.excluded:
             count = f"{len(answer.excluded)} photograph{'s' if len(answer.excluded) > 1 else ''}"
             click.echo(f"Note: left out {count} with {', '.join(map(printable, answer.without))}.", err=True)
@@ -317,6 +318,7 @@ def detect(
         if places and not photos:
             raise DetectError(f"There is no photograph in {', '.join(map(printable, places))}.")
         _check_drawing(draw, photos)
+        roots: list[Path] = []
         if photos:
             answer = _detect_in_photos(phrases, photos, weights, device, options)
             looked_at = f"{answer.photographs} photograph{'s' if answer.photographs > 1 else ''}"
@@ -327,10 +329,11 @@ def detect(
             from search.detector import Detector
 
             with open_collection(collection or default_collection()) as opened:
+                roots = list(opened.roots().values())
                 detector = Detector(PhraseModel.load(weights, device=device))
                 answer = detector.detect_in_collection(phrases, opened, fold_similar=fold_similar, **options)
             looked_at = printable(opened.location)
-        _show(answer, form, {**_WRITERS, "json": output.detections_as_json}, collection)
+        _show(answer, form, {**_WRITERS, "json": output.detections_as_json}, collection, roots)
         if not answer.hits:
             click.echo(f"Nothing found in {looked_at} with a {answer.scored}; --threshold lowers it.", err=True)
             return 1
@@ -407,15 +410,18 @@ def _show(
     form: str | None,
     writers: "dict[str, Callable[..., bytes]]",
     collection: "Location | None",
+    roots: Sequence[Path],
 ) -> None:
     """Print an answer in the form asked for, and what there is to note of the words of the question."""
     for word, meant in answer.substitutions.items():
         click.echo(f"Note: {printable(word)} is read as {meant}.", err=True)
     gone = sum(not os.path.exists(hit.path) for hit in answer.hits)
     if gone:
-        command = "indexer build" + (f" --collection {shlex.quote(str(collection))}" if collection else "")
+        # A build of folders that are all missing is an error: it could only forget them.
+        verb, does = ("build", "looks again") if any(map(Path.is_dir, roots)) else ("status", "names missing folders")
+        command = f"indexer {verb}" + (f" --collection {shlex.quote(str(collection))}" if collection else "")
         click.echo(
-            f"Note: {gone} of {len(answer.hits)} photographs are not there any more; `{command}` looks again.",
+            f"Note: {gone} of {len(answer.hits)} photographs are not there any more; `{command}` {does}.",
             err=True,
         )
     if answer.unknown_words:

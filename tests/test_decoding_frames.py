@@ -65,3 +65,12 @@ def test_a_transparent_frame_is_blank():
     half.paste((200, 10, 30, 0), (0, 0, 40, 30))
     found = shown(encoded("WEBP", half, PICTURE.convert("RGBA"), lossless=True, exact=True))
     np.testing.assert_array_equal(found, np.asarray(PICTURE))
+
+
+def test_a_later_frame_that_reaches_beyond_the_picture_is_not_looked_at():
+    content = bytearray(encoded("GIF", Image.new("RGB", PICTURE.size, "white"), PICTURE).getvalue())
+    frame = content.rindex(b"," + bytes(4) + (80).to_bytes(2, "little"))
+    content[frame + 5 : frame + 9] = b"\xff\xff\xff\x7f"  # 65535 x 32767 pixels
+    found = shown(io.BytesIO(bytes(content)))
+    assert found.shape == (60, 80, 3)
+    assert np.abs(found - 255).max() == 0

@@ -687,3 +687,14 @@ def test_two_forms_of_one_answer_are_refused(search, forms):
         f"{' and '.join(sorted(forms, key=['--table', '--json', '--jsonl', '--csv', '-0'].index))} are two forms"
         in (result.err)
     )
+
+
+def test_where_every_folder_is_missing_the_note_names_a_command_that_says_so(search, place):
+    with open_collection(place.full) as collection:
+        (root,) = collection.roots().values()
+    root.rename(root.with_name("away"))
+    try:
+        result = search("dog on couch")
+    finally:
+        root.with_name("away").rename(root)
+    assert f"`indexer status --collection {place.full}` names missing folders." in result.err
