@@ -1,11 +1,11 @@
 """Vectors of whole phrases and captions from a sentence-embedding teacher, for `scripts.train --teacher`. Run once.
 
-    python -m scripts.train.teacher_vectors runs/teacher.h5 --annotations TRAIN --text TEXT
+    python -m scripts.train.teacher_vectors runs/teacher.h5 --annotations TRAIN --terms runs/terms.json --text TEXT
 
 The phrase encoder learns from photographs what their phrases look like, and from the teacher
 (`sentence_teacher.py`) which phrases mean alike, words among them that no photograph here was described with. All
-phrases and captions of the annotations are embedded, and of the text folder all phrases and some captions. At search
-time no teacher is needed.
+phrases and captions of the annotations are embedded, every term, and of the text folder all phrases and some captions.
+At search time no teacher is needed.
 """
 
 import json
@@ -14,20 +14,32 @@ from pathlib import Path
 
 import click
 
+from fcln.errors import FclnError
 from fcln.training.distillation import TeacherVectors, plain
+from fcln.training.terms import Terms
 from scripts.data.text_folder import captions, counted_phrases
 from scripts.train.sentence_teacher import SentenceTeacher
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command(help=__doc__)
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--annotations", type=_FOLDER, required=True, help="Folder of region_descriptions.json, captions.json.")
+@click.option(
+    "--annotations", type=_FOLDER, required=True, multiple=True,
+    help="Folder of region_descriptions.json, captions.json; of several data sets, once for each.",
+)  # fmt: skip
+@click.option("--terms", type=_FILE, help="From scripts.data.terms: names of things, too.")
 @click.option("--text", type=_FOLDER, help="Folder of phrases.tsv.gz and captions.txt.gz.")
 @click.option("--captions", "count", default=20_000, show_default=True, help="How many of the text folder's captions.")
-def main(out: Path, annotations: Path, text: Path | None, count: int) -> None:
-    texts = _annotated(annotations) | (_more(text, count) if text else set())
+def main(out: Path, annotations: tuple[Path, ...], terms: Path | None, text: Path | None, count: int) -> None:
+    texts = set().union(*map(_annotated, annotations))
+    try:
+        texts |= _asked_for(Terms(terms)) if terms else set()
+    except FclnError as error:
+        raise click.ClickException(str(error)) from error
+    texts |= _more(text, count) if text else set()
     ordered = sorted(texts)
     vectors = SentenceTeacher().embed(ordered)
     TeacherVectors.write(out, ordered, vectors)
@@ -46,6 +58,10 @@ def _annotated(annotations: Path) -> set[str]:
         weak = json.loads(objects.read_text(encoding="utf-8"))
         texts |= {plain(thing["name"]) for image in weak for thing in image["objects"]}
     return texts - {""}
+
+
+def _asked_for(terms: Terms) -> set[str]:
+    return {plain(form) for forms in terms.forms for form in forms}
 
 
 def _more(text: Path, count: int) -> set[str]:
