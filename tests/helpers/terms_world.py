@@ -27,7 +27,7 @@ def write_terms(path: Path, images: dict[int, list[int]], *, classes: tuple[int,
         for forms, broader in zip(FORMS, BROADER, strict=True)
     ]
     words = {form: number for number, forms in enumerate(FORMS) for form in forms[1:]}
-    values = {"terms": rows, "lexicon": words, "images": images, "classes": classes}
+    values = {"terms": rows, "lexicon": words, "images": images, "classes": classes, "direct": len(rows)}
     path.write_text(json.dumps(values), encoding="utf-8")
     return Terms(path)
 
