@@ -330,8 +330,8 @@ def main(out: Path, wordnet: Path, annotations: tuple[Path, ...]) -> None:
         if any(kind == "n" and lemma.replace("_", " ") == name for kind, lemma in net.lemmas(name.replace(" ", "_"))):
             lexicon[" ".join(words_of(name))] = number
     out.parent.mkdir(parents=True, exist_ok=True)
-    found = {"terms": rows, "direct": direct, "lexicon": lexicon, "images": images, "classes": classes}
-    out.write_text(json.dumps(found))
+    document = {"terms": rows, "direct": direct, "lexicon": lexicon, "images": images, "classes": classes}
+    out.write_text(json.dumps(document))
     click.echo(f"{out}: {len(rows)} terms, {len(images)} photographs named")
 
 
