@@ -16,7 +16,7 @@ import click
 # What the two wheels' photographs show; microscope pictures, textures and test charts are left out.
 _SKIMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "camera.png", "motorcycle_left.png", "rocket.jpg")
 _SKLEARN = ("china.jpg", "flower.jpg")
-_QUESTIONS = ("woman in an orange suit", "a cat", "a motorcycle")
+_QUESTIONS = ("a cup of coffee", "a cat", "a motorcycle")
 _OWN_QUESTIONS = ("a person", "a dog on the grass", "a red car")
 
 
