@@ -3,6 +3,8 @@
 import io
 from typing import TYPE_CHECKING, BinaryIO
 
+import numpy as np
+
 from decoding.errors import PhotoError
 from decoding.formats import RAW
 
@@ -43,13 +45,13 @@ def _as_file(thumbnail: "rawpy.Thumbnail") -> io.BytesIO:
     from rawpy import ThumbFormat
 
     if thumbnail.format == ThumbFormat.JPEG:
-        return io.BytesIO(thumbnail.data)
+        return io.BytesIO(bytes(thumbnail.data))
     from PIL import Image
 
     if thumbnail.format != ThumbFormat.BITMAP:
         raise PhotoError("a camera raw photograph whose preview is of a kind that cannot be read")
     picture = io.BytesIO()
-    Image.fromarray(thumbnail.data).save(picture, "BMP")
+    Image.fromarray(np.asarray(thumbnail.data)).save(picture, "BMP")
     picture.seek(0)
     return picture
 
