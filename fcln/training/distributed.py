@@ -33,6 +33,12 @@ class World:
         dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
         return cls(dist.get_rank(), size)
 
+    def leave(self) -> None:
+        """Wait for the others and part: a process that just ends may take its threads' abort for its exit status."""
+        if self.size > 1:
+            dist.barrier()
+            dist.destroy_process_group()
+
     def share(self, parameters: Iterable[nn.Parameter], value: float) -> float:
         """Replace gradients by their mean over all processes; returns the mean of a number that each brings.
 

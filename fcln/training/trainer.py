@@ -112,7 +112,7 @@ class Trainer:
         self._state, self._log = folder / "state.safetensors", folder / "log.jsonl"
         if self._state.exists():
             self._resume()
-        if self._log.exists():
+        if self._log.exists() and self.world.rank == 0:
             self._trim_log()
 
     def run(
@@ -140,7 +140,7 @@ class Trainer:
     def _run(self, until: int, window: int, save_every: int, report: Callable[[dict], None]) -> None:
         sums: dict[str, float] = defaultdict(float)
         began, count = time.perf_counter(), 0
-        with open(self._log, "a", encoding="utf-8") as log:
+        with open(self._log if self.world.rank == 0 else os.devnull, "a", encoding="utf-8") as log:
             for batch in self.loader.batches(self.step, until):
                 for name, value in self._train_step(batch).items():
                     sums[name] += value

@@ -209,6 +209,7 @@ def main(
                 bar.set_postfix(loss=line["loss"], photos_per_s=line["photographs_per_second"])
 
             trainer.run(report=report, save_every=save_every)
+        world.leave()
         if world.rank > 0:
             return
         trainer.take_average()
