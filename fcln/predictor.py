@@ -16,6 +16,7 @@ from fcln.errors import DeviceError
 from fcln.modeling.backbone import STRIDE
 from fcln.modeling.boxes import resize_shape
 from fcln.modeling.fcln import whole_boxes
+from fcln.modeling.language_model import LanguageModel
 from fcln.modeling.neutral_words import NeutralWords
 from fcln.modeling.normalization import normalize
 from fcln.naming import Naming
@@ -26,8 +27,6 @@ from fcln.weights_file import checkpoint_digest
 # Log-likelihoods are computed for this many regions at a time: on a CPU as many as leave their 3,000 words' scores in
 # its cache (512 take half again as long), on a GPU as many as keep it busy.
 _CHUNK = {"cpu": 256, "cuda": 8192}
-# With floors few of them stay to the end of a phrase.
-_CHUNK_WITH_FLOORS = 16384
 # Images that are regions themselves go through the network this many at a time: bounds memory.
 _IMAGES = 16
 
@@ -200,35 +199,32 @@ class Predictor:
         return self._model.phrases(torch.from_numpy(self.pieces.encode(phrases)).to(self.device)).cpu().numpy()
 
     @torch.inference_mode()
-    def log_likelihood(
-        self,
-        phrases: Sequence[str],
-        codes: np.ndarray,
-        *,
-        bfloat16: bool = False,
-        floors: np.ndarray | None = None,
-    ) -> np.ndarray:
+    def log_likelihood(self, phrases: Sequence[str], codes: np.ndarray) -> np.ndarray:
         """log P(phrase | region), END included, words outside the vocabulary as UNK (paper, retrieval section).
 
-        codes: (N, code_size) float16 or float32. bfloat16: a third of the time on a CPU that has it, for differences
-        of some hundredths. floors: (Q, N) float32, what a likelihood must reach to be of interest; one that does not
-        may be -inf, which saves its time. Returns (Q, N) float32, natural logarithms.
+        codes: (N, code_size) float16 or float32. Returns (Q, N) float32, natural logarithms.
 
         Raises ValueError for a phrase without a word, or of more than MAX_PHRASE_WORDS.
         """
-        tokens = [self._tokens(phrase) for phrase in phrases]
-        dtype = torch.bfloat16 if bfloat16 and has_bfloat16(self.device.type) else torch.float32
+        tokens = [self.tokens(phrase) for phrase in phrases]
         scores = np.empty((len(phrases), len(codes)), np.float32)
-        size = _CHUNK[self.device.type] if floors is None else _CHUNK_WITH_FLOORS
+        size = _CHUNK[self.device.type]
         for start in range(0, len(codes) if phrases else 0, size):
             rows = slice(start, start + size)
             chunk = torch.from_numpy(codes[rows].astype(np.float32)).to(self.device)
-            least = None if floors is None else torch.from_numpy(floors[:, rows]).to(self.device)
-            found = self._model.language.log_likelihood(chunk, tokens, dtype=dtype, floors=least)
-            scores[:, rows] = found.cpu().numpy()
+            scores[:, rows] = self.language.log_likelihood(chunk, tokens).cpu().numpy()
         return scores
 
-    def _tokens(self, phrase: str) -> list[int]:
+    @property
+    def language(self) -> LanguageModel:
+        """The language model behind `log_likelihood`, on this predictor's device."""
+        return self._model.language
+
+    def tokens(self, phrase: str) -> list[int]:
+        """The word ids of a phrase that the language model is to score, words outside the vocabulary as UNK.
+
+        Raises ValueError for one without a word, or of more than MAX_PHRASE_WORDS.
+        """
         tokens = self.vocabulary.encode(phrase)
         if not tokens:
             raise ValueError(f"{phrase!r} holds no word")

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.testing import assert_close
 
-import fcln.modeling.language_model
 from fcln.modeling.language_model import LanguageModel
 from fcln.vocabulary import END, PAD, START, UNK
 
@@ -128,66 +127,9 @@ def test_a_shared_beginning_is_computed_once(language, codes):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("frequent", [1, 5, 256])
-def test_what_reaches_its_floor_is_exact_and_the_rest_may_be_left_out(monkeypatch, frequent):
-    monkeypatch.setattr(fcln.modeling.language_model, "_FREQUENT_WORDS", frequent)
-    language = talkative()
-    codes = torch.randn(30, 5, generator=torch.Generator().manual_seed(3)).abs() * 3
-    expected = one_by_one(language, codes, SHARED)
-    noise = torch.randn(expected.shape, generator=torch.Generator().manual_seed(5))
-    for floors in (expected - 0.01, expected + 0.01, expected + 5 * noise, torch.full_like(expected, -torch.inf)):
-        found = language.log_likelihood(codes, SHARED, floors=floors)
-        reached = expected >= floors
-        assert_close(found[reached], expected[reached], atol=1e-4, rtol=0)
-        # What does not reach it is right or -inf, nothing between.
-        known = found > -torch.inf
-        assert_close(found[known], expected[known], atol=1e-4, rtol=0)
-    # One phrase is of interest for one region only; the phrases that it begins with are not.
-    floors = torch.full_like(expected, torch.inf)
-    floors[2, 7] = -torch.inf
-    found = language.log_likelihood(codes, SHARED, floors=floors)
-    assert (found > -torch.inf).nonzero().tolist() == [[0, 7], [1, 7], [2, 7], [5, 7], [7, 7]]
-    assert_close(found[2, 7], expected[2, 7], atol=1e-4, rtol=0)
-
-
-@torch.no_grad()
-def test_regions_below_their_floors_cost_nothing_more(language, codes):
-    sizes = []
-    original = F.linear
-
-    def counted(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        if weight.shape == language.lstm.weight_hh_l0.shape:
-            sizes.append(len(x))
-        return original(x, weight, bias)
-
-    first_word = math.log(next_words(language, codes[0], [])[4])
-    floors = torch.tensor([[first_word - 1e-4, torch.inf, -torch.inf]])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(F, "linear", counted)
-        language.log_likelihood(codes, [[4, 5, 6]], floors=floors)
-    # The image, START, "4"; "4 5" costs the first region more than it may. Nobody asks for the second.
-    assert sizes == [2, 2, 2, 1, 1]
-
-
-@torch.no_grad()
-def test_bfloat16_errs_by_hundredths():
-    torch.manual_seed(5)
-    language = LanguageModel(code=32, word=48, hidden=64, vocabulary=500)
-    torch.nn.init.normal_(language.output.weight, std=0.5)
-    codes = torch.randn(50, 32, generator=torch.Generator().manual_seed(6)).abs()
-    phrases = [[7, 8, 9], [7, 8, 300, 4], [499]]
-    exact = language.log_likelihood(codes, phrases)
-    fast = language.log_likelihood(codes, phrases, dtype=torch.bfloat16)
-    assert fast.dtype == torch.float32
-    assert 0 < (fast - exact).abs().max() < 0.1
-
-
-@torch.no_grad()
 def test_no_phrases_and_no_codes(language, codes):
     assert language.log_likelihood(codes, []).shape == (0, 3)
     assert language.log_likelihood(codes[:0], [[4], [5]]).shape == (2, 0)
-    assert language.log_likelihood(codes, [], floors=torch.zeros(0, 3)).shape == (0, 3)
-    assert language.log_likelihood(codes[:0], [[4], [5]], floors=torch.zeros(2, 0)).shape == (2, 0)
     ends = [math.log(next_words(language, code, [])[END]) for code in codes]
     assert_close(language.log_likelihood(codes, [[]]), torch.tensor([ends]), atol=1e-5, rtol=0)
 

@@ -10,7 +10,6 @@ from PIL import Image
 import fcln.predictor
 from fcln.checkpoint import load_checkpoint
 from fcln.modeling.language_model import LanguageModel
-from fcln.precision import has_bfloat16
 from fcln.predictor import Predictor, Regions
 from fcln.vocabulary import MAX_PHRASE_WORDS
 from fcln.weights_file import checkpoint_digest
@@ -200,9 +199,6 @@ def test_log_likelihood_is_the_language_models(tiny_predictor):
             expected = tiny_predictor._model.language(codes, torch.tensor([tokens] * len(codes))).sum(1)
         np.testing.assert_allclose(row, expected.numpy(), rtol=1e-5)
     assert (found < 0).all()
-    fast = tiny_predictor.log_likelihood(["a red dog", "A red zebra!"], regions.codes, bfloat16=True)
-    np.testing.assert_allclose(fast, found, atol=0.1)
-    assert (fast != found).any() == has_bfloat16("cpu")
 
 
 def test_log_likelihood_in_chunks(tiny_predictor, monkeypatch):
@@ -211,15 +207,6 @@ def test_log_likelihood_in_chunks(tiny_predictor, monkeypatch):
     whole = tiny_predictor.log_likelihood(phrases, codes)
     monkeypatch.setitem(fcln.predictor._CHUNK, "cpu", 4)
     np.testing.assert_allclose(tiny_predictor.log_likelihood(phrases, codes), whole, rtol=1e-5)
-    # With floors: each region has its own, in whatever chunk it is.
-    monkeypatch.setattr(fcln.predictor, "_CHUNK_WITH_FLOORS", 4)
-    wanted = np.zeros(whole.shape, bool)
-    wanted[0, [3, 4]] = wanted[1, [0, 10]] = True
-    floors = np.where(wanted, whole - 0.01, np.inf).astype(np.float32)
-    found = tiny_predictor.log_likelihood(phrases, codes, floors=floors)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found[wanted], whole[wanted], rtol=1e-5)
-    assert np.isneginf(found[1, [1, 2, 5, 6, 7, 8, 9]]).all() and np.isneginf(found[0, [1, 2, 5, 6, 7, 8, 9]]).all()
 
 
 def test_codes_of_images_are_those_of_the_regions_that_are_all_of_them(tiny_predictor, monkeypatch):

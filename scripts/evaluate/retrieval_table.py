@@ -40,6 +40,7 @@ from fcln.vocabulary import token_count
 from scripts.evaluate.command import collection_options, errors_as_sentences, show
 from scripts.evaluate.exact_ranking import Question, RankedQuestion, Scorer, rank_all
 from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
+from scripts.evaluate.pruned_likelihood import pruned_log_likelihood
 from scripts.evaluate.retrieval import PHRASES, Outcome, RetrievalQuery, draw_all, judge, query_options, summarize
 from search.grounding import PhotoRegions, ground
 from search.likelihood import fuse
@@ -202,7 +203,7 @@ def by_likelihood(rnn: Predictor, phrases: Sequence[str], *, bfloat16: bool) -> 
     """A baseline: log P(phrase | region), and the likeliest region answers."""
 
     def score(regions: Features, floors: np.ndarray) -> np.ndarray:
-        return rnn.log_likelihood(phrases, regions.codes, bfloat16=bfloat16, floors=floors)
+        return pruned_log_likelihood(rnn, phrases, regions.codes, floors, bfloat16=bfloat16)
 
     return Scorer(score, lambda photo, scores: scores.argmax(axis=1))
 
