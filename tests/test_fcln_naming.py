@@ -50,3 +50,10 @@ def test_vectors_are_asked_for_once() -> None:
 def test_without_names_all_phrases_stay() -> None:
     assert Naming((), Encoder())(["a stop sign", ""], at(0.0, 1.0)) == ["a stop sign", ""]
     assert Naming(["a dog"], Encoder())([], np.zeros((0, 2), np.float32)) == []
+
+
+def test_a_phrase_of_the_same_thing_stays_and_people_are_not_renamed() -> None:
+    angles = {"a person": 0.9, "a man": 0.9} | ANGLES
+    naming = Naming(["a dog", "a person", "a man"], lambda texts: at(*(angles[text] for text in texts)))
+    assert naming(["a brown dog"], at(-0.9)) == ["a brown dog"]  # 0.62 from the name, 0.45 from the phrase
+    assert naming(["a stop sign"], at(0.9)) == ["a dog"]  # "a person" is no name that a region may take
