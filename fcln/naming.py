@@ -30,7 +30,7 @@ def _head(name: str) -> str:
 
 
 class Naming:
-    """Chooses what to say of regions. Not to be shared between threads that describe at once without the GIL."""
+    """Chooses what to say of regions. Safe to share between threads."""
 
     def __init__(self, names: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray]):
         """names: phrases that name things ("a giraffe"). encode: phrases -> (Q, E) float32, unit length."""
@@ -63,10 +63,10 @@ class Naming:
         return chosen
 
     def _of(self, phrases: Sequence[str]) -> np.ndarray:
-        new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in self._known]
-        if len(self._known) + len(new) > _KEPT:
-            self._known.clear()
-            new = list(dict.fromkeys(phrases))
+        known = self._known
+        if len(known) > _KEPT:
+            known = self._known = {}  # another thread may still read the full one
+        new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in known]
         if new:
-            self._known.update(zip(new, self._encode([phrase or "?" for phrase in new])))
-        return np.stack([self._known[phrase] for phrase in phrases])
+            known.update(zip(new, self._encode([phrase or "?" for phrase in new])))
+        return np.stack([known[phrase] for phrase in phrases])

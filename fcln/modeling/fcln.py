@@ -178,7 +178,7 @@ class Anchors:
 class Stages:
     """A forward pass: what each stage of the network says of a batch."""
 
-    anchors: Anchors | None  # None: of an Image RNN
+    anchors: Anchors
     boxes: Tensor  # (B, R, 4) float32, the regions sampled, pixels of the network's input
     codes: Tensor  # (B, R, code_size)
     logits: Tensor  # (B, R) float32, final log-odds of a thing
