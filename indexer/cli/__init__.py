@@ -1,0 +1,36 @@
+"""The command `indexer`: parse, call, print; one file a command. What it needs is imported when it is needed."""
+
+import click
+
+from commands.options import CONTEXT_SETTINGS, version_option
+from indexer.cli import build, compact, duplicates, failures, rebuild, relocate, remove, status, verify
+
+
+@click.group(context_settings=CONTEXT_SETTINGS)
+@version_option
+def main() -> None:
+    """Take photographs apart into regions that `search` finds by words.
+
+    \b
+    indexer build photos/          describe what is new or changed below photos/
+    indexer status                 what the collection holds
+    indexer errors                 the files that could not be described, and why
+    indexer remove photos/old/     forget photographs; their files stay where they are
+    indexer verify                 whether the collection holds together; --repair where not
+    indexer compact                give back the room of photographs that are gone
+    indexer rebuild                rebuild the search index from the features
+
+    Exit codes: 0 done (files that failed are named and counted), 1 verify found problems, 2 an error, 130 interrupted
+    (what is done is kept).
+    """
+
+
+main.add_command(build.build)
+main.add_command(status.status)
+main.add_command(failures.errors)
+main.add_command(relocate.relocate)
+main.add_command(remove.remove)
+main.add_command(duplicates.duplicates)
+main.add_command(verify.verify)
+main.add_command(compact.compact)
+main.add_command(rebuild.rebuild)

@@ -1,0 +1,166 @@
+"""`indexer build`: folders -> collection."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from commands.errors import EXIT_INTERRUPTED, Failure, plain_errors
+from commands.options import collection_option, device_option, weights_option
+from commands.text import printable
+from indexer.cli.waiting import choose_progress, wait_option, when_unlocked
+
+if TYPE_CHECKING:
+    from db.location import Location
+
+
+@click.command()
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
+@collection_option
+@weights_option
+@device_option
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Photographs described together. Memory grows with it.",
+)
+@click.option(
+    "--max-regions",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Regions kept of a photograph, best first.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Photographs read at one time, each decoded in a process of its own. Default: one a processor, at most 8.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Take files and folders for absent whose name matches ('*.gif', thumbs), or whose path ends so if there is a "
+    "/ in it ('2019/raw', 'raw/*.tif'; * matches / too). Repeatable. Not remembered: give it with every build.",
+)
+@click.option("--retry", is_flag=True, help="Try files again that failed before; else only once they change.")
+@click.option(
+    "--prune", is_flag=True, help="Remove what is not there even if its whole folder is missing, unreadable or empty."
+)
+@click.option(
+    "--redescribe",
+    is_flag=True,
+    help="Move a collection of another checkpoint over to this one: describe its photographs again (FOLDERS, or all), "
+    "while it can be searched with the old one. Interrupted, the same command goes on.",
+)
+@click.option(
+    "--commit-seconds",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    help="Time between commits: the work that a power cut costs at most.",
+)
+@wait_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress: only warnings, failed files and the counts at the end.")
+@plain_errors()
+def build(
+    folders: tuple[Path, ...],
+    collection: "Location | None",
+    weights: Path | None,
+    device: str,
+    batch_size: int,
+    max_regions: int,
+    threads: int | None,
+    exclude: tuple[str, ...],
+    retry: bool,
+    prune: bool,
+    redescribe: bool,
+    commit_seconds: float,
+    wait: bool,
+    quiet: bool,
+) -> None:
+    """Describe the photographs below FOLDERS, or bring what is known of them up to date.
+
+    Only files that are new, changed or moved since the last build are looked at; those that are gone are removed.
+    Hidden folders and those of systems and photo servers (@eaDir, $RECYCLE.BIN, ...) are left out. JPEG, PNG, WebP,
+    TIFF, GIF (the first frame that is not of one colour), BMP, AVIF, JPEG 2000; HEIC, camera raw and JPEG XL if the
+    packages pillow-heif, rawpy and pillow-jxl-plugin are installed. What else is met is counted by kind. A folder with
+    a file .nomedia is left out. Photographs need 16 pixels a side and may have 200 megapixels, less where decoding
+    takes more memory (progressive JPEG 142, HEIC and transparency 111, AVIF 100, WebP 58, JPEG XL 50, JPEG 2000 38).
+    A file that crashes its decoder, or takes it longer than a minute, is named and left out like any
+    other that is broken.
+
+    Without FOLDERS: all that were built before. Ctrl-C ends it after the photographs in work; run it again to go on.
+
+    \b
+    indexer build ~/Pictures /media/disk/photos
+    """
+    from db.collection import Collection, open_collection
+    from db.local.collection import LocalCollection
+    from db.location import default_collection, is_server
+    from indexer import output, redescription
+    from indexer.build import build as building
+    from indexer.build.options import BuildOptions
+    from indexer.interrupts import stop_on_signals
+    from indexer.lazy_predictor import LazyPredictor
+    from indexer.scan.plan import require_photographs
+
+    location = collection or default_collection()
+    first = not redescribe and not is_server(location) and not Path(location).exists()
+    if not folders and first:
+        raise click.UsageError("Missing argument 'FOLDERS...': the folders that the photographs are in.")
+    if first:  # neither a mistyped folder nor damaged weights must leave an empty collection behind
+        require_photographs(folders, exclude=exclude)
+    remaining: list[Path] = []
+    predictor = LazyPredictor(weights, device=device)
+    if first:
+        predictor.load()
+    with stop_on_signals() as stop:
+
+        def open_it() -> Collection:
+            if redescribe:
+                return LocalCollection.open(location, write=True)
+            return open_collection(location, write=True, create=True, model=predictor.model)
+
+        with when_unlocked(open_it, wait=wait, stop=stop) as opened:
+            if not folders and not opened.roots():
+                raise click.UsageError("Missing argument 'FOLDERS...': the collection has none yet.")
+            progress = choose_progress(quiet)
+            options = BuildOptions(
+                max_regions=max_regions,
+                batch_size=batch_size,
+                threads=threads,
+                exclude=exclude,
+                retry=retry,
+                prune=prune,
+                commit_seconds=commit_seconds,
+            )
+            watched: dict[str, Any] = {"progress": progress, "stop": stop.is_set}
+            try:
+                if isinstance(opened, LocalCollection) and opened.model != predictor.model:
+                    outcome = redescription.redescribe(opened, folders, predictor, predictor.model, options, **watched)
+                    report, remaining = outcome.report, outcome.remaining
+                    if outcome.switched:
+                        click.echo(f"The collection is of the checkpoint {opened.model.digest} now.")
+                else:
+                    report = building.build(
+                        opened, folders or list(opened.roots().values()), predictor, options, **watched
+                    )
+            finally:
+                progress.close()
+            click.echo(output.summary(report))
+            click.echo(output.contents(opened))
+    if report.interrupted:
+        click.echo("Interrupted: what was done is kept, the same command goes on from here.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    if report.nothing_but_failures:
+        raise Failure(f"No photograph could be described: {report.failed:,} files failed (`indexer errors`).")
+    if remaining:
+        raise Failure(
+            f"{len(remaining):,} photographs, the first is {printable(remaining[0])}, could not be described with the "
+            "new checkpoint yet, so the collection stays with the old one: run the command again when they can be read "
+            "(without FOLDERS), or let them go with --prune."
+        )

@@ -1,0 +1,83 @@
+"""`indexer verify`: does the collection hold together?"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from commands.errors import plain_errors
+from commands.options import collection_option, device_option, weights_option
+from indexer.cli.waiting import choose_progress
+
+if TYPE_CHECKING:
+    from db.location import Location
+
+EXIT_PROBLEMS = 1
+
+
+@click.command()
+@collection_option
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Also read every photograph and compare it with its digest, and describe some again to see whether the "
+    "network still gives the same.",
+)
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Repair what can be repaired; photographs whose data is damaged are described again by the next "
+    "`indexer build`.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@weights_option
+@device_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@plain_errors()
+def verify(
+    collection: "Location | None",
+    deep: bool,
+    repair: bool,
+    as_json: bool,
+    weights: Path | None,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Check that the collection holds together, and that its photographs are there.
+
+    SQLite's own checks; every file's and every photograph's checksum; the same regions in the database, in the
+    features and in the search index. Exit code 0 only if all holds, or was repaired; 1 if not; 2 if it could not be
+    checked.
+    """
+    from db.collection import open_collection
+    from db.local.collection import LocalCollection
+    from db.local.maintenance import verification
+    from db.location import default_collection
+    from indexer import output
+    from indexer.disk_check import DiskReport, check_photographs
+    from indexer.lazy_predictor import LazyPredictor
+
+    location = collection or default_collection()
+    predictor = LazyPredictor(weights, device=device) if deep else None
+    report = verification.verify(location, repair=repair)
+    disk = DiskReport()
+    if report.holds or all(problem.kind != "database" for problem in report.problems):
+        with open_collection(location, model=predictor.model if predictor else None) as opened:
+            progress = choose_progress(quiet)
+            try:
+                disk = check_photographs(opened, predictor, progress=progress)
+            finally:
+                progress.close()
+        if repair and disk.findings.damaged:
+            with LocalCollection.open(location, write=True) as writer:
+                verification.repair(writer, disk.findings)
+            report.to_describe += len(disk.findings.damaged)
+    holds = report.holds and all(repair and problem.repairable for problem in disk.problems)
+    if as_json:
+        click.echo(json.dumps({**report.as_dict(), "holds": holds, "disk": disk.as_dict()}, indent=2))
+    else:
+        click.echo(output.verification(report, disk, holds))
+    if not holds:
+        sys.exit(EXIT_PROBLEMS)

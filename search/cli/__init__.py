@@ -1,0 +1,44 @@
+"""The command `search`: parse, ask, print. Results to stdout, everything else to stderr; one file a command."""
+
+import sys
+
+import click
+
+from commands.options import CONTEXT_SETTINGS, version_option
+from search.cli import detect, query
+
+
+def main() -> None:
+    """Run the command. Exit status: 0 found, 1 nothing found, 2 a usage or collection error, 130 interrupted."""
+    try:
+        sys.exit(commands.main(prog_name="search", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+
+
+class _AskingGroup(click.Group):
+    """Takes what does not begin with a command for a question: `search "dog on couch"`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        own = {name for option in self.get_params(ctx) for name in option.opts}
+        if args and args[0] not in self.commands and args[0] not in own:
+            args = ["query", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_AskingGroup, context_settings=CONTEXT_SETTINGS)
+@version_option
+def commands() -> None:
+    """Find things inside photographs with words, offline.
+
+    `search "dog on couch"` is short for `search query "dog on couch"`.
+
+    `indexer build FOLDER` makes the collection that is searched here.
+    """
+
+
+commands.add_command(query.query)
+commands.add_command(detect.detect)

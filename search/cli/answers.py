@@ -1,0 +1,63 @@
+"""Answers as they are printed, and what there is to note beside them."""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from commands.text import printable
+from search import output
+
+if TYPE_CHECKING:
+    from db.location import Location
+    from search.detector import Detections
+    from search.searcher import Answer
+
+WRITERS = {
+    "paths": output.as_paths,
+    "paths0": output.as_paths0,
+    "json": output.as_json,
+    "jsonl": output.as_json_lines,
+    "csv": output.as_csv,
+}
+
+
+def show_answer(
+    answer: "Answer | Detections",
+    form: str | None,
+    writers: "dict[str, Callable[..., bytes]]",
+    collection: "Location | None",
+    roots: Sequence[Path],
+) -> None:
+    """Print an answer in the form asked for, and what there is to note of the words of the question."""
+    for word, meant in answer.substitutions.items():
+        click.echo(f"Note: {printable(word)} is read as {meant}.", err=True)
+    gone = sum(not os.path.exists(hit.path) for hit in answer.hits)
+    if gone:
+        # A build of folders that are all missing is an error: it could only forget them.
+        verb, does = ("build", "looks again") if any(map(Path.is_dir, roots)) else ("status", "names missing folders")
+        command = f"indexer {verb}" + (f" --collection {shlex.quote(str(collection))}" if collection else "")
+        click.echo(
+            f"Note: {gone} of {len(answer.hits)} photographs are not there any more; `{command}` {does}.",
+            err=True,
+        )
+    if answer.unknown_words:
+        words = ", ".join(map(printable, answer.unknown_words))
+        click.echo(f"Note: the model has never met these words: {words}.", err=True)
+    terminal = sys.stdout.isatty()
+    text: str | bytes
+    if form == "table" or (form is None and terminal):
+        colored = terminal and not os.environ.get("NO_COLOR")
+        text = output.as_table(answer, color=colored, encoding=sys.stdout.encoding)
+    else:
+        text = writers[form or "paths"](answer)
+    try:
+        click.echo(text, nl=False)
+    except BrokenPipeError:
+        raise  # whoever reads the answer has read enough: click ends the command without a word
+    except OSError as error:
+        raise click.ClickException(f"The answer could not be written: {error.strerror}.") from error

@@ -1,0 +1,127 @@
+"""`search query`: words -> photographs and where in them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from commands.errors import plain_errors
+from commands.options import collection_option, device_option, weights_option
+from commands.text import printable
+from fcln.scoring import SCORINGS
+from search.cli.answers import WRITERS, show_answer
+from search.cli.options import as_typed_option, fold_option, form_options
+from search.cli.threads import compute_in_one_thread
+
+if TYPE_CHECKING:
+    from db.location import Location
+
+
+@click.command()
+@click.argument("phrases", nargs=-1, required=True, metavar="PHRASE...")
+@click.option("-k", "--top", type=click.IntRange(min=1), default=10, show_default=True, help="Photographs to find.")
+@click.option(
+    "--scoring",
+    type=click.Choice(SCORINGS),
+    help="likelihood: the language model's log-probability of the words (DenseCap's); embedding: cosine similarity; "
+    "fused: their weighted sum. Default: what measured best for the weights.",
+)
+@click.option(
+    "--not",
+    "excluded",
+    multiple=True,
+    metavar="PHRASE",
+    help='Leave out photographs that show this. May be given several times; a question may say it too: "dog without a '
+    'leash", "beach, no people", "dog -person".',
+)
+@click.option("--exact", is_flag=True, help="Score every region of every photograph, not only a shortlist (slow).")
+@as_typed_option
+@form_options
+@fold_option
+@click.option(
+    "--draw",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Also draw the best photographs with the boxes and phrases that answer.",
+)
+@collection_option
+@weights_option
+@device_option
+def query(
+    phrases: tuple[str, ...],
+    top: int,
+    scoring: str | None,
+    excluded: tuple[str, ...],
+    exact: bool,
+    as_typed: bool,
+    fold_similar: bool,
+    form: str | None,
+    draw: Path | None,
+    collection: "Location | None",
+    weights: Path | None,
+    device: str,
+) -> int:
+    """Find the photographs that show what PHRASE says, and where in them.
+
+    One PHRASE is a question in English, such as "dog on couch"; its parts may be in different places of a photograph,
+    and beside the question itself its things ("a dog", "a couch") are asked for. Several PHRASEs are things that should
+    all be there. A photograph's score is the mean over all of these of its best region; shown are the regions that are
+    most likely right, each with its own score.
+
+    In a terminal the answer is a table; elsewhere one path a line. Boxes are x, y, width, height in pixels of the
+    upright photograph (as a viewer shows it), counted from the top left corner.
+
+    \b
+    Examples:
+      search query "dog on couch"
+      search query "red lamp" "a wooden table" -k 3 --draw lamps.png
+      search query "dog on the beach" --not person
+      search query "child on a swing" -0 | xargs -0 cp -t swings/
+
+    Exit status: 0 found, 1 nothing found, 2 a usage or collection error, 130 interrupted.
+    """
+    compute_in_one_thread()
+    with plain_errors():
+        # Imported here: `--help` is not to wait for what a search needs.
+        from db.collection import open_collection
+        from db.location import default_collection
+        from fcln.phrase_model import PhraseModel
+        from search.searcher import Searcher
+
+        if draw is not None:
+            from search import drawing
+
+            drawing.check_target(draw)
+        with open_collection(collection or default_collection()) as opened:
+            roots = list(opened.roots().values())
+            searcher = Searcher(opened, PhraseModel.load(weights, device=device))
+            answer = searcher.search(
+                phrases,
+                k=top,
+                scoring=scoring,
+                exact=exact,
+                excluded=excluded,
+                as_typed=as_typed,
+                fold_similar=fold_similar,
+            )
+        if len(phrases) > 2 and not any(" " in phrase for phrase in answer.query):
+            click.echo(
+                f"Note: these are {len(phrases)} phrases of a word each; put quotation marks around a question.",
+                err=True,
+            )
+        show_answer(answer, form, WRITERS, collection, roots)
+        if answer.excluded:
+            count = f"{len(answer.excluded)} photograph{'s' if len(answer.excluded) > 1 else ''}"
+            click.echo(f"Note: left out {count} with {', '.join(map(printable, answer.without))}.", err=True)
+        if not answer.hits and answer.excluded:
+            click.echo("Nothing found: every photograph looked at was left out.", err=True)
+            return 1
+        if not answer.hits:
+            where = printable(opened.location)
+            click.echo(f"Nothing found: {where} holds no photographs; `indexer build FOLDER` adds them.", err=True)
+            return 1
+        if draw is not None:
+            drawing.write_png(drawing.draw_hits(answer), draw)
+            drawn = min(len(answer.hits), drawing.MAX_DRAWN)
+            click.echo(f"Drew the best {drawn} of {len(answer.hits)}: {printable(draw)}", err=True)
+        return 0
