@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from db import candidates as module
+from db.candidates import best_found
 from db.collection import open_collection
 from db.errors import UnknownId
-from db.local import candidates as module
-from db.local.candidates import best_found
 from helpers.word_predictor import WordPredictor, build, embedding_of
 
 

@@ -3,7 +3,7 @@ import zlib
 import numpy as np
 import pytest
 
-from db.local.checksums import features_crc32, regions_crc32
+from db.checksums import features_crc32, regions_crc32
 
 CODES = np.array([[1, 2, 3], [4, 5, 6]], np.float16)
 EMBEDDINGS = np.array([[0.6, 0.8], [0.1, 0.2]], np.float32)

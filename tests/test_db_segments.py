@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
+from db.checksums import features_crc32
 from db.errors import CollectionDamaged
-from db.local.checksums import features_crc32
 from db.local.extents import Extents
 from db.local.segments import SegmentFolder
 

@@ -24,12 +24,13 @@ ALLOWED = {
 }
 # What a folder may import of its own package, where that is less than all: "." is the files beside it.
 INNER = {
-    "db": {".", "db.local.collection"},
+    "db": {".", "db.local.collection", "db.postgres.collection"},
+    "db.postgres": {".", "db"},
     "db.local": {".", "db", "db.local.sqlite", "db.local.vectors"},  # not maintenance
     "db.local.sqlite": {
         ".",
         "db",
-        *(f"db.local.{name}" for name in ("records", "layout", "files", "checksums", "extents", "segments")),
+        *(f"db.local.{name}" for name in ("records", "layout", "files", "extents", "segments")),
     },
     "db.local.vectors": {".", "db", "db.local", "db.local.sqlite"},
     "fcln": {".", "fcln.modeling"},

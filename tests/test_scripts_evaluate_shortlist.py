@@ -81,7 +81,7 @@ def test_a_curve_says_what_a_short_list_misses(
 ) -> None:
     monkeypatch.setattr("scripts.evaluate.shortlist.TOP", 2)
     monkeypatch.setattr("db.local.reader.SCANNED_REGIONS", 0)  # as in a large collection
-    monkeypatch.setattr("db.local.candidates.FIRST_DEPTH", 2)
+    monkeypatch.setattr("db.candidates.FIRST_DEPTH", 2)
     # FAISS's first two for each phrase are the photographs 1 to 4, all of which may be perfect; really the last is the
     # best one (cos 45 degrees for both phrases), and 1 the next (mean of 1 and 0).
     words = ["red", "red", "lamp", "lamp", "red lamp"]

@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 from sqlalchemy.orm import Session
 
+from db import queries, writes
 from db.checks import check_changes, check_photo
 from db.errors import CheckpointMismatch, CollectionDamaged, CollectionError
 from db.local import successor
@@ -19,9 +20,10 @@ from db.local.lock import ReaderLock, WriterLock, without_readers
 from db.local.opening import make_folder, missing, prepare
 from db.local.reader import CommitReader
 from db.local.segments import SegmentFolder
-from db.local.sqlite import backup, queries, writes
+from db.local.sqlite import backup
 from db.local.sqlite.connection import Database, plain_errors
 from db.local.sqlite.snapshot import Snapshot, read_segments
+from db.local.sqlite.writes import add, finish, next_id, replace_indexes
 from db.local.vectors.index_files import IndexFiles
 from db.location import Location, collection_folder
 from db.records import (
@@ -297,7 +299,7 @@ class LocalCollection:
             writes.clear(session, failed)
             # If this fails from here on, the segment stays as an orphan for the next opening to sweep. To
             # delete it here could be wrong: an interrupt may arrive when SQLite has just committed.
-            writes.add(session, self.segments, new)
+            add(session, self.segments, new)
             writes.add_failed(session, failed)
         self._unsaved_regions += sum(len(photo.phrases) for photo in new)
         if self._unsaved_regions >= SAVE_AFTER_REGIONS:
@@ -323,11 +325,11 @@ class LocalCollection:
         for plan in self.index_files.plan(snapshot):
             replaced = [plan.replaced.id] if plan.replaced else []
             with self.database.session() as session:
-                index_id = writes.next_id(session, "index_file")
+                index_id = next_id(session, "index_file")
             with plain_errors(self.path):
                 files = [self.index_files.write(index_id, plan, snapshot)] if plan.extents.region_count else []
             with self.database.session() as session:
-                writes.replace_indexes(session, replaced, files)
+                replace_indexes(session, replaced, files)
         self.index_saved()
 
     def _try_to_save_index(self) -> None:
@@ -350,7 +352,7 @@ class LocalCollection:
         try:
             with self.database.session() as session:
                 yield session
-                writes.finish(session)
+                finish(session)
         finally:
             self.forget_loaded()
 

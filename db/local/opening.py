@@ -2,10 +2,10 @@
 
 import logging
 
+from db import queries, writes
 from db.errors import CollectionDamaged, CollectionError, CollectionMissing
 from db.local.files import sync_folder
 from db.local.layout import Layout
-from db.local.sqlite import queries, writes
 from db.local.sqlite.backup import copy_database
 from db.local.sqlite.connection import Database
 from db.local.sqlite.migrations import MIGRATIONS, check_version, migrate, schema_version

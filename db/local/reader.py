@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from db import queries
+from db.candidates import closest_photos, nearest_photos
 from db.errors import UnknownId
-from db.local.candidates import closest_photos, nearest_photos
 from db.local.extents import Extents
 from db.local.records import SegmentFile
 from db.local.segments import PART_ROWS, SegmentFolder
-from db.local.sqlite import queries
 from db.local.sqlite.connection import Database, plain_errors
 from db.local.sqlite.snapshot import Snapshot, read_extents, read_segments, read_snapshot
 from db.local.vectors.index_files import IndexFiles

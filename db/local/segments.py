@@ -23,8 +23,8 @@ from typing import Literal
 
 import numpy as np
 
+from db.checksums import features_crc32
 from db.errors import CollectionDamaged
-from db.local.checksums import features_crc32
 from db.local.extents import Extents
 from db.local.files import atomic_write, file_fault, sync_folder
 from db.local.layout import segments_in

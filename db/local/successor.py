@@ -3,8 +3,8 @@
 import os
 import shutil
 
+from db import queries
 from db.local.layout import Layout
-from db.local.sqlite import queries
 from db.local.sqlite.connection import Database
 from db.local.sqlite.replacement import is_created
 from db.records import ModelIdentity

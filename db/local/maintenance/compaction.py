@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy.orm import Session
 
-from db.local.checksums import features_crc32
+from db.checksums import features_crc32
 from db.local.extents import Extents
 from db.local.records import SegmentFile
 from db.local.segments import SegmentFolder

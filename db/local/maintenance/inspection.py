@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from db.checksums import features_crc32
 from db.errors import CollectionDamaged
-from db.local.checksums import features_crc32
 from db.local.extents import Extents
 from db.local.records import LOST_FEATURES, FaissFile, Findings, SegmentFile, counted
 from db.local.segments import SegmentFolder

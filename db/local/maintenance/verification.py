@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from db import writes
 from db.errors import CollectionDamaged, CollectionError, CollectionMissing
 from db.local.collection import LocalCollection
 from db.local.layout import Layout
@@ -12,7 +13,6 @@ from db.local.lock import WriterLock, without_readers
 from db.local.maintenance.inspection import inspect
 from db.local.maintenance.reindexing import rebuild_index
 from db.local.records import Counts, Findings
-from db.local.sqlite import writes
 from db.local.sqlite.backup import is_sound, restore_database
 from db.local.sqlite.connection import plain_errors
 from db.local.successor import discard

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
+from db.checksums import regions_crc32
 from db.errors import CollectionDamaged
-from db.local.checksums import regions_crc32
 from db.local.records import ALTERED_ROWS, LOST_FEATURES, Findings, counted
 from db.local.sqlite.connection import Database
 from db.records import Problem

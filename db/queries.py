@@ -1,4 +1,4 @@
-"""What can be read from the rows: functions over a session."""
+"""What can be read from the rows, the same for every back end: functions over a session."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -44,9 +44,11 @@ def roots(session: Session) -> dict[int, Path]:
 def known(session: Session, root_id: int) -> dict[str, PhotoStat]:
     """Every remembered file of a root by its relative path, failed ones too."""
     # Every build asks for every file: by SQLAlchemy's rows this takes twice as long.
-    rows = session.connection().exec_driver_sql(
+    connection = session.connection()
+    mark = "?" if connection.dialect.name == "sqlite" else "%s"
+    rows = connection.exec_driver_sql(
         "SELECT id, path, size, mtime_ns, digest, reason, ctime_ns, incomplete, keywords IS NOT NULL FROM photo "
-        "WHERE root_id = ?",
+        f"WHERE root_id = {mark}",
         (root_id,),
     )
     assert rows.cursor is not None  # it is a SELECT
