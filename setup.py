@@ -31,9 +31,10 @@ setup(
         "indexer.scan",
         "search",
         "search.cli",
+        "search.drawing",
         "search.wording",
     ],
-    package_data={"fcln": ["weights/*"], "search.wording": ["synonyms.txt.gz"]},
+    package_data={"fcln": ["weights/*"], "search.drawing": ["fonts/*"], "search.wording": ["synonyms.txt.gz"]},
     python_requires=">=3.11",
     install_requires=[
         "torch>=2.6",

@@ -6,18 +6,15 @@ In photographs given as files, which are described on the spot, or in a collecti
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from decoding.errors import PhotoError
-from decoding.photos import OpenedPhoto, Photograph
 from search.calibration import confidences, nms
 from search.copies import Group, fold
 from search.errors import DetectError
-from search.grounding import PhotoRegions
+from search.file_description import Describer, Unreadable, describe_files
 from search.hits import DescribedPhoto, Hit, HitRegion, described_photos
 from search.model import Model, require_same_checkpoint
 from search.shortlist import SHORTLIST_PHOTOS
@@ -25,10 +22,7 @@ from search.wording.lexicon import Lexicon
 from search.wording.parse import Query, parse_query
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from db.collection import Collection
-    from fcln.predictor import Regions
 
 # Somebody who names photographs has a reason: as many show the thing as do not. (Over a collection: what labelled
 # photographs say, which is stored with the weights.)
@@ -38,20 +32,6 @@ FILES_PRIOR = 0.5
 # photographs; over a collection the best come first, and few are sure: one photograph in two hundred shows the thing.
 FILES_THRESHOLD = 0.25
 COLLECTION_THRESHOLD = 0.05
-
-# As many as a build keeps of each photograph: the same photograph gives the same boxes.
-MAX_REGIONS = 50
-
-# Photographs that go through the network together.
-_BATCH = 8
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A file that was skipped."""
-
-    path: Path
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -81,13 +61,6 @@ class Detections:
         """What stands at a region's box in a drawing."""
         # Of a single phrase, the heading tells.
         return f"{region.for_phrase} {region.score:.2f}" if len(self.query) > 1 else f"{region.score:.2f}"
-
-
-class Describer(Protocol):
-    """What `Detector.detect` needs of `fcln.predictor.Predictor`."""
-
-    def describe(self, images: "Sequence[Image.Image]", *, max_regions: int) -> "list[Regions]":
-        """The regions of upright RGB images, at most max_regions each."""
 
 
 class Detector:
@@ -130,8 +103,9 @@ class Detector:
         query, read, vectors = self._read(phrases, as_typed)
         unreadable: list[Unreadable] = []
         looked_at, found = 0, []
-        for photo, similarities in _describe(self._describer, paths, vectors, unreadable):
+        for photo, described in describe_files(self._describer, paths, unreadable):
             looked_at += 1
+            similarities = vectors @ described.embeddings.T
             if regions := self._answering(photo, similarities, read, threshold, prior):
                 found.append((photo, regions))
         return _detections(query, found, k, threshold, prior, looked_at, unreadable)
@@ -182,46 +156,6 @@ class Detector:
             for phrase, of_phrase in zip(phrases, confidence)
             for row in nms(photo.regions.boxes, of_phrase, threshold=threshold)
         ]
-
-
-def _describe(
-    describer: Describer, paths: Iterable[Path], vectors: np.ndarray, unreadable: list[Unreadable]
-) -> Iterator[tuple[DescribedPhoto, np.ndarray]]:
-    """The photographs that can be read and the similarities (Q, N) of their N regions; the others to `unreadable`."""
-    decoded = _decode(paths, unreadable)
-    while batch := list(islice(decoded, _BATCH)):
-        found = describer.describe([photo.image for _, photo in batch], max_regions=MAX_REGIONS)
-        for (path, photo), regions in zip(batch, found):
-            yield (
-                DescribedPhoto(
-                    None,
-                    path.absolute(),
-                    photo.width,
-                    photo.height,
-                    PhotoRegions(photo.full_boxes(regions.boxes), regions.scores),
-                    [None] * len(regions.boxes),
-                    regions.phrases,
-                ),
-                vectors @ regions.embeddings.T,
-            )
-
-
-def _decode(paths: Iterable[Path], unreadable: list[Unreadable]) -> Iterator[tuple[Path, Photograph]]:
-    """The photographs as a build decodes them, and so describes them alike."""
-    for path in paths:
-        try:
-            with open(path, "rb") as file:
-                photo = OpenedPhoto(file).decode()
-        except FileNotFoundError:
-            reason = "there is no such file"
-        except OSError as error:
-            reason = f"cannot be read ({error.strerror or error})"
-        except PhotoError as error:
-            reason = str(error)
-        else:
-            yield path, photo
-            continue
-        unreadable.append(Unreadable(path.absolute(), reason))
 
 
 def _closest(collection: "Collection", vectors: np.ndarray, count: int) -> Iterator[tuple[DescribedPhoto, np.ndarray]]:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from commands.text import printable
 
 if TYPE_CHECKING:
     from search.detector import Detections
-    from search.hits import Hit, HitRegion
+    from search.file_description import Unreadable
+    from search.hits import DescribedPhoto, Hit, HitRegion
     from search.searcher import Answer
 
 _CSV_COLUMNS = "rank path score width height scoring region_id x y region_width region_height region_score phrase for"
@@ -66,6 +68,60 @@ def detections_as_json(answer: "Detections") -> bytes:
             "hits": [_hit(hit) for hit in answer.hits],
         }
     )
+
+
+def descriptions_as_table(photos: "Sequence[DescribedPhoto]", count: int | None, *, encoding: str = "utf-8") -> bytes:
+    """The path of each photograph, and below it its `count` (None: all) surest regions: confidence, phrase, box."""
+    lines = []
+    for photo in photos:
+        regions = [photo.hit_region(row, photo.regions.objectness[row], "") for row in _surest(photo, count)]
+        lines.append(f"{shown(photo.path)}  ({photo.width}x{photo.height}, {_regions(len(photo.phrases))})")
+        longest = max(len(region.phrase) for region in regions)
+        for region in regions:
+            x, y, width, height = (round(side) for side in _box(region))
+            where = f"{f'{width}x{height}':>9} at {x},{y}"
+            lines.append(f"  {region.score:5.2f}  {region.phrase:{longest}}  {where}")
+    return ("\n".join(lines) + "\n").encode(encoding, "backslashreplace")
+
+
+def descriptions_as_json(
+    photos: "Sequence[DescribedPhoto]", unreadable: "Sequence[Unreadable]", count: int | None
+) -> bytes:
+    """{"photographs": [{"path", "photo_id", "width", "height", "regions": [...]}], "unreadable": [{"path", "reason"}]}.
+
+    Regions are {"region_id", "box", "score", "phrase"}, the surest `count` (None: all) of each photograph, boxes
+    [x, y, width, height] in upright pixels. Ids are null where a photograph is in no collection.
+    """
+    described = [
+        {
+            "path": str(photo.path),
+            "photo_id": photo.photo_id,
+            "width": photo.width,
+            "height": photo.height,
+            "regions": [
+                {
+                    "region_id": region.region_id,
+                    "box": _box(region),
+                    "score": region.score,
+                    "phrase": region.phrase,
+                }
+                for row in _surest(photo, count)
+                for region in [photo.hit_region(row, photo.regions.objectness[row], "")]
+            ],
+        }
+        for photo in photos
+    ]
+    skipped = [{"path": str(file.path), "reason": file.reason} for file in unreadable]
+    return _json({"photographs": described, "unreadable": skipped})
+
+
+def _surest(photo: "DescribedPhoto", count: int | None) -> list[int]:
+    """The rows of a photograph's regions, best first."""
+    return sorted(range(len(photo.phrases)), key=lambda row: -float(photo.regions.objectness[row]))[:count]
+
+
+def _regions(count: int) -> str:
+    return f"{count} region{'s' if count != 1 else ''}"
 
 
 def as_json_lines(answer: "Answer | Detections") -> bytes:

@@ -21,3 +21,11 @@ def tiny_predictor(tiny_checkpoint: Path):
     from fcln.predictor import Predictor
 
     return Predictor.load(tiny_checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def album(tmp_path_factory: pytest.TempPathFactory, tiny_predictor):
+    """Three photographs and their collection, described by `tiny_predictor`; not to be changed."""
+    from helpers.small_album import make_album
+
+    return make_album(tmp_path_factory.mktemp("album"), tiny_predictor)

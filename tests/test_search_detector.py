@@ -14,8 +14,9 @@ from db.errors import CheckpointMismatch
 from fcln.scoring import Calibration, Scoring
 from helpers.word_predictor import SixWords, WordPredictor, embedding_of, new_photo
 from indexer.build.decoders import Decoders
-from search.detector import MAX_REGIONS, Detector
+from search.detector import Detector
 from search.errors import DetectError, QueryError
+from search.file_description import MAX_REGIONS
 from search.output import as_csv, as_table, detections_as_json
 
 # The photograph shows it for certain from a similarity of 0.9 on; a region is where if it is similar, and an object.

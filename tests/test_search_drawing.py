@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search import drawing
 from search.drawing import MAX_DRAWN, check_target, draw_hits, write_png
+from search.drawing import sheet as drawing
 from search.errors import DrawError
 from search.hits import Hit, HitRegion
 from search.searcher import Answer

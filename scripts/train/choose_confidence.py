@@ -48,7 +48,7 @@ from fcln.vocabulary import words_of
 from scripts.evaluate.command import errors_as_sentences, show
 from scripts.evaluate.labelled_collection import EvaluationError, LabelledCollection, labelled_collection
 from search.calibration import confidences, nms, place_features, presence_features, sigmoid
-from search.detector import MAX_REGIONS
+from search.file_description import MAX_REGIONS
 from search.wording.lexicon import Lexicon
 
 RIGHT_IOU = 0.5

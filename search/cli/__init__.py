@@ -5,7 +5,7 @@ import sys
 import click
 
 from commands.options import CONTEXT_SETTINGS, version_option
-from search.cli import detect, query
+from search.cli import describe, detect, query
 
 
 def main() -> None:
@@ -42,3 +42,4 @@ def commands() -> None:
 
 commands.add_command(query.query)
 commands.add_command(detect.detect)
+commands.add_command(describe.describe)
