@@ -80,7 +80,7 @@ setup(
         "lint": ["ruff==0.14.5", "mypy==1.18.2"],
         "demo": ["scikit-image>=0.24", "scikit-learn>=1.5"],  # the photographs in their wheels
     },
-    entry_points={"console_scripts": ["indexer = indexer.cli:main", "search = search.__main__:run"]},
+    entry_points={"console_scripts": ["indexer = indexer.__main__:run", "search = search.__main__:run"]},
     # The names of the packages are too general to publish: a stranger's `search` would be overwritten.
     classifiers=["Private :: Do Not Upload", "Programming Language :: Python :: 3.11"],
 )

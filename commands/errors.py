@@ -29,27 +29,32 @@ def plain_errors(*others: type[Exception], failure: type[click.ClickException] =
         others: errors of the program itself that are sentences too.
         failure: what ends the program; its class has the exit code.
     """
-    # Imported here: `--help` must not wait for what the packages import.
+    # Warnings of the packages are for the user too; Pillow's remarks on odd metadata are not.
+    logging.basicConfig(format="Warning: %(message)s", level=logging.WARNING)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        errors = (*_of_the_packages(), *others)
+        try:
+            yield
+        except errors as error:
+            raise failure(str(error)) from error
+        except BrokenPipeError:
+            raise  # the reader has read enough: click ends the command without a word
+        except OSError as error:
+            named = isinstance(error.filename, str | bytes)
+            where = f": {printable(os.fsdecode(error.filename))}" if named else ""
+            raise failure(f"{error.strerror or error}{where}.") from error
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _of_the_packages() -> tuple[type[Exception], ...]:
+    """Their errors. Imported here: `--help` must not wait for what the packages import."""
     from db.errors import DbError
     from decoding.errors import PhotoError
     from fcln.errors import FclnError
     from indexer.errors import IndexerError
     from search.errors import SearchError
 
-    # Warnings of the packages are for the user too; Pillow's remarks on odd metadata are not.
-    logging.basicConfig(format="Warning: %(message)s", level=logging.WARNING)
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    errors: tuple[type[Exception], ...] = (DbError, PhotoError, FclnError, IndexerError, SearchError, *others)
-    try:
-        yield
-    except errors as error:
-        raise failure(str(error)) from error
-    except BrokenPipeError:
-        raise  # the reader has read enough: click ends the command without a word
-    except OSError as error:
-        named = isinstance(error.filename, str | bytes)
-        where = f": {printable(os.fsdecode(error.filename))}" if named else ""
-        raise failure(f"{error.strerror or error}{where}.") from error
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+    return DbError, PhotoError, FclnError, IndexerError, SearchError

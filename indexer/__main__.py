@@ -1,5 +1,13 @@
-"""`python -m indexer`: the same command, whatever else is called `indexer` on the PATH."""
+"""The command `indexer`; as `python -m indexer` whatever stands first on PATH."""
 
+from commands import program
 from indexer.cli import main
 
-main(prog_name="indexer")
+
+def run() -> None:
+    """Run the command."""
+    program.run(lambda: main(prog_name="indexer"))
+
+
+if __name__ == "__main__":
+    run()

@@ -4,9 +4,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
+
+Outcome = TypeVar("Outcome")
 
 
 @contextmanager
@@ -30,3 +34,12 @@ def stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for signum in handled:
             signal.signal(signum, before[signum])
+
+
+def interruptible(function: Callable[[], Outcome]) -> Outcome:
+    """What a function returns; Ctrl-C does not wait for its end, though it spends its time in other languages."""
+    thread = ThreadPoolExecutor(1)
+    try:
+        return thread.submit(function).result()
+    finally:
+        thread.shutdown(wait=False)

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import struct
 import sys
+import threading
 import time
 import zlib
 
@@ -18,7 +19,7 @@ from db.local.maintenance.verification import verify
 from fcln.errors import DeviceError
 from helpers.workshop import POISON, Workshop, counts
 from indexer.build import build as building
-from indexer.build import content, decoders, pending
+from indexer.build import content, decoders, pending, waiting
 from indexer.build.content import content_digest
 from indexer.build.decoders import Decoders
 from indexer.errors import DescribeError, FolderError
@@ -542,6 +543,36 @@ def test_stopped_in_the_middle_and_run_again(shop, tmp_path):
     assert list(shop.contents().values()) == list(reference.contents().values())
 
 
+def test_a_batch_that_takes_long_is_not_waited_for(shop):
+    for number in range(6):
+        shop.photo(f"{number}.png", (number, 0, 0))
+    stuck, let_go = threading.Event(), threading.Event()
+
+    def before_batch():
+        if shop.predictor.described == 4:
+            stuck.set()
+            let_go.wait()
+
+    shop.predictor.before_batch = before_batch
+    try:
+        report = shop.build(batch_size=2, stop=stuck.is_set)
+        assert (report.interrupted, counts(report)) == (True, {"new": 4})
+        assert len(shop.contents()) == 4
+    finally:
+        let_go.set()
+    shop.predictor.before_batch = lambda: None
+    assert counts(shop.build()) == {"new": 2, "unchanged": 4}
+
+
+def test_the_batch_in_the_network_is_kept_if_it_ends_soon(shop):
+    for number in range(4):
+        shop.photo(f"{number}.png", (number, 0, 0))
+    begun = threading.Event()
+    shop.predictor.before_batch = begun.set
+    report = shop.build(batch_size=2, stop=begun.is_set)
+    assert (report.interrupted, counts(report)) == (True, {"new": 2})
+
+
 def test_a_stopped_build_takes_nothing_for_gone(shop):
     shop.photo("a.png")
     shop.build()
@@ -637,7 +668,7 @@ def test_what_is_described_does_not_wait_for_a_file_that_takes_its_time(shop, mo
         return real(self, path)
 
     monkeypatch.setattr(Decoders, "decode", decode)
-    monkeypatch.setattr(building, "_IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "_IDLE_SECONDS", 0.05)
     assert counts(shop.build(batch_size=1, commit_seconds=0.5)) == {"new": 5}
     assert 0 < len(seen) < 5
 

@@ -9,12 +9,12 @@ folder. The digest comes before decoding: photographs that were only moved or co
 
 import os
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from commands.text import printable
 from db.collection import Collection
@@ -28,6 +28,7 @@ from indexer.build.options import BuildOptions
 from indexer.build.pending import Pending
 from indexer.build.report import BuildReport
 from indexer.build.triage import Triage
+from indexer.build.waiting import done, mapped
 from indexer.errors import DescribeError
 from indexer.progress import Progress
 from indexer.scan.moved_roots import follow_moved_roots, forget_empty_roots
@@ -38,15 +39,13 @@ if TYPE_CHECKING:
 
     from fcln.predictor import Regions
 
-# A batch is cut so that it takes about so long: Ctrl-C waits for one. Processors gain little from larger ones.
+# A batch is cut so that it takes about so long: what a power cut or Ctrl-C costs. Processors gain little from larger
+# ones.
 _BATCH_SECONDS = 1.0
 _FIRST_BATCH = 4  # photographs, before that is known
+# After Ctrl-C, the batch in the network may take so long. On a busy computer it is given up: it would take 10 s.
+_LAST_BATCH_SECONDS = 0.5
 
-# A file may take its time, a minute to decode or longer to read; what was described before does not wait for it.
-_IDLE_SECONDS = 0.5
-
-Item = TypeVar("Item")
-Outcome = TypeVar("Outcome")
 Decoded = tuple[Content, Photograph]
 
 
@@ -102,15 +101,16 @@ def build(
     for scope in plan.walked_roots:
         if scope.root_id is not None:
             collection.set_left_out(scope.root_id, plan.left_out[scope.root])
-    with (
-        ThreadPoolExecutor(options.threads or min(8, os.cpu_count() or 1), "read") as pool,
-        Decoders() as decoders,  # ended first: the threads wait for them
-    ):
-        run = _Build(collection, plan, predictor, decoders, options, progress, stop)
+    pool = ThreadPoolExecutor(options.threads or min(8, os.cpu_count() or 1), "read")
+    network = ThreadPoolExecutor(1, "network")
+    with Decoders() as decoders:
+        run = _Build(collection, plan, predictor, network, decoders, options, progress, stop)
         try:
             run.run(pool)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # after an interrupt: what is in flight is not needed
+            # Without waiting: after an interrupt, what is in flight is not needed.
+            for threads in (pool, network):
+                threads.shutdown(wait=False, cancel_futures=True)
     if not run.report.interrupted and plan.out_of_reach:
         forget_empty_roots(collection, progress)
     run.report.seconds = time.monotonic() - started
@@ -127,6 +127,7 @@ class _Build:
         collection: Collection,
         plan: Plan,
         predictor: Describer,
+        network: ThreadPoolExecutor,
         decoders: Decoders,
         options: BuildOptions,
         progress: Progress,
@@ -137,6 +138,7 @@ class _Build:
         self._plan = plan
         self._photo_seconds: float | None = None  # that describing one took in the last batch
         self._predictor = predictor
+        self._network = network
         self._decoders = decoders
         self._options = options
         self._progress = progress
@@ -150,9 +152,9 @@ class _Build:
         self._progress.start(len(self._plan.tasks))
         ahead = 2 * self._options.batch_size
         idle = self._pending.commit_if_due
-        unknown = self._triage.unknown(_mapped(pool, read, self._until_stopped(), ahead, idle, self._stop))
+        unknown = self._triage.unknown(mapped(pool, read, self._until_stopped(), ahead, idle, self._stop))
         window: list[Decoded] = []
-        for content, outcome in _mapped(pool, self._decode, unknown, ahead, idle, self._stop):
+        for content, outcome in mapped(pool, self._decode, unknown, ahead, idle, self._stop):
             decoded = self._accept(content, outcome)
             if decoded:
                 window.append(decoded)
@@ -186,7 +188,7 @@ class _Build:
         if not unread:
             return
         self._progress.start(len(unread), "Reading headers")
-        for (photo_id, _), headers in _mapped(
+        for (photo_id, _), headers in mapped(
             pool, self._headers_of, unread, 2 * self._options.batch_size, self._pending.commit_if_due, self._stop
         ):
             if headers is not None:
@@ -249,7 +251,10 @@ class _Build:
             size = self._batch_size()
             batch, window = window[:size], window[size:]
             started = time.monotonic()
-            for (content, photograph), outcome in zip(batch, self._outcomes(batch), strict=True):
+            outcomes = self._outcomes(batch)
+            if outcomes is None:
+                return
+            for (content, photograph), outcome in zip(batch, outcomes, strict=True):
                 if isinstance(outcome, Exception):
                     self._fail(content, f"the network fails on it ({outcome})")
                 else:
@@ -262,31 +267,40 @@ class _Build:
         affordable = _FIRST_BATCH if self._photo_seconds is None else int(_BATCH_SECONDS / self._photo_seconds)
         return max(1, min(self._options.batch_size, affordable))
 
-    def _outcomes(self, batch: list[Decoded]) -> "Sequence[Regions | Exception]":
-        """The regions of each photograph of a batch, or why the network fails on it.
+    def _outcomes(self, batch: list[Decoded]) -> "Sequence[Regions | Exception] | None":
+        """The regions of each photograph of a batch, or why the network fails on it; None: the build was stopped.
 
         One photograph must not cost its neighbours, nor end a run of days: a batch that fails is tried again one by
         one. If every photograph of it fails, it is not the photographs' fault.
         """
-        max_regions = self._options.max_regions
+        images = [photo.image for _, photo in batch]
         try:
-            return self._predictor.describe([photo.image for _, photo in batch], max_regions=max_regions)
+            return self._described(images)
         except FclnError:  # no weights, no GPU: has a sentence of its own
             raise
         except Exception as error:
             first = error
         outcomes: list[Regions | Exception] = []
-        for _, photograph in batch:
+        for image in images:
             try:
-                outcomes.extend(self._predictor.describe([photograph.image], max_regions=max_regions))
+                described = self._described([image])
             except Exception as error:
                 outcomes.append(error)
+            else:
+                if described is None:
+                    return None
+                outcomes.extend(described)
         all_failed = all(isinstance(outcome, Exception) for outcome in outcomes)
         if all_failed and (len(batch) > 1 or not self.report.described):
             self._pending.commit()
             path = printable(batch[0][0].path)
             raise DescribeError(f"the network fails on every photograph of a batch, the first is {path}: {first}")
         return outcomes
+
+    def _described(self, images: "list[Image.Image]") -> "list[Regions] | None":
+        """The regions of each image; None: the build was stopped, and the network takes too long."""
+        describing = self._network.submit(self._predictor.describe, images, max_regions=self._options.max_regions)
+        return describing.result() if done(describing, self._stop, grace=_LAST_BATCH_SECONDS) else None
 
     def _add(self, content: Content, photograph: Photograph, regions: "Regions") -> None:
         photo = NewPhoto(
@@ -310,41 +324,3 @@ class _Build:
         self._pending.add(content, photo)
         for duplicate in self._triage.take_duplicates(content):
             self._pending.add_copy(duplicate, photo)
-
-
-def _mapped(
-    pool: ThreadPoolExecutor,
-    function: Callable[[Item], Outcome],
-    items: Iterable[Item],
-    ahead: int,
-    idle: Callable[[], None],
-    stop: Callable[[], bool],
-) -> Iterator[tuple[Item, Outcome]]:
-    """(item, function(item)) in order, computed by the pool at most `ahead` items before they are asked for.
-
-    idle: called now and then while there is nothing to do but to wait.
-    stop: asked then; once true, nothing is waited for any more.
-    """
-    waiting: deque[tuple[Item, Future[Outcome]]] = deque()
-    for item in items:
-        waiting.append((item, pool.submit(function, item)))
-        if len(waiting) > ahead:
-            first, future = waiting.popleft()
-            if not _done(future, idle, stop):
-                return
-            yield first, future.result()
-    while waiting:
-        first, future = waiting.popleft()
-        if not _done(future, idle, stop):
-            return
-        yield first, future.result()
-
-
-def _done(future: Future[Outcome], idle: Callable[[], None], stop: Callable[[], bool]) -> bool:
-    """Wait for a future; False: it was not waited for to its end."""
-    while not future.done():
-        if stop():
-            return False
-        wait([future], timeout=_IDLE_SECONDS)
-        idle()
-    return True

@@ -29,6 +29,7 @@ DECODE_SECONDS = 60.0
 WORKER = (sys.executable, "-m", "indexer.build.decode_worker")
 
 _IMPORT_FROM = Path(__file__).parents[2]  # the folder that has `indexer` and `decoding` in it
+_END_SECONDS = 1.0  # that a process may take to die
 _PIPE_SIZE = 1 << 20  # bytes; a small photograph goes through in one piece
 
 
@@ -64,6 +65,8 @@ class Decoders:
         with self._lock:
             self._closed = True
             workers = [*self._idle, *self._busy]
+        for worker in workers:  # all at once
+            worker.kill()
         for worker in workers:
             worker.end()
 
@@ -201,10 +204,17 @@ class _Worker:
             raise OSError(answer["errno"], answer["error"])
         return answer, pixels
 
-    def end(self) -> None:
+    def kill(self) -> None:
         """Whatever it is doing."""
         self._process.kill()
-        self._process.wait()
+
+    def end(self) -> None:
+        """The same, and forget it."""
+        self.kill()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:  # the system does not let go of it before the disk has answered
+            return
         for pipe in (self._questions, self._answers):
             with suppress(OSError):  # what was not sent is of no use any more
                 pipe.close()

@@ -104,7 +104,7 @@ def build(
     from indexer import output, redescription
     from indexer.build import build as building
     from indexer.build.options import BuildOptions
-    from indexer.interrupts import stop_on_signals
+    from indexer.interrupts import interruptible, stop_on_signals
     from indexer.lazy_predictor import LazyPredictor
     from indexer.scan.plan import require_photographs
 
@@ -117,7 +117,7 @@ def build(
     remaining: list[Path] = []
     predictor = LazyPredictor(weights, device=device)
     if first:
-        predictor.load()
+        interruptible(predictor.load)
     with stop_on_signals() as stop:
 
         def open_it() -> Collection:
