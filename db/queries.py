@@ -163,6 +163,15 @@ def regions(session: Session, region_ids: Sequence[int] | np.ndarray) -> list[Re
     return [_known(found, int(region_id), "region") for region_id in region_ids]
 
 
+def phrase_counts(session: Session, limit: int) -> dict[str, int]:
+    """The most frequent phrases, and in how many photos each is."""
+    count = func.count(Region.photo_id.distinct())
+    rows = session.execute(
+        select(Region.phrase, count).group_by(Region.phrase).order_by(count.desc(), Region.phrase).limit(limit)
+    )
+    return {phrase: int(photos) for phrase, photos in rows}
+
+
 def _known(rows: Mapping[int, Row], row_id: int, what: str) -> Row:
     try:
         return rows[row_id]

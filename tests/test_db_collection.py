@@ -103,6 +103,19 @@ def test_cosines_and_codes_are_those_of_the_features(writer):
     assert writer.codes([]).shape == (0, MODEL.code_size)
 
 
+def test_phrases_are_counted_by_photograph(writer):
+    writer.commit(
+        new=[
+            replace(photo(1, "one.jpg", count=3), phrases=["a dog", "a dog", "a cat"]),
+            replace(photo(1, "two.jpg", count=2), phrases=["a dog", "a bird"]),
+        ]
+    )
+    assert list(writer.phrase_counts(10).items()) == [("a dog", 2), ("a bird", 1), ("a cat", 1)]
+    assert list(writer.phrase_counts(2)) == ["a dog", "a bird"]
+    writer.commit(gone=[1])
+    assert list(writer.phrase_counts(10).items()) == [("a bird", 1), ("a dog", 1)]
+
+
 def test_regions_come_in_the_order_asked_however_many(writer):
     writer.commit(new=[photo(1, f"{number}.jpg", count=100) for number in range(20)])
     asked = np.random.default_rng(0).permutation(2000) + 1

@@ -216,6 +216,10 @@ class LocalCollection:
         with self.database.session() as session:
             return queries.regions(session, region_ids)
 
+    def phrase_counts(self, limit: int) -> dict[str, int]:
+        with self.database.session() as session:
+            return queries.phrase_counts(session, limit)
+
     # -- building
 
     def roots(self) -> dict[int, Path]:

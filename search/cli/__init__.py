@@ -5,7 +5,7 @@ import sys
 import click
 
 from commands.options import CONTEXT_SETTINGS, version_option
-from search.cli import describe, detect, query
+from search.cli import describe, detect, query, serve
 
 
 def main() -> None:
@@ -43,3 +43,4 @@ def commands() -> None:
 commands.add_command(query.query)
 commands.add_command(detect.detect)
 commands.add_command(describe.describe)
+commands.add_command(serve.serve)
