@@ -5,7 +5,8 @@ The tree::
     SearchError
     ├── QueryError    a question that cannot be asked: empty, too long, nothing but unknown words
     ├── DetectError   weights without a confidence, or nothing to look at
-    └── DrawError     a picture of the hits that cannot be written
+    ├── DrawError     a picture of the hits that cannot be written
+    └── DeliveryError an answer that cannot be written as a page, copied or shown
 
 A collection that cannot be read, or that another checkpoint described, raises the errors of `db`; a weights file those
 of `fcln`; a file that holds no usable photograph that of `decoding`.
@@ -26,3 +27,7 @@ class DetectError(SearchError):
 
 class DrawError(SearchError):
     """A picture of the hits that cannot be written."""
+
+
+class DeliveryError(SearchError):
+    """An answer that cannot be written as a page, copied into a folder, or shown."""

@@ -15,6 +15,7 @@ from commands.text import printable
 from search import output
 from search.arguments import find_photos, has_photo_name, refuse_photos_among_phrases
 from search.cli.answers import WRITERS, show_answer
+from search.cli.delivery import Delivery, delivery_options
 from search.cli.options import Share, as_typed_option, fold_option, form_options
 from search.cli.threads import compute_in_one_thread
 from search.errors import DetectError, DrawError
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     metavar="FILE.png|FOLDER",
     help="Also draw the boxes: the best photographs on one sheet, or each of them into a folder.",
 )
+@delivery_options
 @collection_option
 @weights_option
 @device_option
@@ -75,6 +77,7 @@ def detect(
     fold_similar: bool,
     form: str | None,
     draw: Path | None,
+    delivery: Delivery,
     collection: "Location | None",
     weights: Path | None,
     device: str,
@@ -96,6 +99,7 @@ def detect(
       search detect "a red shirt" "a hat" --in photos/ --threshold 0.5 --json
       search detect "a dog" --in photos/*.jpg --draw drawn/
       search detect "a dog" -k 20 --draw dogs.png
+      search detect "a bicycle" --in photos/ --html bicycles.html
 
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, or no photograph could be read (single ones
     that cannot are named and skipped), 130 interrupted.
@@ -114,6 +118,7 @@ def detect(
         if places and not photos:
             raise DetectError(f"There is no photograph in {', '.join(map(printable, places))}.")
         _check_drawing(draw, photos)
+        delivery.check()
         roots: list[Path] = []
         if photos:
             answer = _detect_in_photos(phrases, photos, weights, device, options)
@@ -135,6 +140,7 @@ def detect(
             return 1
         if draw is not None:
             _draw(answer, draw, photos)
+        delivery.deliver(answer, drawn=draw)
         return 0
 
 

@@ -10,6 +10,7 @@ from commands.options import collection_option, device_option, weights_option
 from commands.text import printable
 from fcln.scoring import SCORINGS
 from search.cli.answers import WRITERS, show_answer
+from search.cli.delivery import Delivery, delivery_options
 from search.cli.options import as_typed_option, fold_option, form_options
 from search.cli.threads import compute_in_one_thread
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     metavar="FILE.png",
     help="Also draw the best photographs with the boxes and phrases that answer.",
 )
+@delivery_options
 @collection_option
 @weights_option
 @device_option
@@ -57,6 +59,7 @@ def query(
     fold_similar: bool,
     form: str | None,
     draw: Path | None,
+    delivery: Delivery,
     collection: "Location | None",
     weights: Path | None,
     device: str,
@@ -76,7 +79,9 @@ def query(
       search query "dog on couch"
       search query "red lamp" "a wooden table" -k 3 --draw lamps.png
       search query "dog on the beach" --not person
-      search query "child on a swing" -0 | xargs -0 cp -t swings/
+      search query "child on a swing" -k 50 --copy swings/
+      search query "a birthday cake" --html cakes.html --open
+      search query "a red car" -0 | xargs -0 ls -l
 
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, 130 interrupted.
     """
@@ -92,6 +97,7 @@ def query(
             from search import drawing
 
             drawing.check_target(draw)
+        delivery.check()
         with open_collection(collection or default_collection()) as opened:
             roots = list(opened.roots().values())
             searcher = Searcher(opened, PhraseModel.load(weights, device=device))
@@ -124,4 +130,5 @@ def query(
             drawing.write_png(drawing.draw_hits(answer), draw)
             drawn = min(len(answer.hits), drawing.MAX_DRAWN)
             click.echo(f"Drew the best {drawn} of {len(answer.hits)}: {printable(draw)}", err=True)
+        delivery.deliver(answer, drawn=draw)
         return 0
