@@ -7,7 +7,8 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from db.location import Location, collection_folder
+from db.errors import CollectionError
+from db.location import Location, collection_folder, is_server
 from db.records import (
     BuildRecord,
     FailedFile,
@@ -226,18 +227,32 @@ class Collection(Protocol):
 def open_collection(
     location: Location, *, write: bool = False, create: bool = False, model: ModelIdentity | None = None
 ) -> Collection:
-    """Open the collection in a folder.
+    """Open the collection in a folder, or on a server (`postgresql://user@host/database?schema=name`).
 
     Args:
-        write: to change it. A folder has one writer at a time, and any number of readers.
+        write: to change it. A folder has one writer at a time, a server as many as there are; readers any number.
         create: make the collection if there is none; needs `write` and `model`.
         model: the checkpoint that is going to be used with it; None: any.
 
     Raises:
-        CollectionMissing, CollectionLocked, CheckpointMismatch, SchemaTooNew, CollectionDamaged
-        CollectionError: the location is a server, the folder holds other things, or the disk refuses.
+        CollectionMissing, CollectionUnreachable, CollectionLocked, CheckpointMismatch, SchemaTooNew, CollectionDamaged
+        CollectionError: the folder holds other things; the disk or the server refuses.
     """
+    if is_server(location):
+        return _on_server(str(location), write=write, create=create, model=model)
     folder = collection_folder(location)
     from db.local.collection import LocalCollection  # imports SQLAlchemy: 0.25 s that `--help` need not wait for
 
     return LocalCollection.open(folder, write=write, create=create, model=model)
+
+
+def _on_server(url: str, *, write: bool, create: bool, model: ModelIdentity | None) -> Collection:
+    try:
+        from db.postgres.collection import PostgresCollection
+    except ModuleNotFoundError as error:
+        if error.name not in ("psycopg", "pgvector"):
+            raise
+        raise CollectionError(
+            f"A collection on a server needs the package {error.name}: run `pip install 'psycopg[binary]' pgvector`."
+        ) from error
+    return PostgresCollection.open(url, write=write, create=create, model=model)

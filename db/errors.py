@@ -2,7 +2,8 @@
 
 DbError
 └── CollectionError             anything below, and what the disk refuses (full, read-only, not permitted)
-    ├── CollectionMissing       there is no collection in that folder
+    ├── CollectionMissing       there is no collection in that folder, or on that server
+    ├── CollectionUnreachable   its server does not answer, does not let us in, or was lost half-way
     ├── CollectionLocked        another process is writing it
     ├── CheckpointMismatch      it was described by another checkpoint
     ├── SchemaTooNew            a newer version of the program wrote it
@@ -20,7 +21,11 @@ class CollectionError(DbError):
 
 
 class CollectionMissing(CollectionError):
-    """There is no collection in that folder."""
+    """There is no collection in that folder, or on that server."""
+
+
+class CollectionUnreachable(CollectionError):
+    """The server of the collection does not answer, does not let us in, or was lost half-way."""
 
 
 class CollectionLocked(CollectionError):

@@ -36,5 +36,5 @@ def collection_folder(location: Location) -> Path:
     """
     if isinstance(location, str) and (server := _SERVER.match(location)):
         # Not the whole URL: there may be a password in it.
-        raise CollectionError(f"A collection cannot be on a server yet ({server[1]}://...): name a folder.")
+        raise CollectionError(f"A collection on a server ({server[1]}://...) cannot be used for this: name a folder.")
     return Path(location).absolute()

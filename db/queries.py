@@ -108,6 +108,17 @@ def photo_count(session: Session) -> int:
     return session.scalar(select(func.count()).where(Photo.reason.is_(None))) or 0
 
 
+def region_count(session: Session) -> int:
+    """Regions of all photos."""
+    return int(session.scalar(select(func.sum(Photo.region_count)).where(Photo.first_region_id.is_not(None))) or 0)
+
+
+def photo_ids(session: Session) -> np.ndarray:
+    """(P,) int64: all described photos, ascending."""
+    found = session.scalars(select(Photo.id).where(Photo.reason.is_(None)).order_by(Photo.id)).all()
+    return np.array(found, np.int64)
+
+
 def photo_ids_of(session: Session, region_ids: np.ndarray) -> np.ndarray:
     """(N,) int64: the photo of each of N regions.
 

@@ -104,10 +104,13 @@ def photo_row(photo_id: int, photo: NewPhoto, first_region_id: int) -> dict[str,
     }
 
 
-def add_failed(session: Session, files: Sequence[FailedFile]) -> None:
-    """Remember files that could not be described."""
+def add_failed(session: Session, files: Sequence[FailedFile], first_id: int | None = None) -> None:
+    """Remember files that could not be described. first_id: of the ids that they get; None: the database gives them."""
     if files:
-        session.execute(insert(Photo), [{**asdict(file), "reason": storable(file.reason)} for file in files])
+        rows = [{**asdict(file), "reason": storable(file.reason)} for file in files]
+        if first_id is not None:
+            rows = [{"id": first_id + number, **row} for number, row in enumerate(rows)]
+        session.execute(insert(Photo), rows)
 
 
 def describe_again(session: Session, photo_ids: Iterable[int], reason: str) -> None:
@@ -182,5 +185,5 @@ def create_meta(session: Session, model: ModelIdentity) -> None:
 
 
 def storable(words: str) -> str:
-    """The text with lone surrogates (a reason may quote a file name) written out: SQLite keeps only real Unicode."""
-    return words.encode("utf-8", "backslashreplace").decode("utf-8")
+    """The text as both databases keep it: lone surrogates (a reason may quote a file name) and NULs written out."""
+    return words.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")

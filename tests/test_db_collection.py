@@ -11,9 +11,10 @@ from db.collection import open_collection
 from db.errors import CheckpointMismatch, CollectionError
 from db.records import FailedFile, FileState, ModelIdentity, NewPath, PhotoHeaders
 from helpers.db_photos import LIFE, MODEL, OTHER_MODEL, contents, live, photo
+from helpers.db_server import new_url
 
 # Where an empty collection may be made, given a folder of the test's own.
-BACK_ENDS = {"folder": lambda tmp_path: tmp_path / "collection"}
+BACK_ENDS = {"folder": lambda tmp_path: tmp_path / "collection", "server": lambda tmp_path: new_url()}
 
 
 @pytest.fixture(params=BACK_ENDS)

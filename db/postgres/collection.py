@@ -1,0 +1,239 @@
+"""`PostgresCollection`: a schema of a PostgreSQL database as a Collection, with any number of writers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from sqlalchemy.orm import Session
+
+from db import queries, writes
+from db.candidates import closest_photos, nearest_photos
+from db.checks import check_changes, check_photo
+from db.errors import CheckpointMismatch, CollectionError
+from db.postgres import nearest
+from db.postgres.address import Address
+from db.postgres.opening import prepare
+from db.postgres.refusals import plain_errors
+from db.postgres.server import Server
+from db.postgres.writes import add, finish, take_ids
+from db.records import (
+    BuildRecord,
+    FailedFile,
+    Features,
+    FileState,
+    ModelIdentity,
+    NewPath,
+    NewPhoto,
+    PhotoHeaders,
+    PhotoRow,
+    PhotoStat,
+    RegionRow,
+    RegionScores,
+)
+
+
+class PostgresCollection:
+    """A schema of a database. Use it as a context manager.
+
+    Any number of writers and readers, on as many machines as there are. What indexer and search use of it is described
+    in `db.collection.Collection`.
+    """
+
+    def __init__(self, server: Server, model: ModelIdentity, *, write: bool):
+        """Use `open`."""
+        self.server = server
+        self.model = model
+        self._writes = write
+        self._region_count: tuple[int, int] | None = None  # as of a revision
+
+    @classmethod
+    def open(
+        cls, location: str, *, write: bool = False, create: bool = False, model: ModelIdentity | None = None
+    ) -> Self:
+        """Open the collection of a URL; see `db.collection.open_collection`."""
+        if create and (model is None or not write):
+            raise ValueError("creating a collection needs write=True and model")
+        address = Address.parse(location)
+        server = Server(address if write else address.for_readers(), write=write)
+        try:
+            with plain_errors(server.address), server.session() as session:
+                stored = prepare(session, address, write=write, create=model if create else None)
+            if model is not None and model != stored:
+                raise CheckpointMismatch(
+                    f"The collection {address} was described by the checkpoint {stored.digest[:12]}, not by "
+                    f"{model.digest[:12]}: use that one, or move the collection over with `indexer build --redescribe`."
+                )
+            collection = cls(server, stored, write=write)
+            if not write:
+                server.read(queries.revision)  # the snapshot begins here
+        except BaseException:
+            server.close()
+            raise
+        return collection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.server.close()
+
+    def refresh(self) -> None:
+        if self._writes:
+            return
+        self.server.refresh()
+        model = self.server.read(queries.model)
+        if model != self.model:
+            raise CheckpointMismatch(
+                f"The collection {self.location} has moved from the checkpoint {self.model.digest[:12]} to "
+                f"{model.digest[:12]}: open it again with that one."
+            )
+
+    @property
+    def location(self) -> str:
+        return str(self.server.address)
+
+    @property
+    def revision(self) -> int:
+        return self.server.read(queries.revision)
+
+    # -- searching
+
+    def photo_count(self) -> int:
+        return self.server.read(queries.photo_count)
+
+    def region_count(self) -> int:
+        return self.server.read(queries.region_count)
+
+    def photo_ids(self) -> np.ndarray:
+        return self.server.read(queries.photo_ids)
+
+    def candidates(self, vectors: np.ndarray, count: int, allowed: np.ndarray | None = None) -> np.ndarray:
+        return self.server.read(_candidates, vectors, count, allowed)
+
+    def cosines(self, vectors: np.ndarray, photo_ids: Sequence[int] | np.ndarray | None = None) -> RegionScores:
+        return self.server.read(nearest.cosines, vectors, photo_ids)
+
+    def codes(self, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        return self.server.read(nearest.codes, np.asarray(region_ids, np.int64), self.model)
+
+    def features(self, photo_ids: Sequence[int] | np.ndarray | None = None) -> Features:
+        return self.server.read(nearest.features, photo_ids, self.model)
+
+    def photos(self, photo_ids: Sequence[int] | np.ndarray) -> list[PhotoRow]:
+        return self.server.read(queries.photos, photo_ids)
+
+    def copies(self, photo_ids: Sequence[int] | np.ndarray) -> dict[int, list[int]]:
+        return self.server.read(queries.copies, photo_ids)
+
+    def repeated(self) -> list[list[int]]:
+        return self.server.read(queries.repeated)
+
+    def regions(self, region_ids: Sequence[int] | np.ndarray) -> list[RegionRow]:
+        return self.server.read(queries.regions, region_ids)
+
+    # -- building
+
+    def roots(self) -> dict[int, Path]:
+        return self.server.read(queries.roots)
+
+    def add_root(self, folder: Path) -> int:
+        self.require_writer()
+        return self.server.write(writes.add_root, Path(folder).resolve())
+
+    def remove_root(self, root_id: int) -> None:
+        self.require_writer()
+        self.server.write(_counted, writes.remove_root, root_id)
+
+    def relocate_root(self, root_id: int, folder: Path) -> None:
+        self.require_writer()
+        folder, roots = Path(folder).resolve(), self.roots()
+        if folder in roots.values():
+            raise ValueError(f"{folder} is a root already")
+        roots[root_id]
+        self.server.write(_counted, writes.relocate_root, root_id, folder)
+
+    def left_out(self) -> dict[int, dict[str, int]]:
+        return self.server.read(queries.left_out)
+
+    def set_left_out(self, root_id: int, counts: Mapping[str, int]) -> None:
+        self.require_writer()
+        self.server.write(writes.set_left_out, root_id, counts)
+
+    def set_headers(self, headers: Mapping[int, PhotoHeaders]) -> None:
+        self.require_writer()
+        if headers:
+            self.server.write(_counted, writes.set_headers, headers)
+
+    def known(self, root_id: int) -> dict[str, PhotoStat]:
+        return self.server.read(queries.known, root_id)
+
+    def find_digest(self, digest: str) -> int | None:
+        return self.server.read(queries.find_digest, digest)
+
+    def commit(
+        self,
+        *,
+        new: Sequence[NewPhoto] = (),
+        moved: Mapping[int, NewPath] | None = None,
+        touched: Mapping[int, FileState | tuple[int, int]] | None = None,
+        gone: Sequence[int] = (),
+        failed: Sequence[FailedFile] = (),
+    ) -> None:
+        self.require_writer()
+        moved, touched = moved or {}, touched or {}
+        if not (new or moved or touched or gone or failed):
+            return
+        for photo in new:
+            check_photo(photo, self.model)
+        check_changes(new, moved, touched, gone, failed)
+
+        def change(session: Session) -> None:
+            writes.require_known(session, [*moved, *touched, *gone])
+            writes.remove(session, gone)
+            writes.move(session, moved)
+            writes.touch(session, touched)
+            writes.clear(session, new)
+            writes.clear(session, failed)
+            add(session, new, self.model)
+            writes.add_failed(session, failed, take_ids(session, "photo_id", len(failed)) if failed else None)
+            finish(session)
+
+        self.server.write_once(change)
+
+    def record_build(self, counts: Mapping[str, int], *, seconds: float) -> None:
+        self.require_writer()
+        self.server.write(writes.add_build, counts, seconds)
+
+    def last_build(self) -> BuildRecord | None:
+        return self.server.read(queries.last_build)
+
+    # -- for maintenance
+
+    def require_writer(self) -> None:
+        if not self._writes:
+            raise CollectionError(f"The collection {self.location} was opened for reading.")
+
+
+def _counted(session: Session, function, *arguments) -> None:  # type: ignore[no-untyped-def]
+    """A change that counts as a commit."""
+    function(session, *arguments)
+    finish(session)
+
+
+def _candidates(session: Session, vectors: np.ndarray, count: int, allowed: np.ndarray | None) -> np.ndarray:
+    if allowed is not None:
+        return closest_photos(nearest.best_cosines(session, vectors, allowed), count)
+    return nearest_photos(
+        count,
+        region_count=queries.region_count(session),
+        nearest=lambda depth: nearest.nearest(session, vectors, depth),
+        owners=lambda photo_ids: photo_ids,  # the server has grouped them
+        compare_all=lambda: nearest.best_cosines(session, vectors, None),
+    )

