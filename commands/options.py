@@ -26,9 +26,9 @@ class _LocationType(click.Path):
 collection_option = click.option(
     "--collection",
     type=_LocationType(path_type=Path),
-    metavar="PATH",
-    help="The folder that holds the collection. Default: $DENSECAP_SEARCH_COLLECTION, or one in your data folder "
-    "(`indexer status` prints it).",
+    metavar="PATH|URL",
+    help="The folder that holds the collection, or a server (postgresql://user@host/database?schema=name). Default: "
+    "$DENSECAP_SEARCH_COLLECTION, or a folder in your data folder (`indexer status` prints it).",
 )
 weights_option = click.option(
     "--weights",

@@ -12,6 +12,7 @@ ENVIRONMENT_VARIABLE = "DENSECAP_SEARCH_COLLECTION"
 
 Location = Path | str  # a str may be either, a Path is a folder
 
+_PASSWORD = re.compile(r"(?<=://)([^:@/]*):[^@/]*@|(?<=[?&])password=[^&]*&?")
 _SERVER = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 
 
@@ -26,6 +27,11 @@ def default_collection() -> Location:
 def is_server(location: Location) -> bool:
     """Whether this is the URL of a server."""
     return isinstance(location, str) and _SERVER.match(location) is not None
+
+
+def without_password(location: Location) -> str:
+    """A location as it may be shown."""
+    return _PASSWORD.sub(lambda found: f"{found[1]}@" if found[1] is not None else "", str(location)).rstrip("?&")
 
 
 def collection_folder(location: Location) -> Path:

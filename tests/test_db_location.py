@@ -2,11 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from db.collection import open_collection
 from db.errors import CollectionError
 from db.local.collection import LocalCollection
 from db.local.maintenance.verification import verify
-from db.location import collection_folder, default_collection, is_server
+from db.location import collection_folder, default_collection, is_server, without_password
 
 
 def test_the_environment_variable_names_the_collection(monkeypatch, tmp_path):
@@ -27,9 +26,9 @@ def test_else_it_is_in_the_users_data_folder_and_nothing_is_created(monkeypatch,
 URL = "postgresql://me:secret@example.org/photos"
 
 
-def test_a_server_is_refused_in_a_sentence_without_its_password(monkeypatch):
-    sentence = r"^A collection cannot be on a server yet \(postgresql://\.\.\.\): name a folder\.$"
-    for use in (open_collection, LocalCollection.open, verify, collection_folder):
+def test_a_server_is_no_folder_and_its_password_is_not_told(monkeypatch):
+    sentence = r"^A collection on a server \(postgresql://\.\.\.\) cannot be used for this: name a folder\.$"
+    for use in (LocalCollection.open, verify, collection_folder):
         with pytest.raises(CollectionError, match=sentence):
             use(URL)
     monkeypatch.setenv("DENSECAP_SEARCH_COLLECTION", URL)
@@ -40,3 +39,17 @@ def test_a_server_is_refused_in_a_sentence_without_its_password(monkeypatch):
 def test_all_else_is_a_folder(folder):
     assert not is_server(folder) and not is_server(Path(folder))
     assert collection_folder(folder) == Path(folder).absolute()
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        (URL, "postgresql://me@example.org/photos"),
+        ("postgresql://me:p:w@h/d?password=secret&schema=x", "postgresql://me@h/d?schema=x"),
+        ("postgresql://h:5432/d?password=secret", "postgresql://h:5432/d"),
+        ("/photos:a@b", "/photos:a@b"),
+        (Path("/photos"), "/photos"),
+    ],
+)
+def test_a_location_is_shown_without_its_password(location, shown):
+    assert without_password(location) == shown

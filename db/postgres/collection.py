@@ -138,6 +138,9 @@ class PostgresCollection:
     def regions(self, region_ids: Sequence[int] | np.ndarray) -> list[RegionRow]:
         return self.server.read(queries.regions, region_ids)
 
+    def phrase_counts(self, limit: int) -> dict[str, int]:
+        return self.server.read(queries.phrase_counts, limit)
+
     # -- building
 
     def roots(self) -> dict[int, Path]:

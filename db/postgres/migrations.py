@@ -84,7 +84,7 @@ def m001_tables(connection: Connection, model: ModelIdentity) -> None:
             y2 double precision NOT NULL,
             score double precision NOT NULL,
             embedding halfvec({model.embedding_size}) NOT NULL,
-            phrase text NOT NULL,
+            phrase text COLLATE "C" NOT NULL,
             PRIMARY KEY (id)
         ) PARTITION BY RANGE (id)""",
         "CREATE INDEX ix_region_photo_id ON region (photo_id)",
@@ -151,9 +151,15 @@ MIGRATIONS: tuple[Migration, ...] = (m001_tables,)
 
 def schema_version(connection: Connection, schema: str) -> int:
     """The number of the last step that was taken; 0: there is no collection in this schema."""
-    # By its full name: a schema that is not there would be passed over, and another one's found.
-    name = connection.scalar(text("SELECT to_regclass(quote_ident(:schema) || '.schema_version')"), {"schema": schema})
-    if name is None:
+    # Not by to_regclass: it may not have noticed yet what another connection has just made.
+    there = connection.scalar(
+        text(
+            "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE nspname = :schema AND relname = 'schema_version'"
+        ),
+        {"schema": schema},
+    )
+    if not there:
         return 0
     return connection.scalar(text("SELECT version FROM schema_version")) or 0
 

@@ -13,6 +13,8 @@ from db.postgres.address import Address
 _LOST = ("57P01", "57P02", "57P03", "57P05", "25P03", "25P04")  # shut down, crashed, starting, idle for too long
 _CONFLICT = ("40001", "40P01", "55P03")  # serialization failure (or a replica's recovery), deadlock, lock timeout
 _UNIQUE = "23505"
+_NO_SERVER = ("connection failed", "refused", "No such file", "failed to resolve", "timeout", "timed out")
+_NOT_LET_IN = ("authentication failed", "no password", "role", "pg_hba.conf", "permission denied for database")
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -54,7 +56,8 @@ def refusal(address: Address, error: DBAPIError | psycopg.Error) -> CollectionEr
     reason = error.orig if isinstance(error, DBAPIError) else error
     said = _first_line(reason)
     code = sqlstate(error)
-    if code == "3D000":
+    # While connecting there are no codes, only words.
+    if code == "3D000" or (code is None and "database" in said and "does not exist" in said):
         return CollectionUnreachable(
             f"There is no database {address.url.database!r} for {address}: `createdb {address.url.database}` on the "
             "server makes one."
@@ -66,7 +69,7 @@ def refusal(address: Address, error: DBAPIError | psycopg.Error) -> CollectionEr
         )
     if code == "25006":
         return CollectionError(f"{address} can only be read ({said}): name the primary server to write.")
-    if code == "42501":
+    if code in ("42501", "42P01"):  # denied; tables of a schema that may not even be looked into are "not there"
         return CollectionError(
             f"The user {address.user} has not the rights for that in {address} ({said}): have the owner of the "
             f'database run `GRANT ALL ON SCHEMA "{address.schema}" TO {address.user}`, or build as the one who made '
@@ -75,7 +78,7 @@ def refusal(address: Address, error: DBAPIError | psycopg.Error) -> CollectionEr
     if code in ("53100", "53200", "53300"):
         return CollectionError(f"The server of {address} has no room ({said}): what was committed is kept.")
     if is_lost(error):
-        if "connection" in said and ("refused" in said or "failed" in said or "No such file" in said):
+        if any(words in said for words in _NO_SERVER):
             return CollectionUnreachable(
                 f"No server answers at {address} ({said}): start PostgreSQL there, or correct the URL."
             )
@@ -88,4 +91,5 @@ def refusal(address: Address, error: DBAPIError | psycopg.Error) -> CollectionEr
 def _first_line(reason: object) -> str:
     """What was said, on one line and without a full stop."""
     lines = [line.strip() for line in str(reason).strip().splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else "without a reason"
+    first = lines[0] if lines else "without a reason"
+    return first.rpartition("FATAL:")[2].strip().rstrip(".")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from commands.text import printable
+from db.location import without_password
 from search import output
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def show_answer(
     if gone:
         # A build of folders that are all missing is an error: it could only forget them.
         verb, does = ("build", "looks again") if any(map(Path.is_dir, roots)) else ("status", "names missing folders")
-        command = f"indexer {verb}" + (f" --collection {shlex.quote(str(collection))}" if collection else "")
+        command = f"indexer {verb}" + (
+            f" --collection {shlex.quote(without_password(collection))}" if collection else ""
+        )
         click.echo(
             f"Note: {gone} of {len(answer.hits)} photographs are not there any more; `{command}` {does}.",
             err=True,

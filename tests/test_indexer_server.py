@@ -1,0 +1,119 @@
+"""`indexer` and `search` with a collection on a real server, beside the same one in a folder."""
+
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from db.collection import open_collection
+from helpers.db_server import new_url
+from indexer.cli import main
+
+PROJECT = Path(__file__).parent.parent
+
+
+def run(*arguments, **environment):
+    """The real command, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)],
+        cwd=PROJECT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def done(*arguments, **environment):
+    """What the real command printed; it ended well."""
+    result = run(*arguments, **environment)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def indexer(*arguments):
+    """What the command prints, in this process; it ends well."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def noise(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(path)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for number in range(3):
+        noise(tmp_path / "photos" / f"{number}.png", number)
+    (tmp_path / "photos" / "bad.jpg").write_text("no photograph")
+    return tmp_path / "photos"
+
+
+def described(location):
+    """All that is said of each photograph, ids apart."""
+    with open_collection(location) as collection:
+        features = collection.features()
+        rows = {row.photo_id: row for row in collection.photos(collection.photo_ids())}
+        return {
+            str(rows[photo_id].path): (
+                rows[photo_id].digest,
+                [(region.box, region.score, region.phrase) for region in collection.regions(features.region_ids[some])],
+                features.codes[some].tobytes(),
+                features.embeddings[some].tobytes(),
+            )
+            for photo_id, some in zip(features.photo_ids[features.starts()].tolist(), features.slices())
+        }
+
+
+def test_a_server_holds_and_finds_what_a_folder_does(photos, tmp_path, tiny_checkpoint):
+    url, folder = new_url(), tmp_path / "collection"
+    options = ("--weights", tiny_checkpoint, "--device", "cpu", "--batch-size", 1, "--quiet")
+    for build, location in ((functools.partial(done, "indexer"), url), (indexer, folder)):
+        printed = build("build", photos, "--collection", location, *options)
+        assert re.search(r"^3 new, 0 changed, 0 moved, 0 gone, 0 unchanged, 1 failed", printed)
+    assert described(url) == described(folder) != {}
+    question = ("a dog on the couch", "--weights", tiny_checkpoint, "--scoring", "embedding", "--json")
+    answers = [
+        json.loads(done("search", "query", *question, DENSECAP_SEARCH_COLLECTION=where)) for where in (url, str(folder))
+    ]
+    assert [hit["path"] for hit in answers[0]["hits"]] == [hit["path"] for hit in answers[1]["hits"]]
+    assert len(answers[0]["hits"]) == 3
+
+    # A day later: one is moved, one is new, one is gone.
+    (photos / "0.png").rename(photos / "moved.png")
+    (photos / "1.png").unlink()
+    noise(photos / "new.png", 7)
+    printed = indexer("build", *options, "--collection", url)
+    assert re.search(r"^1 new, 0 changed, 1 moved, 1 gone, 1 unchanged, 0 failed", printed)
+    indexer("build", *options, "--collection", folder)
+    assert described(url) == described(folder)
+
+    status = json.loads(indexer("status", "--json", "--collection", url))
+    assert (status["photographs"], status["failed"]) == (3, 1) and status["collection"].startswith("postgresql://")
+    assert "bad.jpg: " in indexer("errors", "--collection", url)
+    assert indexer("duplicates", "--collection", url) == "Every photograph is there once.\n"
+    elsewhere = photos.rename(tmp_path / "elsewhere")
+    assert "3 photographs are known in" in indexer("relocate", photos, elsewhere, "--collection", url)
+    printed = indexer("remove", elsewhere / "new.png", "--collection", url)
+    assert printed.startswith("1 photographs and 0 failed files removed\n2 photographs, ")
+    assert {Path(path).name for path in described(url)} == {"2.png", "moved.png"}
+
+
+def test_a_server_that_is_not_there_ends_a_command_in_one_sentence(photos, tmp_path):
+    url = f"postgresql://me:secret@/photos?host={tmp_path}"
+    for command in (("indexer", "build", photos), ("search", "query", "a dog")):
+        result = run(*command, "--collection", url)
+        assert result.returncode == 2 and result.stdout == ""
+        assert re.fullmatch(
+            r"Error: No server answers at postgresql://me@/photos\?\S+ \(.+\): start .+\n", result.stderr
+        )
