@@ -10,13 +10,16 @@ import numpy as np
 from db.errors import CollectionError
 from db.location import Location, collection_folder, is_server
 from db.records import (
+    AreaRange,
     BuildRecord,
     FailedFile,
     Features,
     FileState,
+    Matching,
     ModelIdentity,
     NewPath,
     NewPhoto,
+    PhotoFilter,
     PhotoHeaders,
     PhotoRow,
     PhotoStat,
@@ -79,16 +82,31 @@ class Collection(Protocol):
         """(P,) int64: all described photos, ascending."""
         ...
 
-    def candidates(self, vectors: np.ndarray, count: int, allowed: np.ndarray | None = None) -> np.ndarray:
+    def matching(self, wanted: PhotoFilter) -> Matching:
+        """The described photos that fulfil conditions, and how many do not say."""
+        ...
+
+    def regions_of_area(self, area: AreaRange, photo_ids: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """(N,) int64, ascending: the regions that cover such a share of their photo, of these photos or of all."""
+        ...
+
+    def candidates(
+        self, vectors: np.ndarray, count: int, allowed: np.ndarray | None = None, area: AreaRange | None = None
+    ) -> np.ndarray:
         """The photos most promising for some phrases: those with the best mean over phrases of their best region.
 
         Args:
             vectors: (Q, embedding_size) float32, unit length, one a phrase.
             count: how many photos.
             allowed: (A,) int64, ids of the only photos that may be among them; None: all may.
+            area: of the only regions that count; None: all do.
 
         Returns:
-            (P,) int64, ascending; P < count only if there are fewer photos. Approximate in a large collection.
+            (P,) int64, ascending; P < count only if there are fewer photos. Approximate in a large collection, exact
+            if the regions that may answer are few.
+
+        Raises:
+            UnknownId: an allowed id that is not known or was not described.
         """
         ...
 

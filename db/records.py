@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -87,6 +87,51 @@ class FailedFile:
     digest: str | None  # None: not even its bytes could be read
     reason: str
     ctime_ns: int | None = None
+
+
+# -- conditions
+
+
+@dataclass(frozen=True)
+class AreaRange:
+    """Shares of a photo that a region may cover, both ends included: 0 <= least <= most <= 1."""
+
+    least: float = 0.0
+    most: float = 1.0
+
+
+@dataclass(frozen=True)
+class Circle:
+    """Places on Earth within a distance of one."""
+
+    latitude: float  # degrees north
+    longitude: float  # degrees east
+    radius_km: float
+
+
+Orientation = Literal["landscape", "portrait", "square"]
+
+
+@dataclass(frozen=True)
+class PhotoFilter:
+    """What a photo must fulfil, all of it; None or empty: anything. A photo that does not say does not fulfil."""
+
+    under: tuple[Path, ...] = ()  # absolute folders: it is in one of them, or below
+    taken_from: str | None = None  # the camera's local time as in PhotoHeaders, itself included
+    taken_until: str | None = None  # itself not included
+    orientation: Orientation | None = None  # square: sides that differ by less than a percent
+    cameras: tuple[str, ...] = ()  # all words of one of them are in the make and model, in whatever case
+    suffixes: tuple[str, ...] = ()  # its name ends with one of them, in whatever case: ".jpg"
+    near: Circle | None = None
+    area: AreaRange | None = None  # it has such a region
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The photos that fulfil a PhotoFilter."""
+
+    photo_ids: np.ndarray  # (P,) int64, ascending
+    silent: dict[str, int]  # how many photos do not say what is asked: "date", "camera", "place"
 
 
 # -- out

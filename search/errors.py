@@ -4,6 +4,7 @@ The tree::
 
     SearchError
     ├── QueryError    a question that cannot be asked: empty, too long, nothing but unknown words
+    │   └── FilterError    conditions that cannot be meant: no date, no format, no share
     ├── DetectError   weights without a confidence, or nothing to look at
     ├── DrawError     a picture of the hits that cannot be written
     └── DeliveryError an answer that cannot be written as a page, copied or shown
@@ -19,6 +20,10 @@ class SearchError(Exception):
 
 class QueryError(SearchError):
     """A question that cannot be asked."""
+
+
+class FilterError(QueryError):
+    """Conditions that cannot be meant."""
 
 
 class DetectError(SearchError):

@@ -26,14 +26,18 @@ from db.local.sqlite.snapshot import Snapshot, read_segments
 from db.local.sqlite.writes import add, finish, next_id, replace_indexes
 from db.local.vectors.index_files import IndexFiles
 from db.location import Location, collection_folder
+from db.matching import matching
 from db.records import (
+    AreaRange,
     BuildRecord,
     FailedFile,
     Features,
     FileState,
+    Matching,
     ModelIdentity,
     NewPath,
     NewPhoto,
+    PhotoFilter,
     PhotoHeaders,
     PhotoRow,
     PhotoStat,
@@ -184,8 +188,17 @@ class LocalCollection:
     def photo_ids(self) -> np.ndarray:
         return np.sort(self.snapshot.extents.photo_ids)
 
-    def candidates(self, vectors: np.ndarray, count: int, allowed: np.ndarray | None = None) -> np.ndarray:
-        return self.reader.candidates(vectors, count, allowed)
+    def matching(self, wanted: PhotoFilter) -> Matching:
+        with self.database.session() as session:
+            return matching(session, wanted, queries.roots(session))
+
+    def regions_of_area(self, area: AreaRange, photo_ids: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        return self.reader.regions_of_area(area, photo_ids)
+
+    def candidates(
+        self, vectors: np.ndarray, count: int, allowed: np.ndarray | None = None, area: AreaRange | None = None
+    ) -> np.ndarray:
+        return self.reader.candidates(vectors, count, allowed, area)
 
     def cosines(self, vectors: np.ndarray, photo_ids: Sequence[int] | np.ndarray | None = None) -> RegionScores:
         return self.reader.cosines(vectors, photo_ids)

@@ -15,7 +15,8 @@ from db.local.segments import PART_ROWS, SegmentFolder
 from db.local.sqlite.connection import Database, plain_errors
 from db.local.sqlite.snapshot import Snapshot, read_extents, read_segments, read_snapshot
 from db.local.vectors.index_files import IndexFiles
-from db.records import Features, RegionScores
+from db.matching import regions_of_area
+from db.records import AreaRange, Features, RegionScores
 
 if TYPE_CHECKING:
     from db.local.vectors.faiss_index import Vectors
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 # With so few regions a search compares all embeddings, which stay in memory (67 MB of float32 vectors of 256). That
 # saves the first question the import of FAISS: 0.2 s, and 190 MB where it is built for GPUs.
 SCANNED_REGIONS = 65_536
+# Where only some photos may be found, so many regions are compared one by one, read from the segments: exact, whatever
+# FAISS has for the collection. Of more than that, FAISS finds those that may be.
+COMPARED_REGIONS = 262_144
 _SCAN_ROWS = 8_192  # read at a time, their codes included
 
 
@@ -54,9 +58,11 @@ class CommitReader:
             embeddings[rows] = some
         return embeddings
 
-    def candidates(self, vectors: np.ndarray, count: int, allowed: np.ndarray | None = None) -> np.ndarray:
-        if allowed is not None:  # FAISS cannot search a part of its vectors without comparing most of them
-            return closest_photos(self.cosines(vectors, allowed), count)
+    def candidates(
+        self, vectors: np.ndarray, count: int, allowed: np.ndarray | None = None, area: AreaRange | None = None
+    ) -> np.ndarray:
+        if allowed is not None or area is not None:
+            return self._allowed_candidates(vectors, count, allowed, area)
         region_count = self.snapshot.region_count
         if region_count <= SCANNED_REGIONS:
             return closest_photos(self.cosines(vectors), count)
@@ -68,17 +74,50 @@ class CommitReader:
             compare_all=lambda: self.cosines(vectors),
         )
 
-    def nearest(self, vectors: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _allowed_candidates(
+        self, vectors: np.ndarray, count: int, allowed: np.ndarray | None, area: AreaRange | None
+    ) -> np.ndarray:
+        """Among some photos, by some of their regions."""
+        extents, _ = self._places(allowed)
+        region_ids = extents.region_ids()
+        if area is not None:
+            region_ids = self.regions_of_area(area, allowed)
+            # Only these photos need be read.
+            extents = extents.take(np.isin(extents.photo_ids, self.photo_ids_of(region_ids)))
+
+        def compare_all() -> RegionScores:
+            cosines = self.cosines(vectors, extents.photo_ids)
+            return cosines if area is None else cosines.take(np.isin(cosines.region_ids, region_ids))
+
+        if extents.region_count <= COMPARED_REGIONS:
+            return closest_photos(compare_all(), count)
+        return nearest_photos(
+            count,
+            region_count=len(region_ids),
+            nearest=lambda depth: self.nearest(vectors, depth, region_ids),
+            owners=self.photo_ids_of,
+            compare_all=compare_all,
+        )
+
+    def regions_of_area(self, area: AreaRange, photo_ids: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """(N,) int64, ascending: the regions of such an area, of these photos or of all."""
+        with self._database.session() as session:
+            return regions_of_area(session, area, photo_ids)
+
+    def nearest(
+        self, vectors: np.ndarray, k: int, allowed: np.ndarray | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         """The k regions nearest to each vector.
 
         Args:
             vectors: (Q, E) float32, unit length.
+            allowed: (A,) int64, the only regions that may be found; None: all may.
 
         Returns:
             For each vector (region ids (K,) int64, inner products (K,) float32), best first, equal ones by id;
             K < k only if there are fewer regions, or if a large collection's inverted lists find fewer.
         """
-        return self.vectors.search(vectors, k)
+        return self.vectors.search(vectors, k, allowed)
 
     def photo_ids_of(self, region_ids: np.ndarray) -> np.ndarray:
         """(N,) int64: the photo of each of N regions. Raises UnknownId."""

@@ -40,6 +40,17 @@ def nlist_for(region_count: int) -> int:
     return 2 ** round(math.log2(4 * math.sqrt(region_count)))
 
 
+class AllowedIds:
+    """The only ids that a search may find."""
+
+    def __init__(self, ids: np.ndarray, total: int):
+        """ids: (A >= 1,) int64. total: how many ids there are."""
+        bits = np.zeros(int(ids.max()) + 1, bool)
+        bits[ids] = True
+        self.share = min(1.0, len(ids) / total)
+        self.selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
+
+
 class VectorIndex:
     """Vectors by id, found by inner product."""
 
@@ -107,18 +118,26 @@ class VectorIndex:
         """Remove (N,) int64 ids."""
         self._index.remove_ids(np.ascontiguousarray(ids, np.int64))
 
-    def search(self, queries: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    def search(
+        self, queries: np.ndarray, k: int, allowed: "AllowedIds | None" = None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         """The k nearest of each query, (Q, size) float32.
 
-        Returns for each query (ids int64, inner products float32), best first, equal ones by id; fewer than k where
-        the index holds fewer (or inverted lists find fewer).
+        allowed: the only ids that may be found; None: all may. Returns for each query (ids int64, inner products
+        float32), best first, equal ones by id; fewer than k where the index holds fewer (or inverted lists find fewer).
         """
         k = min(k, len(self))
         if k < 1:
             return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
-        # Parameters of this search; `index.nprobe` would be state that all searches share.
-        nprobe = math.ceil(self.nlist / NLIST_PER_PROBE)
-        parameters = faiss.SearchParametersIVF(nprobe=nprobe) if self.nlist else None
+        selector = allowed and allowed.selector
+        if self.nlist:
+            # Parameters of this search; `index.nprobe` would be state that all searches share. Where few may be found,
+            # more lists are searched for the same number of comparisons.
+            share = allowed.share if allowed else 1.0
+            nprobe = min(self.nlist, math.ceil(self.nlist / NLIST_PER_PROBE / share))
+            parameters = faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
+        else:
+            parameters = faiss.SearchParameters(sel=selector)
         scores, ids = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
         found = []
         for some_ids, some_scores in zip(ids, scores):
@@ -138,12 +157,15 @@ class Vectors:
     def __len__(self) -> int:
         return sum(len(index) for index in self.indexes)
 
-    def search(self, queries: np.ndarray, k: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """As `VectorIndex.search`."""
-        if not self.indexes:
+    def search(
+        self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """As `VectorIndex.search`. allowed: (A,) int64, the only ids that may be found."""
+        if not self.indexes or (allowed is not None and not len(allowed)):
             return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+        among = None if allowed is None else AllowedIds(allowed, len(self))
         merged = []
-        for found in zip(*(index.search(queries, k) for index in self.indexes)):
+        for found in zip(*(index.search(queries, k, among) for index in self.indexes)):
             ids, scores = (np.concatenate(arrays) for arrays in zip(*found))
             order = np.lexsort((ids, -scores))[:k]
             merged.append((ids[order], scores[order]))
