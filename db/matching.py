@@ -1,7 +1,6 @@
 """Which photos and regions fulfil conditions: SQL that every back end shares, as functions over a session."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import product
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement
 
 from db.records import AreaRange, Circle, Matching, PhotoFilter
-from db.sql import FileName, among
+from db.sql import among
 from db.tables import Photo, Region
 
 # Sides that differ by less make a square: a percent of the shorter one.
@@ -21,14 +20,12 @@ _EARTH_RADIUS_KM = 6371.0
 def matching(session: Session, wanted: PhotoFilter, roots: Mapping[int, Path]) -> Matching:
     """The described photos that fulfil all conditions. roots: root id -> folder, see `Collection.roots`."""
     conditions = [Photo.reason.is_(None), *_conditions(wanted, roots)]
-    rows = select(Photo.id).where(*conditions).order_by(Photo.id)
-    if wanted.near is None:
-        photo_ids = np.fromiter(session.scalars(rows), np.int64)
-    else:
-        placed = session.execute(rows.add_columns(Photo.latitude, Photo.longitude)).all()
-        table = np.array([tuple(row) for row in placed], np.float64).reshape(-1, 3)
-        photo_ids = table[_distances_km(table[:, 1], table[:, 2], wanted.near) <= wanted.near.radius_km, 0]
-    return Matching(photo_ids.astype(np.int64), _silent(session, wanted))
+    photo_ids = np.fromiter(session.scalars(select(Photo.id).where(*conditions).order_by(Photo.id)), np.int64)
+    if wanted.suffixes:
+        photo_ids = _named(session, photo_ids, tuple(suffix.lower() for suffix in wanted.suffixes))
+    if wanted.near is not None:
+        photo_ids = _within(session, photo_ids, wanted.near)
+    return Matching(photo_ids, _silent(session, wanted))
 
 
 def regions_of_area(session: Session, area: AreaRange, photo_ids: Iterable[int] | None = None) -> np.ndarray:
@@ -59,8 +56,6 @@ def _conditions(wanted: PhotoFilter, roots: Mapping[int, Path]) -> Iterator[Colu
                 for name in wanted.cameras
             )
         )
-    if wanted.suffixes:
-        yield or_(*(_ends_with(suffixes) for suffixes in _by_length(wanted.suffixes)))
     if wanted.near is not None:
         degrees = np.degrees(wanted.near.radius_km / _EARTH_RADIUS_KM) + 1e-6
         yield Photo.latitude.between(wanted.near.latitude - degrees, wanted.near.latitude + degrees)
@@ -80,19 +75,18 @@ def _under(folder: Path, roots: Mapping[int, Path]) -> Iterator[ColumnElement[bo
             yield and_(Photo.root_id == root_id, or_(Photo.path == inside, below))
 
 
-def _by_length(suffixes: Sequence[str]) -> list[list[str]]:
-    return [[one for one in suffixes if len(one) == length] for length in sorted({len(one) for one in suffixes})]
+def _named(session: Session, photo_ids: np.ndarray, suffixes: tuple[str, ...]) -> np.ndarray:
+    """Those of some photos whose names end so. Not by SQL: names are bytes there, which have no lower case."""
+    rows = session.execute(select(Photo.id, Photo.path).where(among(Photo.id, photo_ids)).order_by(Photo.id))
+    return np.fromiter((photo_id for photo_id, path in rows if path.lower().endswith(suffixes)), np.int64)
 
 
-def _ends_with(suffixes: Sequence[str]) -> ColumnElement[bool]:
-    """Whether a photo's name ends with one of some suffixes of one length, in whatever case.
-
-    Names are bytes, which databases neither lower nor compare without case: each spelling is named.
-    """
-    size = len(suffixes[0])
-    spellings = {"".join(letters) for one in suffixes for letters in product(*({c.lower(), c.upper()} for c in one))}
-    ending = func.substr(Photo.path, func.length(Photo.path) - (size - 1), type_=FileName())
-    return ending.in_(sorted(spellings))
+def _within(session: Session, photo_ids: np.ndarray, place: Circle) -> np.ndarray:
+    """Those of some photos that were taken there. Not by SQL: SQLite may have no trigonometry."""
+    columns = (Photo.id, Photo.latitude, Photo.longitude)
+    rows = session.execute(select(*columns).where(among(Photo.id, photo_ids)).order_by(Photo.id)).all()
+    ids, latitudes, longitudes = np.array([tuple(row) for row in rows], np.float64).reshape(-1, 3).T
+    return ids[_distances_km(latitudes, longitudes, place) <= place.radius_km].astype(np.int64)
 
 
 def _has_area(area: AreaRange) -> ColumnElement[bool]:

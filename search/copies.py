@@ -1,9 +1,11 @@
 """One hit a content: the other files of it stand beside the hit, and what merely looks the same too, if asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from db.records import PhotoRow
 from fcln.similarity import Look, are_alike
@@ -26,7 +28,14 @@ class Group:
     similar: list[Path] = field(default_factory=list)  # photographs that look the same, best first
 
 
-def fold(collection: "Collection", photo_ids: Sequence[int], k: int, *, similar: bool = False) -> list[Group]:
+def fold(
+    collection: "Collection",
+    photo_ids: Sequence[int],
+    k: int,
+    *,
+    similar: bool = False,
+    allowed: np.ndarray | None = None,
+) -> list[Group]:
     """The first k of some ranked photographs, those of one content as one.
 
     The first groups of a longer answer are those of a shorter one.
@@ -34,10 +43,12 @@ def fold(collection: "Collection", photo_ids: Sequence[int], k: int, *, similar:
     Args:
         photo_ids: best first.
         similar: what looks like a photograph before it, by its regions, goes beside that one too.
+        allowed: the only photographs to show, ascending; None: any copy of a ranked one may be shown for it.
     """
     groups: list[Group] = []
     looks: list[Look] = []
     seen: set[str] = set()
+    may_be_shown = None if allowed is None else set(allowed.tolist())
     done = 0
     while len(groups) < k and done < len(photo_ids):
         some = list(photo_ids[done : done + _AT_ONCE * k])
@@ -49,7 +60,7 @@ def fold(collection: "Collection", photo_ids: Sequence[int], k: int, *, similar:
             if len(groups) == k:
                 break
             seen.add(rows[photo_id].digest)
-            group = _group(rows[photo_id], [rows[i] for i in copies[photo_id]], rank)
+            group = _group(rows[photo_id], [rows[i] for i in copies[photo_id]], rank, may_be_shown)
             if similar:
                 look = _look(collection, photo_id, rows[photo_id])
                 like = next((i for i, other in enumerate(looks) if are_alike(other, look)), None)
@@ -62,12 +73,13 @@ def fold(collection: "Collection", photo_ids: Sequence[int], k: int, *, similar:
     return groups
 
 
-def _group(ranked: PhotoRow, copies: Sequence[PhotoRow], rank: int) -> Group:
+def _group(ranked: PhotoRow, copies: Sequence[PhotoRow], rank: int, may_be_shown: Set[int] | None) -> Group:
     """A content as one group. A file that is gone never stands beside one that is there."""
     if len(copies) == 1:
         return Group(ranked, rank)
     there = [row for row in copies if row.path.exists()]
-    shown = ranked if ranked in there or not there else there[0]
+    others = [row for row in there if may_be_shown is None or row.photo_id in may_be_shown]
+    shown = ranked if ranked in there or not others else others[0]
     return Group(shown, rank, [row.path for row in there if row.photo_id != shown.photo_id])
 
 

@@ -6,16 +6,20 @@ In photographs given as files, which are described on the spot, or in a collecti
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from db.records import AreaRange
 from search.calibration import confidences, nms
 from search.copies import Group, fold
 from search.errors import DetectError
 from search.file_description import Describer, Unreadable, describe_files
-from search.hits import DescribedPhoto, Hit, HitRegion, described_photos
+from search.filters import Filters, Selection
+from search.grounding import PhotoRegions
+from search.hits import DescribedPhoto, Hit, HitRegion, Sort, described_photos, in_order
 from search.model import Model, require_same_checkpoint
 from search.shortlist import SHORTLIST_PHOTOS
 from search.wording.lexicon import Lexicon
@@ -48,8 +52,10 @@ class Detections:
     substitutions: dict[str, str]  # words read as others: slips, words of like meaning
     threshold: float  # the least confidence of a region
     prior: float  # share of the photographs that is taken to show the thing
-    photographs: int  # how many were looked at: those described, or those of the collection
+    photographs: int  # how many were looked at: those described, or those of the collection that may answer
     unreadable: list[Unreadable]
+    selection: Selection | None = None  # what filters came to; None: none were asked for
+    sort: Sort = "score"  # the order of the hits
     scoring: Literal["confidence"] = "confidence"
 
     @property
@@ -90,13 +96,14 @@ class Detector:
         threshold: float = FILES_THRESHOLD,
         prior: float = FILES_PRIOR,
         as_typed: bool = False,
+        area: AreaRange | None = None,
     ) -> Detections:
         """Look for phrases in photographs given as files; nothing is written.
 
         k: the best photographs only, None for all. threshold: the least confidence of a box, in [0, 1]. prior: the
         share of the photographs, in (0, 1), that is expected to show the thing. as_typed: read no word as another one.
-        Files that cannot be used are in the result's `unreadable`. Raises QueryError for phrases that cannot be asked,
-        before any photograph is read.
+        area: of the only boxes that may answer, as shares of the photograph. Files that cannot be used are in the
+        result's `unreadable`. Raises QueryError for phrases that cannot be asked, before any photograph is read.
         """
         if self._describer is None:
             raise ValueError("detecting in files needs a describer")
@@ -106,6 +113,10 @@ class Detector:
         for photo, described in describe_files(self._describer, paths, unreadable):
             looked_at += 1
             similarities = vectors @ described.embeddings.T
+            if area is not None:
+                photo, similarities = _of_area(photo, similarities, area)
+            if len(photo.region_ids) == 0:
+                continue
             if regions := self._answering(photo, similarities, read, threshold, prior):
                 found.append((photo, regions))
         return _detections(query, found, k, threshold, prior, looked_at, unreadable)
@@ -120,25 +131,31 @@ class Detector:
         prior: float | None = None,
         as_typed: bool = False,
         fold_similar: bool = False,
+        filters: Filters | None = None,
+        sort: Sort = "score",
     ) -> Detections:
         """Look for phrases in a collection, in the SHORTLIST_PHOTOS photographs (or k) closest to each.
 
         prior: None for the share that the labelled photographs of the fit had. as_typed: read no word as another one.
-        Raises QueryError for phrases that cannot be asked, CheckpointMismatch if other weights described the
-        collection.
+        filters: only these photographs and regions may answer. sort: the order of the k best. Raises QueryError for
+        phrases that cannot be asked, CheckpointMismatch if other weights described the collection.
         """
         require_same_checkpoint(collection, self._model)
         prior = self._calibration.prevalence if prior is None else prior
         query, read, vectors = self._read(phrases, as_typed)
+        selection = None if filters is None else Selection.of(collection, filters)
+        allowed = None if selection is None else selection.photo_ids
         found = []
-        for photo, similarities in _closest(collection, vectors, max(SHORTLIST_PHOTOS, k)):
+        for photo, similarities in _closest(collection, vectors, max(SHORTLIST_PHOTOS, k), selection):
             if regions := self._answering(photo, similarities, read, threshold, prior):
                 found.append((photo, regions))
 
         def folded(photo_ids: list[int]) -> list[Group]:
-            return fold(collection, photo_ids, k, similar=fold_similar)
+            return fold(collection, photo_ids, k, similar=fold_similar, allowed=allowed)
 
-        return _detections(query, found, k, threshold, prior, collection.photo_count(), [], folded)
+        looked_at = collection.photo_count() if selection is None else selection.allowed
+        detections = _detections(query, found, k, threshold, prior, looked_at, [], folded)
+        return replace(detections, hits=in_order(detections.hits, sort), selection=selection, sort=sort)
 
     def _read(self, phrases: Sequence[str], as_typed: bool) -> tuple[Query, list[str], np.ndarray]:
         """The query; its phrases as they are scored, each once and none taken apart; their vectors."""
@@ -158,12 +175,28 @@ class Detector:
         ]
 
 
-def _closest(collection: "Collection", vectors: np.ndarray, count: int) -> Iterator[tuple[DescribedPhoto, np.ndarray]]:
-    """The photographs closest to each of Q vectors, and the similarities (Q, N) of their N regions."""
-    if not collection.region_count():
+def _of_area(photo: DescribedPhoto, similarities: np.ndarray, area: AreaRange) -> tuple[DescribedPhoto, np.ndarray]:
+    """A photograph with those of its N regions only that cover such a share of it. similarities: (Q, N)."""
+    x1, y1, x2, y2 = photo.regions.boxes.T
+    share = (x2 - x1) * (y2 - y1) / (photo.width * photo.height)
+    kept = np.flatnonzero((share >= area.least) & (share <= area.most))
+    regions = PhotoRegions(photo.regions.boxes[kept], photo.regions.objectness[kept])
+    ids, phrases = ([values[row] for row in kept] for values in (photo.region_ids, photo.phrases))
+    return replace(photo, regions=regions, region_ids=ids, phrases=phrases), similarities[:, kept]
+
+
+def _closest(
+    collection: "Collection", vectors: np.ndarray, count: int, selection: Selection | None
+) -> Iterator[tuple[DescribedPhoto, np.ndarray]]:
+    """The photographs closest to each of Q vectors, and the similarities (Q, N) of their N regions, as may answer."""
+    if not collection.region_count() or (selection and not selection.allowed):
         return
-    photo_ids = sorted({int(i) for vector in vectors for i in collection.candidates(vector[None], count)})
-    yield from described_photos(collection, collection.cosines(vectors, photo_ids))
+    allowed = (None, None) if selection is None else (selection.photo_ids, selection.filters.area)
+    photo_ids = np.array(
+        sorted({int(i) for vector in vectors for i in collection.candidates(vector[None], count, *allowed)})
+    )
+    ask = collection.cosines if selection is None else partial(selection.cosines, collection)
+    yield from described_photos(collection, ask(vectors, photo_ids))
 
 
 def _detections(

@@ -86,6 +86,11 @@ class Filters:
         """Of the regions that may answer."""
         return self.photos.area
 
+    @property
+    def of_regions_only(self) -> bool:
+        """Whether any photograph may answer that has the regions."""
+        return self.photos == PhotoFilter(area=self.area)
+
     def as_dict(self) -> dict[str, Any]:
         """The conditions that hold, by name, for JSON."""
         values = {
@@ -144,6 +149,7 @@ class Selection:
     photographs: int  # in the collection
     photo_ids: np.ndarray = field(compare=False)  # (P,) int64, ascending: those that may answer
     silent: Mapping[str, int]  # photographs that do not say what is asked: "date", "camera", "place"
+    alone: Mapping[str, int] = field(default_factory=dict)  # if none may answer: how many each condition alone allows
 
     @property
     def allowed(self) -> int:
@@ -152,8 +158,12 @@ class Selection:
 
     @classmethod
     def of(cls, collection: "Collection", filters: Filters) -> "Selection":
+        """Ask a collection."""
         found = collection.matching(filters.photos)
-        return cls(filters, collection.photo_count(), found.photo_ids, found.silent)
+        alone = {}
+        if not len(found.photo_ids):
+            alone = {said: len(collection.matching(one.photos).photo_ids) for said, one in filters.each().items()}
+        return cls(filters, collection.photo_count(), found.photo_ids, found.silent, alone)
 
     def cosines(
         self, collection: "Collection", vectors: np.ndarray, photo_ids: np.ndarray | None = None
@@ -164,11 +174,6 @@ class Selection:
         if self.filters.area is None:
             return cosines
         return cosines.take(np.isin(cosines.region_ids, collection.regions_of_area(self.filters.area, photo_ids)))
-
-    def why_empty(self, collection: "Collection") -> str:
-        """Which conditions leave nothing, as the end of a sentence: "after 2030 (0 of 514), portrait (120)"."""
-        counts = {said: len(collection.matching(one.photos).photo_ids) for said, one in self.filters.each().items()}
-        return ", ".join(f"{said} ({count:,})" for said, count in counts.items())
 
 
 def _start(text: str) -> str:
@@ -200,7 +205,9 @@ def _suffixes(name: str) -> frozenset[str]:
 
 def _circle(latitude: float, longitude: float, km: float) -> Circle:
     if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
-        raise FilterError(f"{latitude:g},{longitude:g} is no place: degrees north (-90 to 90), then east (-180 to 180).")
+        raise FilterError(
+            f"{latitude:g},{longitude:g} is no place: degrees north (-90 to 90), then east (-180 to 180)."
+        )
     if not (km > 0 and math.isfinite(km)):
         raise FilterError(f"Within {km:g} km is nothing: name a distance above 0.")
     return Circle(latitude, longitude, km)

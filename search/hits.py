@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from search.grounding import PhotoRegions
 
 if TYPE_CHECKING:
     from db.collection import Collection
+
+
+Sort = Literal["score", "date"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Hit:
     regions: list[HitRegion]
     copies: tuple[Path, ...] = ()  # other files of the same content
     similar: tuple[Path, ...] = ()  # photographs that look the same, where they were folded
+    taken: str | None = None  # the camera's local time, ISO 8601 to the second; None: its headers do not say
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class DescribedPhoto:
     regions: PhotoRegions
     region_ids: Sequence[int | None]  # N
     phrases: Sequence[str]  # N, what the model wrote about them
+    taken: str | None = None  # as in Hit
 
     @classmethod
     def from_rows(cls, photo: PhotoRow, regions: Sequence[RegionRow]) -> "DescribedPhoto":
@@ -63,6 +68,7 @@ class DescribedPhoto:
             PhotoRegions.from_rows(regions),
             [row.region_id for row in regions],
             [row.phrase for row in regions],
+            photo.headers and photo.headers.taken,
         )
 
     def hit_region(self, index: int, score: float, for_phrase: str) -> HitRegion:
@@ -74,8 +80,18 @@ class DescribedPhoto:
 
     def hit(self, rank: int, score: float, regions: Sequence[HitRegion], group: Group | None = None) -> Hit:
         """The photograph as an answer. group: what it stands for."""
-        beside = (tuple(group.copies), tuple(group.similar)) if group else ()
-        return Hit(rank, self.photo_id, self.path, score, self.width, self.height, list(regions), *beside)
+        beside = (tuple(group.copies), tuple(group.similar)) if group else ((), ())
+        return Hit(
+            rank, self.photo_id, self.path, score, self.width, self.height, list(regions), *beside, taken=self.taken
+        )
+
+
+def in_order(hits: Sequence[Hit], sort: Sort) -> list[Hit]:
+    """Hits, given best first, as they are to be shown. By date: the newest first, those without a date last."""
+    if sort == "score":
+        return list(hits)
+    dated = sorted((hit for hit in hits if hit.taken), key=lambda hit: hit.taken or "", reverse=True)
+    return [*dated, *(hit for hit in hits if not hit.taken)]
 
 
 def described_photos(collection: "Collection", scores: RegionScores) -> Iterator[tuple[DescribedPhoto, np.ndarray]]:

@@ -15,6 +15,7 @@ from commands.text import printable
 if TYPE_CHECKING:
     from search.detector import Detections
     from search.file_description import Unreadable
+    from search.filters import Selection
     from search.hits import DescribedPhoto, Hit, HitRegion
     from search.searcher import Answer
 
@@ -31,7 +32,9 @@ def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf
     phrases = max((len(region.phrase) for region in regions), default=0)
     for hit in answer.hits:
         score = click.style(f"{hit.score:8.3f}", fg="green")
-        lines.append(f"{hit.rank:4} {score}  {click.style(shown(hit.path), bold=True)}{_beside(hit)}")
+        lines.append(
+            f"{hit.rank:4} {score}  {click.style(shown(hit.path), bold=True)}{_beside(hit)}{_date(hit, answer.sort)}"
+        )
         for region in hit.regions:
             x, y, width, height = (round(side) for side in _box(region))
             ask = click.style(f"{region.for_phrase:{asks}}", fg="cyan")
@@ -44,8 +47,10 @@ def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf
 def as_json(answer: "Answer") -> bytes:
     """One document: {"query", "readings", "unknown_words", "scoring", "hits": [...]}.
 
-    Boxes are [x, y, width, height] in upright pixels. readings: {word of the query: the word that it was read as}. If
-    something was not wanted, also "without": [phrase], "excluded": [{"path", "region"}], before the hits.
+    Boxes are [x, y, width, height] in upright pixels. readings: {word of the query: the word that it was read as}. With
+    filters, also "filters": {name: value}, "allowed": how many photographs they leave, "of": how many there are,
+    "silent": {"date", "camera" or "place": how many do not say theirs}. If something was not wanted, also "without":
+    [phrase], "excluded": [{"path", "region"}], before the hits. A hit has "taken" if its headers say when.
     """
     excluded = [{"path": str(photo.path), "region": _region(photo.region)} for photo in answer.excluded]
     left_out = {"without": answer.without, "excluded": excluded} if answer.without else {}
@@ -167,6 +172,11 @@ def _beside(hit: "Hit") -> str:
     return f"  ({', '.join(told)})" if told else ""
 
 
+def _date(hit: "Hit", sort: str) -> str:
+    """When it was taken, where that is the order."""
+    return f"  {hit.taken[:10] if hit.taken else 'no date'}" if sort == "date" else ""
+
+
 def _box(region: "HitRegion") -> list[float]:
     """x, y, width, height: the one place where corners become what people and other programs read."""
     x1, y1, x2, y2 = region.box
@@ -179,13 +189,26 @@ def _asked(answer: "Answer | Detections") -> dict[str, Any]:
         "readings": answer.substitutions,
         "unknown_words": answer.unknown_words,
         "scoring": answer.scoring,
+        **_selected(answer.selection),
+    }
+
+
+def _selected(selection: "Selection | None") -> dict[str, Any]:
+    if selection is None:
+        return {}
+    return {
+        "filters": selection.filters.as_dict(),
+        "allowed": selection.allowed,
+        "of": selection.photographs,
+        "silent": dict(selection.silent),
     }
 
 
 def _hit(hit: "Hit") -> dict[str, Any]:
     photo = {"rank": hit.rank, "path": str(hit.path), "score": hit.score, "width": hit.width, "height": hit.height}
+    taken = {"taken": hit.taken} if hit.taken else {}
     beside = {"copies": [str(path) for path in hit.copies], "similar": [str(path) for path in hit.similar]}
-    return {**photo, **beside, "regions": [_region(region) for region in hit.regions]}
+    return {**photo, **taken, **beside, "regions": [_region(region) for region in hit.regions]}
 
 
 def _region(region: "HitRegion") -> dict[str, Any]:

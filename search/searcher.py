@@ -12,8 +12,9 @@ from fcln.vocabulary import token_count
 from search.copies import Group, fold
 from search.errors import QueryError
 from search.exclusion import Excluded, keep_wanted
+from search.filters import Filters, Selection
 from search.grounding import PhotoRegions, answering_regions, ground
-from search.hits import DescribedPhoto, Hit, HitRegion, described_photos
+from search.hits import DescribedPhoto, Hit, HitRegion, Sort, described_photos, in_order
 from search.likelihood import (
     JUDGED_PAIRS,
     JUDGED_REGIONS,
@@ -47,6 +48,8 @@ class Answer:
     substitutions: dict[str, str] = field(default_factory=dict)  # words read as others: slips, words of like meaning
     without: list[str] = field(default_factory=list)  # phrases that nothing in a hit may answer
     excluded: list[Excluded] = field(default_factory=list)  # photographs that fell away for it, before the last hit
+    selection: Selection | None = None  # what filters came to; None: none were asked for
+    sort: Sort = "score"  # the order of the hits
 
     @property
     def scored(self) -> str:
@@ -97,6 +100,8 @@ class Searcher:
         excluded: Sequence[str] = (),
         as_typed: bool = False,
         fold_similar: bool = False,
+        filters: Filters | None = None,
+        sort: Sort = "score",
     ) -> Answer:
         """The k best photographs, or all if there are fewer; no hits in an empty collection.
 
@@ -106,7 +111,9 @@ class Searcher:
         SHORTLIST_PHOTOS hits (`judged_photos` of them where the language model judges) do not depend on k: a shorter
         answer is the start of a longer one. excluded: photographs in which a region surely answers one of these phrases
         fall away, as those do that show what the question negates. as_typed: read no word as another one. Files of one
-        content are one hit; fold_similar: photographs that look the same too.
+        content are one hit; fold_similar: photographs that look the same too. filters: only these photographs and
+        regions may answer; they hold before anything is scored, so that a few photographs among many are found as
+        surely. sort: the order of those k photographs; "date": newest first, undated ones last.
 
         Raises QueryError for a question that cannot be asked.
         """
@@ -114,19 +121,23 @@ class Searcher:
             raise QueryError(f"The number of hits must be at least 1, not {k}.")
         scoring = self._checked(scoring)
         query = parse_query(phrases, self._lexicon, excluded=excluded, as_typed=as_typed)
-        if not self._collection.region_count():
-            return Answer(query.given, scoring, [], query.unknown_words, query.substitutions, query.excluded)
+        selection = None if filters is None else Selection.of(self._collection, filters)
+        answer = Answer(query.given, scoring, [], query.unknown_words, query.substitutions, query.excluded)
+        answer = replace(answer, selection=selection, sort=sort)
+        if not self._collection.region_count() or (selection and not selection.allowed):
+            return answer
         vectors = self._model.encode_phrases(query.encoded)
         if exact:
-            regions = self._score(query, self._collection.cosines(vectors), scoring)
+            regions = self._score(query, self._cosines(vectors, None, selection), scoring)
         else:
-            regions = self._score(query, self._shortlist(query, vectors, scoring, k), scoring, JUDGED_REGIONS)
+            shortlist = self._shortlist(query, vectors, scoring, k, selection)
+            regions = self._score(query, shortlist, scoring, JUDGED_REGIONS)
         ranking = rank_photographs(regions, query.phrases)
         ranked = ranking.photo_ids.tolist()
-        groups, fallen = self._groups(query, ranked, k, fold_similar)
+        groups, fallen = self._groups(query, ranked, k, fold_similar, selection)
         scores = dict(zip(ranked, ranking.scores.tolist()))
         hits = self._hits(query, scoring, regions, groups, scores)
-        return Answer(query.given, scoring, hits, query.unknown_words, query.substitutions, query.excluded, fallen)
+        return replace(answer, hits=in_order(hits, sort), excluded=fallen)
 
     def rank(self, phrases: Sequence[str], *, scoring: str | None = None, judged_regions: int | None = None) -> Ranking:
         """Every photograph of the collection, best first, every region of it scored.
@@ -174,11 +185,19 @@ class Searcher:
             self._features = revision, self._collection.features()
         return self._features[1]
 
-    def _shortlist(self, query: Query, vectors: np.ndarray, scoring: str, k: int) -> RegionScores:
+    def _cosines(self, vectors: np.ndarray, photo_ids: np.ndarray | None, selection: Selection | None) -> RegionScores:
+        """The cosines of the regions that may answer, of these photographs or of all that may."""
+        if selection is None:
+            return self._collection.cosines(vectors, photo_ids)
+        return selection.cosines(self._collection, vectors, photo_ids)
+
+    def _shortlist(
+        self, query: Query, vectors: np.ndarray, scoring: str, k: int, selection: Selection | None
+    ) -> RegionScores:
         """The cosines of the photographs worth scoring."""
         count = max(self._shortlist_photos, k) * (EXCLUDING_FACTOR if query.excluded else 1)
-        photo_ids = self._collection.candidates(vectors, count)
-        cosines = self._collection.cosines(vectors, photo_ids)
+        allowed = (None, None) if selection is None else (selection.photo_ids, selection.filters.area)
+        cosines = self._cosines(vectors, self._collection.candidates(vectors, count, *allowed), selection)
         if scoring == "embedding":
             return cosines
         closest = rank_photographs(cosines, query.phrases).photo_ids
@@ -209,15 +228,16 @@ class Searcher:
         return replace(cosines, scores=scores)
 
     def _groups(
-        self, query: Query, ranked: list[int], k: int, fold_similar: bool
+        self, query: Query, ranked: list[int], k: int, fold_similar: bool, selection: Selection | None
     ) -> tuple[dict[int, Group], list[Excluded]]:
         """The first k photographs to show, by the id of the one ranked; and those that fell away before."""
         wanted, fallen = ranked, list[Excluded]()
+        allowed = None if selection is None else selection.photo_ids
         count = k
         while True:
             if query.excluded:
                 wanted, fallen = self._keep_wanted(query, ranked, count)
-            groups = fold(self._collection, wanted, k, similar=fold_similar)
+            groups = fold(self._collection, wanted, k, similar=fold_similar, allowed=allowed)
             if len(groups) == k or not query.excluded or len(wanted) < count:
                 return {wanted[group.rank]: group for group in groups}, fallen
             count *= 4  # some of the wanted ones were copies

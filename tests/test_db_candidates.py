@@ -5,6 +5,8 @@ from db import candidates as module
 from db.candidates import best_found
 from db.collection import open_collection
 from db.errors import UnknownId
+from db.records import AreaRange, PhotoFilter
+from helpers import db_photos
 from helpers.word_predictor import WordPredictor, build, embedding_of
 
 
@@ -112,3 +114,74 @@ def test_only_photographs_that_are_allowed(collection):
     assert names(collection, collection.candidates(VECTORS[1:], 9, everything[[4]])) == ["5.jpg"]
     with pytest.raises(UnknownId):
         collection.candidates(VECTORS, 1, np.array([99]))
+
+
+@pytest.fixture(scope="module", params=["exact", "inverted lists"])
+def many(tmp_path_factory, request):
+    """2,000 photos of 3 regions, in FAISS files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("db.local.reader.SCANNED_REGIONS", 0)
+        patch.setattr("db.local.vectors.index_files.FILE_REGIONS", 2500)
+        patch.setattr("db.local.vectors.index_files.EXACT_LIMIT", 0 if request.param == "inverted lists" else 10**9)
+        path = tmp_path_factory.mktemp("many") / "collection"
+        with db_photos.create(path) as writer:
+            root_id = writer.add_root(path.parent)
+            writer.commit(new=[db_photos.photo(root_id, f"{number}.jpg") for number in range(2000)])
+        with open_collection(path) as opened:
+            assert [index.nlist > 0 for index in opened.reader.vectors.indexes] == (
+                [True, True, False] if request.param == "inverted lists" else [False] * 3
+            )
+            yield opened
+
+
+def brute_force(collection, vectors, count, photo_ids, region_ids):
+    """The best photos by the mean over phrases of their best region: photo -> score."""
+    features = collection.features()
+    kept = np.isin(features.photo_ids, photo_ids) & np.isin(features.region_ids, region_ids)
+    cosines = vectors @ features.embeddings[kept].T
+    owners = features.photo_ids[kept]
+    means = {int(i): float(cosines[:, owners == i].max(axis=1).mean()) for i in np.unique(owners)}
+    return dict(sorted(means.items(), key=lambda item: (-item[1], item[0]))[:count])
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3])
+@pytest.mark.parametrize("area", [None, AreaRange(0, 0.02)])
+def test_among_few_photographs_the_best_are_found_exactly(many, share, area):
+    rng = np.random.default_rng(3)
+    everything = many.photo_ids()
+    for _ in range(3):
+        vectors = rng.normal(size=(2, 8)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        allowed = np.sort(rng.choice(everything, int(share * len(everything)), replace=False))
+        regions = many.features().region_ids if area is None else many.regions_of_area(area)
+        expected = brute_force(many, vectors, 10, allowed, regions)
+        assert len(expected) == 10
+        assert many.candidates(vectors, 10, allowed, area).tolist() == sorted(expected)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3])
+@pytest.mark.parametrize("area", [None, AreaRange(0, 0.02)])
+def test_among_too_many_to_compare_faiss_finds_those_that_are_allowed(many, share, area, monkeypatch):
+    monkeypatch.setattr("db.local.reader.COMPARED_REGIONS", 0)
+    rng = np.random.default_rng(4)
+    everything = many.photo_ids()
+    found = total = 0
+    for _ in range(5):
+        vectors = rng.normal(size=(2, 8)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        allowed = np.sort(rng.choice(everything, int(share * len(everything)), replace=False))
+        regions = many.features().region_ids if area is None else many.regions_of_area(area)
+        expected = brute_force(many, vectors, 10, allowed, regions)
+        answer = many.candidates(vectors, 10, allowed, area).tolist()
+        assert len(answer) == 10 and set(answer) <= set(allowed.tolist())
+        found += len(set(answer) & set(expected))
+        total += 10
+    assert found >= 0.9 * total  # lists hold bytes, and a tenth of the vectors is trained on
+
+
+def test_all_of_an_area_may_answer(many):
+    area = AreaRange(0, 0.001)
+    owners = many.matching(PhotoFilter(area=area)).photo_ids
+    assert 0 < len(owners) < 200
+    assert many.candidates(np.eye(8, dtype=np.float32)[:1], 1000, None, area).tolist() == owners.tolist()
+    assert many.candidates(np.eye(8, dtype=np.float32)[:1], 5, None, AreaRange(0.99, 1)).tolist() == []

@@ -130,6 +130,89 @@ def command(*arguments, **options):
     return subprocess.run(words, cwd=REPOSITORY, timeout=180, **options)
 
 
+# -- filters
+
+
+def test_filters_are_told(search, place):
+    result = search("dog on couch", "--json", "--orientation", "landscape", "--under", place.folder / "photos" / "sub")
+    document = json.loads(result.out)
+    assert (result.code, result.err) == (0, "")
+    assert document["filters"] == {"under": [str(place.folder / "photos" / "sub")], "orientation": "landscape"}
+    assert (document["allowed"], document["of"], document["silent"]) == (1, 3, {})
+    assert [hit["path"] for hit in document["hits"]] == [os.fsdecode(place.paths[1])]
+
+
+def test_here_is_the_folder_that_one_is_in(search, place, monkeypatch):
+    monkeypatch.chdir(place.folder / "photos" / "sub")
+    assert search("dog on couch", "--here").out.splitlines() == [place.paths[1]]
+    monkeypatch.chdir(place.folder)
+    assert len(search("dog on couch", "--here").out.splitlines()) == 3
+
+
+def test_only_regions_of_a_size(search):
+    hits = json.loads(search("dog on couch", "--json", "--max-area", "10%").out)["hits"]
+    assert len(hits) == 3
+    assert {tuple(region["box"]) for hit in hits for region in hit["regions"]} == {(5, 5, 25, 25)}
+
+
+def test_filters_that_allow_nothing(search, place):
+    result = search("dog on couch", "--after", "2023", "--format", "png", "--format", "dng", "--json")
+    assert result.code == 1
+    document = json.loads(result.out)
+    assert (document["hits"], document["allowed"], document["silent"]) == ([], 0, {"date": 3})
+    note, nothing = result.err.splitlines()
+    assert note == "Note: 3 photographs tell no date, and are left out."
+    assert nothing == (
+        f"Nothing found: the filters together allow none of the 3 photographs in {place.full}; "
+        "alone after 2023 allows 0, format png or dng allows 2."
+    )
+    result = search("dog on couch", "--max-area", "0.01%")
+    assert (result.code, result.out) == (1, b"")
+    expected = "the filter a region of 0 to 0.0001 of the photograph allows none of the 3 photographs"
+    assert result.err == f"Nothing found: {expected} in {place.full}.\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--after", "last year", '"last year" is no date: write 2023, 2023-05 or 2023-05-01.'),
+        ("--near", "52,13", "52,13 is no place: degrees north, degrees east and kilometres"),
+        ("--near", "-95,13,5", "-95,13 is no place"),
+        ("--min-area", "5", "5 is no share of a photograph: 0.05 or 5% is a twentieth of it"),
+        ("--max-area", "nan", "nan is no share"),
+        ("--format", "word", '"word" is no format of photographs'),
+        ("--orientation", "wide", "'wide' is not one of 'landscape', 'portrait', 'square'"),
+    ],
+)
+def test_filters_that_cannot_be_meant(search, option, value, message):
+    result = search("dog on couch", option, value)
+    assert (result.code, result.out) == (2, b"")
+    assert message in result.err
+
+
+def test_the_table_by_date_shows_dates(search):
+    table = search("dog on couch", "--table", "--sort", "date").out.decode()
+    assert table.count("  no date\n") == 3
+
+
+def test_filters_of_detect(detect, place, photos):
+    in_collection = ["a dog", "--collection", place.sure, "--json"]
+    document = json.loads(detect(*in_collection, "--format", "jpeg", "--max-area", "10%").out)
+    assert (document["photographs"], document["allowed"], document["of"]) == (1, 1, 3)
+    assert [region["box"] for hit in document["hits"] for region in hit["regions"]] == [[5, 5, 25, 25]]
+    result = detect(*in_collection, "--near", "0,0,1")
+    assert (result.code, json.loads(result.out)["hits"]) == (1, [])
+    assert "the filter within 1 km of 0,0 allows none of the 3 photographs" in result.err
+    result = detect("a dog", "--in", photos, "--after", "2020")
+    assert result.code == 2 and "only --min-area and --max-area" in result.err
+    boxes = [
+        region["box"]
+        for hit in json.loads(detect("a dog", "--in", photos, "--json", "--max-area", "20%").out)["hits"]
+        for region in hit["regions"]
+    ]
+    assert boxes and all(width * height <= 0.2 * 120 * 80 for _, _, width, height in boxes)
+
+
 # -- answers
 
 

@@ -16,6 +16,7 @@ from search import output
 from search.arguments import find_photos, has_photo_name, refuse_photos_among_phrases
 from search.cli.answers import WRITERS, show_answer
 from search.cli.delivery import Delivery, delivery_options
+from search.cli.filters import filter_options, sort_option, tell_empty, tell_silent
 from search.cli.options import Share, as_typed_option, fold_option, form_options
 from search.cli.threads import compute_in_one_thread
 from search.errors import DetectError, DrawError
@@ -23,6 +24,8 @@ from search.errors import DetectError, DrawError
 if TYPE_CHECKING:
     from db.location import Location
     from search.detector import Detections
+    from search.filters import Filters
+    from search.hits import Sort
 
 
 @click.command(cls=ManyValuesCommand)
@@ -55,6 +58,8 @@ if TYPE_CHECKING:
     help="Photographs to show at most, the surest first. Default: all; over a collection 10.",
 )
 @as_typed_option
+@filter_options
+@sort_option
 @form_options
 @fold_option
 @click.option(
@@ -74,6 +79,8 @@ def detect(
     prior: float | None,
     top: int | None,
     as_typed: bool,
+    filters: "Filters | None",
+    sort: "Sort",
     fold_similar: bool,
     form: str | None,
     draw: Path | None,
@@ -112,6 +119,10 @@ def detect(
             click.echo(f"Note: {phrase} is read as words; `--in {phrase}` looks into what has that name.", err=True)
         if places and collection is not None:
             raise DetectError(f"Name photographs or a collection, not both: {printable(places[0])} is a photograph.")
+        if places and filters and not filters.of_regions_only:
+            raise DetectError(
+                "Photographs after --in are looked at as they are named: only --min-area and --max-area hold."
+            )
         wanted: dict[str, Any] = {"threshold": threshold, "prior": prior, "k": top}
         options = {"as_typed": as_typed, **{name: value for name, value in wanted.items() if value is not None}}
         photos = find_photos(places)
@@ -121,6 +132,7 @@ def detect(
         delivery.check()
         roots: list[Path] = []
         if photos:
+            options["area"] = filters.area if filters else None
             answer = _detect_in_photos(phrases, photos, weights, device, options)
             looked_at = f"{answer.photographs} photograph{'s' if answer.photographs > 1 else ''}"
         else:
@@ -132,9 +144,14 @@ def detect(
             with open_collection(collection or default_collection()) as opened:
                 roots = list(opened.roots().values())
                 detector = Detector(PhraseModel.load(weights, device=device))
-                answer = detector.detect_in_collection(phrases, opened, fold_similar=fold_similar, **options)
+                options |= {"fold_similar": fold_similar, "filters": filters, "sort": sort}
+                answer = detector.detect_in_collection(phrases, opened, **options)
             looked_at = printable(opened.location)
         show_answer(answer, form, {**WRITERS, "json": output.detections_as_json}, collection, roots)
+        tell_silent(answer.selection)
+        if answer.selection and answer.selection.photographs and not answer.selection.allowed:
+            tell_empty(answer.selection, opened.location)
+            return 1
         if not answer.hits:
             click.echo(f"Nothing found in {looked_at} with a {answer.scored}; --threshold lowers it.", err=True)
             return 1

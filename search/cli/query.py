@@ -11,11 +11,14 @@ from commands.text import printable
 from fcln.scoring import SCORINGS
 from search.cli.answers import WRITERS, show_answer
 from search.cli.delivery import Delivery, delivery_options
+from search.cli.filters import filter_options, sort_option, tell_empty, tell_silent
 from search.cli.options import as_typed_option, fold_option, form_options
 from search.cli.threads import compute_in_one_thread
 
 if TYPE_CHECKING:
     from db.location import Location
+    from search.filters import Filters
+    from search.hits import Sort
 
 
 @click.command()
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 )
 @click.option("--exact", is_flag=True, help="Score every region of every photograph, not only a shortlist (slow).")
 @as_typed_option
+@filter_options
+@sort_option
 @form_options
 @fold_option
 @click.option(
@@ -56,6 +61,8 @@ def query(
     excluded: tuple[str, ...],
     exact: bool,
     as_typed: bool,
+    filters: "Filters | None",
+    sort: "Sort",
     fold_similar: bool,
     form: str | None,
     draw: Path | None,
@@ -71,6 +78,9 @@ def query(
     all be there. A photograph's score is the mean over all of these of its best region; shown are the regions that are
     most likely right, each with its own score.
 
+    Filters (--under, --after, --camera ...) hold together and before anything is scored: of few photographs among many
+    the best are found as surely. Dates, cameras and places are those in the photographs' headers.
+
     In a terminal the answer is a table; elsewhere one path a line. Boxes are x, y, width, height in pixels of the
     upright photograph (as a viewer shows it), counted from the top left corner.
 
@@ -79,6 +89,8 @@ def query(
       search query "dog on couch"
       search query "red lamp" "a wooden table" -k 3 --draw lamps.png
       search query "dog on the beach" --not person
+      search query "a cake" --after 2023-05 --before 2023-07 --camera iphone --sort date
+      search query "a boat" --here --orientation landscape --min-area 10%
       search query "child on a swing" -k 50 --copy swings/
       search query "a birthday cake" --html cakes.html --open
       search query "a red car" -0 | xargs -0 ls -l
@@ -109,6 +121,8 @@ def query(
                 excluded=excluded,
                 as_typed=as_typed,
                 fold_similar=fold_similar,
+                filters=filters,
+                sort=sort,
             )
         if len(phrases) > 2 and not any(" " in phrase for phrase in answer.query):
             click.echo(
@@ -119,6 +133,10 @@ def query(
         if answer.excluded:
             count = f"{len(answer.excluded)} photograph{'s' if len(answer.excluded) > 1 else ''}"
             click.echo(f"Note: left out {count} with {', '.join(map(printable, answer.without))}.", err=True)
+        tell_silent(answer.selection)
+        if answer.selection and answer.selection.photographs and not answer.selection.allowed:
+            tell_empty(answer.selection, opened.location)
+            return 1
         if not answer.hits and answer.excluded:
             click.echo("Nothing found: every photograph looked at was left out.", err=True)
             return 1
