@@ -179,9 +179,9 @@ def _of_area(photo: DescribedPhoto, similarities: np.ndarray, area: AreaRange) -
     """A photograph with those of its N regions only that cover such a share of it. similarities: (Q, N)."""
     x1, y1, x2, y2 = photo.regions.boxes.T
     share = (x2 - x1) * (y2 - y1) / (photo.width * photo.height)
-    kept = np.flatnonzero((share >= area.least) & (share <= area.most))
+    kept = np.flatnonzero((share >= area.least) & (share <= area.most)).tolist()
     regions = PhotoRegions(photo.regions.boxes[kept], photo.regions.objectness[kept])
-    ids, phrases = ([values[row] for row in kept] for values in (photo.region_ids, photo.phrases))
+    ids, phrases = [photo.region_ids[row] for row in kept], [photo.phrases[row] for row in kept]
     return replace(photo, regions=regions, region_ids=ids, phrases=phrases), similarities[:, kept]
 
 

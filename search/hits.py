@@ -68,7 +68,7 @@ class DescribedPhoto:
             PhotoRegions.from_rows(regions),
             [row.region_id for row in regions],
             [row.phrase for row in regions],
-            photo.headers and photo.headers.taken,
+            photo.headers.taken if photo.headers else None,
         )
 
     def hit_region(self, index: int, score: float, for_phrase: str) -> HitRegion:
