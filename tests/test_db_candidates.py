@@ -7,6 +7,7 @@ from db.collection import open_collection
 from db.errors import UnknownId
 from db.records import AreaRange, PhotoFilter
 from helpers import db_photos
+from helpers.db_server import new_url
 from helpers.word_predictor import WordPredictor, build, embedding_of
 
 
@@ -116,21 +117,22 @@ def test_only_photographs_that_are_allowed(collection):
         collection.candidates(VECTORS, 1, np.array([99]))
 
 
-@pytest.fixture(scope="module", params=["exact", "inverted lists"])
+@pytest.fixture(scope="module", params=["exact", "inverted lists", "server"])
 def many(tmp_path_factory, request):
     """2,000 photos of 3 regions, in FAISS files."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("db.local.reader.SCANNED_REGIONS", 0)
         patch.setattr("db.local.vectors.index_files.FILE_REGIONS", 2500)
         patch.setattr("db.local.vectors.index_files.EXACT_LIMIT", 0 if request.param == "inverted lists" else 10**9)
-        path = tmp_path_factory.mktemp("many") / "collection"
-        with db_photos.create(path) as writer:
-            root_id = writer.add_root(path.parent)
+        folder = tmp_path_factory.mktemp("many")
+        place = new_url() if request.param == "server" else folder / "collection"
+        with open_collection(place, write=True, create=True, model=db_photos.MODEL) as writer:
+            root_id = writer.add_root(folder)
             writer.commit(new=[db_photos.photo(root_id, f"{number}.jpg") for number in range(2000)])
-        with open_collection(path) as opened:
-            assert [index.nlist > 0 for index in opened.reader.vectors.indexes] == (
-                [True, True, False] if request.param == "inverted lists" else [False] * 3
-            )
+        with open_collection(place) as opened:
+            if request.param != "server":
+                inverted = [index.nlist > 0 for index in opened.reader.vectors.indexes]
+                assert inverted == ([True, True, False] if request.param == "inverted lists" else [False] * 3)
             yield opened
 
 

@@ -12,6 +12,7 @@ from db import queries, writes
 from db.candidates import closest_photos, nearest_photos
 from db.checks import check_changes, check_photo
 from db.errors import CheckpointMismatch, CollectionError
+from db.matching import matching, regions_of_area
 from db.postgres import nearest
 from db.postgres.address import Address
 from db.postgres.opening import prepare
@@ -19,13 +20,16 @@ from db.postgres.refusals import plain_errors
 from db.postgres.server import Server
 from db.postgres.writes import add, finish, take_ids
 from db.records import (
+    AreaRange,
     BuildRecord,
     FailedFile,
     Features,
     FileState,
+    Matching,
     ModelIdentity,
     NewPath,
     NewPhoto,
+    PhotoFilter,
     PhotoHeaders,
     PhotoRow,
     PhotoStat,
@@ -114,8 +118,16 @@ class PostgresCollection:
     def photo_ids(self) -> np.ndarray:
         return self.server.read(queries.photo_ids)
 
-    def candidates(self, vectors: np.ndarray, count: int, allowed: np.ndarray | None = None) -> np.ndarray:
-        return self.server.read(_candidates, vectors, count, allowed)
+    def matching(self, wanted: PhotoFilter) -> Matching:
+        return self.server.read(_matching, wanted)
+
+    def regions_of_area(self, area: AreaRange, photo_ids: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        return self.server.read(regions_of_area, area, photo_ids)
+
+    def candidates(
+        self, vectors: np.ndarray, count: int, allowed: np.ndarray | None = None, area: AreaRange | None = None
+    ) -> np.ndarray:
+        return self.server.read(_candidates, vectors, count, allowed, area)
 
     def cosines(self, vectors: np.ndarray, photo_ids: Sequence[int] | np.ndarray | None = None) -> RegionScores:
         return self.server.read(nearest.cosines, vectors, photo_ids)
@@ -230,7 +242,16 @@ def _counted(session: Session, function, *arguments) -> None:  # type: ignore[no
     finish(session)
 
 
-def _candidates(session: Session, vectors: np.ndarray, count: int, allowed: np.ndarray | None) -> np.ndarray:
+def _matching(session: Session, wanted: PhotoFilter) -> Matching:
+    return matching(session, wanted, queries.roots(session))
+
+
+def _candidates(
+    session: Session, vectors: np.ndarray, count: int, allowed: np.ndarray | None, area: AreaRange | None
+) -> np.ndarray:
+    if area is not None:
+        allowed = queries.photo_ids(session) if allowed is None else allowed
+        return closest_photos(nearest.best_cosines(session, vectors, allowed, nearest.of_area(area)), count)
     if allowed is not None:
         return closest_photos(nearest.best_cosines(session, vectors, allowed), count)
     return nearest_photos(

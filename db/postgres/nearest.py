@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from db.errors import UnknownId
 from db.postgres.server import driver_connection
 from db.postgres.vectors import as_halfvec, as_ids, as_vector, copy_out
-from db.records import Features, ModelIdentity, RegionScores
+from db.records import AreaRange, Features, ModelIdentity, RegionScores
 
 Found = tuple[np.ndarray, np.ndarray]  # photo ids and their best cosines, best first
 
@@ -113,6 +113,12 @@ def best_cosines(
     )
     table = np.array([found[f"s{row}"] for row in range(len(vectors))], np.float32)
     return RegionScores(found["id"], found["photo_id"], table.reshape(len(vectors), -1))
+
+
+def of_area(area: AreaRange) -> str:
+    """A condition of `best_cosines` for photos that are named: the region covers such a share of its photo."""
+    pixels, photo = "(x2 - x1) * (y2 - y1)", "(photo.width * photo.height)"
+    return f"{pixels} >= {float(area.least)!r} * {photo} AND {pixels} <= {float(area.most)!r} * {photo}"
 
 
 def _regions_of(
