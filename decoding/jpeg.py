@@ -6,8 +6,9 @@ markers).
 """
 
 import re
-from dataclasses import dataclass, field
-from typing import BinaryIO
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -26,8 +27,10 @@ _END = b"\xff\xd9"
 _BLOCK = 1 << 20
 _SEGMENT = re.compile(rb"\xff[\xc0-\xc7\xc9-\xcf\xda\xdb\xdd\xe0-\xef\xfe]").search
 _LUMA_COEFFICIENTS = frozenset(range(1, 64))
-# A file that was not written to its end often goes on with zeros, which are no picture.
-_ZEROS = 64
+# A picture with more of them is not looked at in colour, which takes 13 bytes each.
+_MOST_PIXELS = 30_000_000
+# What is put behind a scan to see whether it is over: bits of both kinds, none of which is a marker.
+_ANY_BITS = bytes.fromhex("a5 5a 96 69 0f f0 3c c3") * 8
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Scan:
     coefficients: range  # of the spectrum
     refines: bool
     lowest_bit: int  # that it brings
+    data: tuple[int, int]  # where it begins and ends in the file
     whole: bool  # something follows it
 
 
@@ -60,6 +64,33 @@ class Structure:
             parts.append((start, note_start))
             start = note_stop
         return Slices(file, [*parts, (start, max(start, self.end)), _END])
+
+    @property
+    def pixels(self) -> list[tuple[int, int]]:
+        """Where in the file the data of its scans begin and end."""
+        return [scan.data for scan in self.scans]
+
+    def end_last_scan(self, file: BinaryIO) -> None:
+        """Find out whether the last scan of a progressive picture is whole though nothing follows it."""
+        if not self.scans or self.scans[-1].whole:
+            return
+        file.seek(self.end - 1)
+        stop = self.end - (file.read(1) == b"\xff")  # half a marker
+        of_luma = {*self.components[:1]} <= self.scans[-1].components
+        pictures = set()
+        try:
+            for bits in (b"", _ANY_BITS, _ANY_BITS[::-1]):
+                data: Any = Slices(file, [(0, stop), bits, _END])
+                with Image.open(data, formats=["JPEG"]) as image:
+                    if of_luma:
+                        image.draft("L", image.size)  # takes less memory
+                    elif image.width * image.height > _MOST_PIXELS:
+                        return
+                    pictures.add(zlib.crc32(image.tobytes()))
+        except (OSError, SyntaxError):
+            return
+        if len(pictures) == 1:  # more bits than it needs are not looked at
+            self.scans[-1] = replace(self.scans[-1], whole=True)
 
     @property
     def has_everything_coarsely(self) -> bool:
@@ -127,7 +158,7 @@ def structure(file: BinaryIO) -> Structure:
         position += 2 + length
         if marker == _SOS:
             start, position = position, _end_of_scan(file, position, size)
-            if not _read_scan(found, body, whole=position < size):
+            if not _read_scan(found, body, (start, position), whole=position < size):
                 found.end = start
                 return found
             sequential_is_over = not found.progressive and found.has_all_colours
@@ -152,19 +183,19 @@ def _read_frame(found: Structure, marker: int, body: bytes) -> None:
     found.row_height = 8 * max([part[1] & 15 for part in parts if len(part) == 3] or [1])
 
 
-def _read_scan(found: Structure, body: bytes, whole: bool) -> bool:
+def _read_scan(found: Structure, body: bytes, data: tuple[int, int], whole: bool) -> bool:
     count = body[0] if body else 0
     if len(body) < 4 + 2 * count or not 1 <= count <= 4:
         return False
     first, last, bits = body[1 + 2 * count : 4 + 2 * count]
     components = frozenset(body[1 + 2 * i] for i in range(count))
-    found.scans.append(Scan(components, range(first, last + 1), bits >> 4 > 0, bits & 15, whole))
+    found.scans.append(Scan(components, range(first, last + 1), bits >> 4 > 0, bits & 15, data, whole))
     return True
 
 
 def _end_of_scan(file: BinaryIO, start: int, size: int) -> int:
-    """Where the first marker lies that is neither a restart nor a byte that had to be written so; else the file's end,
-    without zeros that follow the scan.
+    """Where the first marker lies that is neither a restart nor a byte that had to be written so; else the file's
+    end.
     """
     position = start
     while position < size:
@@ -178,11 +209,7 @@ def _end_of_scan(file: BinaryIO, start: int, size: int) -> int:
         if len(marks):
             return position + int(marks[0])
         position += len(block) - 1
-    tail_start = max(start, size - _BLOCK)
-    file.seek(tail_start)
-    tail = file.read(size - tail_start)
-    kept = tail.rstrip(b"\0")
-    return tail_start + len(kept) if len(tail) - len(kept) >= _ZEROS else size
+    return size
 
 
 def share_there(image: Image.Image, height: int, row_height: int) -> float:

@@ -18,7 +18,7 @@ from decoding.formats import FORMAT_NAMES, JPEG_XL, RAW, Extra
 from decoding.headers import Headers, read_tiff_headers
 from decoding.ifd import Directory, Header, read_header
 from decoding.pillow_photo import Decoded, PillowPhoto, rgb
-from decoding.reasons import faults_as_reasons, percent
+from decoding.reasons import ends_early, faults_as_reasons, is_of_the_disk, percent
 from decoding.signatures import HEAD, TIFF, other_name, photo_format
 from decoding.tiff import TiffPhotograph
 from decoding.tiff_pages import is_raw
@@ -192,11 +192,16 @@ class _TiffPhoto:
         factor = max(1, max(self.size) // side)
         opened = self._tiff.opened_by_pillow()
         if opened is not None:
-            opened.load()
+            try:
+                opened.load()
+            except Exception as error:
+                if is_of_the_disk(error) or not ends_early(error):
+                    raise
+                raise PhotoError(f"{self._tiff.fault}, not all of the picture is there") from error
             opened.info["icc_profile"] = self._tiff.icc_profile
             return Decoded(rgb(opened, factor), factor, orientation)
         image, alpha, share = self._tiff.reduced(factor)
-        incomplete = f"the file ends early, {percent(share)} of the picture is there" if share < 1 else None
+        incomplete = f"{self._tiff.fault}, {percent(share)} of the picture is there" if share < 1 else None
         image.info["icc_profile"] = self._tiff.icc_profile
         return Decoded(rgb(image, 1, alpha), factor, orientation, incomplete)
 

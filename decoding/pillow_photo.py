@@ -1,21 +1,25 @@
 """Photographs that Pillow decodes: reduced on the way where the format allows it, rescued where they end early."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
-from decoding import jpeg, jpeg_xl, png
+from decoding import gif, jpeg, jpeg_xl, png, unwritten
 from decoding.colour import to_srgb
 from decoding.errors import PhotoError
-from decoding.formats import pillow_formats
+from decoding.formats import JPEG_XL, pillow_formats
 from decoding.frames import seek_first_frame
 from decoding.headers import Headers, read_headers
-from decoding.reasons import LEAST_SHARE, is_of_the_disk, percent, share_of_file
+from decoding.reasons import LEAST_SHARE, ends_early, is_of_the_disk, percent, share_of_file
+from decoding.signatures import photo_format
 from decoding.slices import Slices
 
+_DAMAGED = "the file is damaged"
 _ORIENTATION_TAG = 0x0112
 # Bytes of headers of one JPEG that Pillow may keep in memory; with more of them, it gets to see none.
 _MOST_JPEG_HEADERS = 64 << 20
@@ -50,8 +54,12 @@ class PillowPhoto:
         Raises:
             PhotoError: Pillow makes nothing of it.
         """
-        self._file = file
+        size = file.seek(0, os.SEEK_END)
+        written = unwritten.written(file, compressed=not head.startswith(b"BM"))
+        self._file = file if written == size else Slices(file, [(0, written)])
+        self._fault = "the file ends early" if written == size else _DAMAGED
         self._head = head
+        self._incomplete: str | None = None
         self._image = self._open()
         self.size = self._image.size
         self.format = self._image.format
@@ -73,7 +81,7 @@ class PillowPhoto:
         except Exception as error:
             if is_of_the_disk(error):
                 raise
-            raise self._ends_early() or error from None
+            return self._filled_up(error)
 
     @property
     def memory(self) -> int:
@@ -91,66 +99,115 @@ class PillowPhoto:
             if not seek_first_frame(self._image):
                 self._image = self._open()
                 self._image.load()
+            damaged = self._is_damaged()
         except Exception as error:
             if is_of_the_disk(error):
                 raise
-            if self.format in ("JPEG", "MPO"):
-                incomplete = self._rescue_jpeg(side)
-            elif self.format == "PNG":
-                incomplete = self._rescue_png(error)
-            elif self.format == "BMP":
-                incomplete = self._rescue_bmp(error)
-            else:
-                raise self._ends_early() or error from None
+            self._rescue(error, side)
         else:
-            incomplete = None
+            if damaged:
+                self._rescue(PhotoError(self._fault), side)
         # Only now: PNG may carry its EXIF block after the pixels.
         orientation = _orientation(self._image)
         factor = max(1, max(self._image.size) // side)
-        return Decoded(rgb(self._image, factor), scale * factor, orientation, incomplete)
+        return Decoded(rgb(self._image, factor), scale * factor, orientation, self._incomplete)
 
-    def _rescue_jpeg(self, side: int) -> str | None:
-        """Decodes what is there of a JPEG; returns what is missing."""
+    def _is_damaged(self) -> bool:
+        """Whether something is wrong with pixels that were decoded without complaint."""
+        if self.format not in ("JPEG", "MPO", "PNG"):
+            return False
+        at = unwritten.first_hole(self._file, self._pixels)
+        if at is not None:  # from there on, the file is taken for cut off
+            self._file, self._fault = Slices(self._file, [(0, at)]), _DAMAGED
+            return True
+        return self.format == "PNG" and not png.checksums_hold(self._file)
+
+    def _pixels(self) -> list[tuple[int, int]]:
+        return png.pixels(self._file) if self.format == "PNG" else jpeg.structure(self._file).pixels
+
+    @property
+    def _bytes(self) -> int:
+        return self._file.seek(0, os.SEEK_END)
+
+    def _rescue(self, error: Exception, side: int) -> None:
+        """Decodes what is there of a picture, and says what is missing; PhotoError if that is too much."""
+        if self.format in ("JPEG", "MPO"):
+            self._rescue_jpeg(side)
+        elif self.format == "PNG":
+            self._rescue_png(error)
+        elif self.format == "GIF":
+            self._rescue_gif(error)
+        elif self._incomplete is None:
+            self._image = self._filled_up(error)
+            with _truncated_allowed():
+                self._image.load()
+        else:
+            raise error
+
+    def _rescue_jpeg(self, side: int) -> None:
         found = jpeg.structure(self._file)
-        if found.progressive and not found.has_everything_coarsely:
-            raise PhotoError("the file ends early, only a coarse part of the picture is there")
+        if found.progressive:
+            found.end_last_scan(self._file)
+            if not found.has_everything_coarsely:
+                raise PhotoError(f"{self._fault}, only a coarse part of the picture is there")
         self._image = _opened(found.readable(self._file, notes=self._image.info.get("exif") is not None))
         _draft(self._image, side)
         self._image.load()
-        if found.progressive:
-            return None if found.has_all_bits else "the file ends early, the finest details may be missing"
-        share = jpeg.share_there(self._image, self.size[1], found.row_height)
-        if share < LEAST_SHARE or not found.has_all_colours:
-            raise PhotoError(f"the file ends early, {percent(share)} of the picture is there")
-        return f"the file ends early, {percent(share)} of the picture is there" if share < 1 else None
+        if not found.progressive:
+            share = jpeg.share_there(self._image, self.size[1], found.row_height)
+            self._note_share(share if found.has_all_colours else min(share, 0.5))
+        elif not found.has_all_bits:
+            self._incomplete = f"{self._fault}, the finest details may be missing"
 
-    def _rescue_png(self, error: Exception) -> str | None:
-        """The same of a PNG."""
+    def _rescue_png(self, error: Exception) -> None:
         whole, share, damaged = png.mended(self._file)
-        fault = "the file is damaged" if damaged else "the file ends early"
-        fault += f", {percent(share)} of the picture is there" if share < 1 else ", its checksum is wrong"
-        if share < LEAST_SHARE:
-            raise PhotoError(fault) from error
+        if damaged:
+            self._fault = _DAMAGED
+        self._note_share(share)
         self._image = _opened(whole)
         self._image.load()
-        return fault if share < 1 or damaged else None
+        if damaged and share == 1:
+            self._incomplete = f"{self._fault}, its checksum is wrong"
 
-    def _rescue_bmp(self, error: Exception) -> str | None:
-        """The same of a BMP: rows of zeros for those that are missing."""
-        share = share_of_file(self._file, self._head)
-        if share is None or not LEAST_SHARE <= share < 1:
-            raise self._ends_early() or error from None
-        size = self._file.seek(0, os.SEEK_END)
-        self._image = _opened(Slices(self._file, [(0, size), bytes(int(size / share) - size + 1)]))
-        self._image.load()
-        return f"the file ends early, {percent(share)} of the picture is there"
+    def _rescue_gif(self, error: Exception) -> None:
+        if not ends_early(error):
+            raise error
+        self._note_share(gif.share_there(self._file))
+        with _truncated_allowed():
+            self._image = _opened(self._file)
+            self._image.load()
 
-    def _ends_early(self) -> PhotoError | None:
-        """That the file ends early, if its header says that it is longer."""
+    def _filled_up(self, error: Exception) -> Image.Image:
+        """The file with zeros for what is missing at its end, as its header tells; else the error as it is."""
         share = share_of_file(self._file, self._head)
-        if share is None or share >= 1:
-            return None
-        return PhotoError(f"the file ends early, {percent(share)} of it is there")
+        if share is not None and share < 1:
+            self._note_share(share, "the picture" if self._head.startswith(b"BM") else "it")
+        if photo_format(self._head) is JPEG_XL:  # its library shows nothing of it, and speaks of how it was built
+            raise PhotoError(self._incomplete or "a JPEG XL photograph that is damaged or ends early") from error
+        if share is None or share == 1:
+            raise error
+        size = self._bytes
+        missing = round(size / share) - size
+        if self._fault == _DAMAGED and missing < unwritten.ZEROS:  # its own last zeros: others follow the file
+            self._incomplete = None
+        return _opened(Slices(self._file, [(0, size), bytes(missing)]))
+
+    def _note_share(self, share: float, what: str = "the picture") -> None:
+        """Say how much of the picture is there; PhotoError if that is too little."""
+        said = f"{self._fault}, {percent(share)} of {what} is there"
+        if share < LEAST_SHARE:
+            raise PhotoError(said)
+        self._incomplete = said if share < 1 else None
+
+
+@contextmanager
+def _truncated_allowed() -> Iterator[None]:
+    """Has Pillow show what is there of a picture. For all threads: the others may take one for whole meanwhile."""
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
 def _opened(file: BinaryIO | Slices) -> Image.Image:

@@ -56,6 +56,22 @@ def readable(file: BinaryIO) -> Slices:
     return Slices(file, parts)
 
 
+def pixels(file: BinaryIO) -> list[tuple[int, int]]:
+    """Where in the file the parts of the pixels begin and end."""
+    chunks = [chunk for chunk in _chunks(file) if chunk.name == b"IDAT"]
+    return [(chunk.start + 8, chunk.start + 8 + chunk.length) for chunk in chunks]
+
+
+def checksums_hold(file: BinaryIO) -> bool:
+    """Whether the pixels are those that were written; Pillow does not ask."""
+    for chunk in _chunks(file):
+        if chunk.name == b"IDAT":
+            data = _data(file, chunk)
+            if zlib.crc32(data, zlib.crc32(chunk.name)) != int.from_bytes(file.read(4), "big"):
+                return False
+    return True
+
+
 def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
     size = file.seek(0, 2)
     position = len(_SIGNATURE)

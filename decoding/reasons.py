@@ -40,7 +40,8 @@ def faults_as_reasons() -> Iterator[None]:
             raise PhotoError("decoding it takes more memory than there is") from error
         if ends_early(error):
             raise PhotoError("the file ends early") from error
-        raise PhotoError(f"cannot be decoded ({error or type(error).__name__})") from error
+        text = " ".join(str(error).split())
+        raise PhotoError(f"cannot be decoded ({text or type(error).__name__})") from error
 
 
 def is_of_the_disk(error: BaseException) -> bool:
@@ -65,7 +66,7 @@ def share_of_file(file: BinaryIO, head: bytes) -> float | None:
         whole = int.from_bytes(head[4:8], "little") + 8
     elif head[:2] == b"BM":
         whole = int.from_bytes(head[2:6], "little")
-    elif head[4:8] in (b"ftyp", b"jP  "):
+    elif head[4:8] in (b"ftyp", b"jP  ", b"JXL "):
         whole = _end_of_boxes(file, size)
     else:
         return None
@@ -73,8 +74,8 @@ def share_of_file(file: BinaryIO, head: bytes) -> float | None:
 
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
-    """Where the last box of a HEIC, AVIF or JPEG 2000 file would end."""
-    position = 0
+    """Where the last box of a HEIC, AVIF, JPEG 2000 or JPEG XL file would end that is not there to be filled."""
+    position = end = 0
     while position < size:
         file.seek(position)
         head = file.read(16)
@@ -84,7 +85,9 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
         if length < 8 or len(head) < 8:
             return size  # it goes on to the end, or is no box
         position += length
-    return position
+        if head[4:8] not in (b"free", b"skip"):
+            end = position
+    return end
 
 
 def percent(share: float) -> str:

@@ -9,9 +9,11 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from decoding import unwritten
 from decoding.errors import PhotoError
 from decoding.ifd import Directory, Header
 from decoding.reasons import LEAST_SHARE, percent
+from decoding.slices import Slices
 from decoding.tiff_pages import (
     BLACK_IS_ZERO,
     CMYK,
@@ -48,6 +50,12 @@ class TiffPhotograph:
 
     def __init__(self, file: BinaryIO, header: Header):
         """Raises PhotoError if it is of a kind that cannot be read."""
+        size = file.seek(0, 2)
+        written = unwritten.written(file, compressed=False)  # as far as this is known yet
+        self.fault = "the file ends early"  # what to say if a part of the picture is missing
+        if written < size:
+            self.fault = "the file is damaged"
+            file = Slices(file, [(0, written)])  # type: ignore[assignment]  # reads, seeks and tells
         directory = photograph_directory(file, header)
         page = read_page(directory, file.seek(0, 2)) if directory is not None else None
         if directory is None or page is None:
@@ -64,6 +72,17 @@ class TiffPhotograph:
         self._by_libtiff = _is_for_libtiff(page)
         if not self._by_libtiff and (reason := _why_not(page)):
             raise PhotoError(f"a TIFF of a kind that cannot be read ({reason})")
+        self._cut_at_hole()
+
+    def _cut_at_hole(self) -> None:
+        """Take the compressed pixels for cut off where a part begins that was never written."""
+        if self.page.compression == NONE:
+            return
+        chunks = [(start, start + size) for start, size in zip(self.page.chunks.offsets, self.page.chunks.sizes)]
+        at = unwritten.first_hole(self._file, lambda: chunks)
+        if at is not None:
+            self.fault = "the file is damaged"
+            self._file = Slices(self._file, [(0, at)])  # type: ignore[assignment]  # reads, seeks and tells
 
     @property
     def memory(self) -> int:
@@ -104,7 +123,7 @@ class TiffPhotograph:
         colours = page.colours
         alpha = next((colours + i for i, kind in enumerate(page.extra) if kind in (1, 2)), None)
         kept = [*range(colours), *([] if alpha is None else [alpha])]
-        values, lows, highs, share = _reduced(self._file, page, kept, factor)
+        values, lows, highs, share = _reduced(self._file, page, kept, factor, self.fault)
         low, high = _levels(page, values[:, :, :colours], min(lows[:colours]), max(highs[:colours]))
         eight = _eight_bit(values[:, :, :colours], low, high)
         if page.photometric == WHITE_IS_ZERO:
@@ -169,7 +188,7 @@ def _why_not(page: Page) -> str | None:
 
 
 def _reduced(
-    file: BinaryIO, page: Page, kept: list[int], factor: int
+    file: BinaryIO, page: Page, kept: list[int], factor: int, fault: str
 ) -> tuple[np.ndarray, list[float], list[float], float]:
     """Some samples of a page, reduced; the least and the most of each before that; and the share that was there.
 
@@ -185,7 +204,7 @@ def _reduced(
             rows_there += there
         rows_seen += len(band)
         if rows_there < min(rows_seen, LEAST_SHARE * page.height):
-            raise PhotoError(f"the file ends early, {percent(rows_there / page.height)} of the picture is there")
+            raise PhotoError(f"{fault}, {percent(rows_there / page.height)} of the picture is there")
         values = band[:, :, kept].astype(np.float32)
         if band.dtype.kind == "f":
             np.nan_to_num(values, copy=False, posinf=0.0, neginf=0.0)

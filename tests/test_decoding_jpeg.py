@@ -90,7 +90,8 @@ def test_what_is_nearly_all_there_is_decoded_and_said_so():
 def test_zeros_where_the_rest_should_be_are_no_picture():
     whole = encoded()
     half = whole[: len(whole) // 2]
-    assert refusal(half + bytes(len(whole) - len(half))).startswith("the file ends early, ")
+    there = refusal(half).removeprefix("the file ends early, ")
+    assert refusal(half + bytes(len(whole) - len(half))) == f"the file is damaged, {there}"
 
 
 def test_of_a_progressive_one_every_coefficient_is_needed():
@@ -100,9 +101,66 @@ def test_of_a_progressive_one_every_coefficient_is_needed():
     photo = decode(whole[: scans[7]])
     assert photo.incomplete == "the file ends early, the finest details may be missing"
     assert np.abs(np.asarray(photo.image).astype(int) - np.asarray(decode(whole).image)).mean() < 3
-    for cut in (scans[0] + 20, scans[2], scans[4] + 12):
+    for cut in (scans[0] + 20, scans[2]):
         assert refusal(whole[:cut]) == "the file ends early, only a coarse part of the picture is there"
+    rough = encoded(Image.effect_noise((320, 240), 60), progressive=True)
+    scans = [at for at in range(len(rough)) if rough.startswith(b"\xff\xda", at)]
+    for cut in (scans[1] + 12, scans[2] - 200):
+        assert refusal(rough[:cut]) == "the file ends early, only a coarse part of the picture is there"
     assert_same(whole + b"anything", whole)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("size", [(320, 240), (2161, 1442)])
+def test_a_progressive_one_lacks_nothing_without_its_end_marker(mode, size):
+    whole = encoded(smooth(size).convert(mode), progressive=True)
+    assert_same(whole[:-2], whole)
+    assert_same(whole[:-1], whole)
+    assert_same(whole[:-2] + b"SEFT and some video", whole)
+    for cut in (9, 30, 300) if mode != "CMYK" else ():  # whose last scan says nothing of this picture
+        assert decode(whole[:-cut]).incomplete == "the file ends early, the finest details may be missing"
+
+
+def holed(content: bytes, start: int, length: int) -> bytes:
+    return content[:start] + bytes(length) + content[start + length :]
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"restart_marker_rows": 1}, {"progressive": True}])
+def test_a_part_that_was_never_written_is_noticed_in_the_middle(options):
+    whole = encoded(smooth((1600, 1200)), **options)
+    start = len(whole) // 2 // 512 * 512
+    said = refusal(whole[:start]) if "progressive" not in options else decode(whole[:start]).incomplete
+    told = said.replace("the file ends early", "the file is damaged")
+    for length in (512, 4096, 3 * 4096):
+        content = holed(whole, start, length)
+        assert (refusal(content) if "progressive" not in options else decode(content).incomplete) == told
+
+
+def test_zeros_that_are_no_part_of_the_picture_are_no_damage():
+    whole = encoded()
+    note = b"\xff\xe5\xff\xff" + bytes(65533)
+    assert_same(whole[:2] + note + whole[2:] + bytes(100_000), whole)
+    second = encoded(smooth((64, 48)))
+    assert_same(whole + bytes(-len(whole) % 512) + bytes(4096) + second, whole)
+
+
+def test_a_picture_of_one_colour_is_no_damage():
+    for options in ({}, {"optimize": True}, {"progressive": True, "optimize": True}):
+        for colour in ("black", "white", "navy"):
+            whole = encoded(Image.new("RGB", (4000, 3000), colour), **options)
+            assert decode(whole).incomplete is None
+
+
+@pytest.mark.parametrize("size", [(320, 240), (1600, 1200), (4000, 3000)])
+def test_one_picture_lacks_the_same_share_at_every_size_and_in_every_way(size):
+    """Reduced while it is decoded or not; without its end, or with zeros there."""
+    whole = encoded(smooth((320, 240)).resize(size), restart_marker_rows=1)
+    at = whole.index(b"\xff\xda")
+    rows = size[1] // 32
+    for row in range(rows):
+        at = whole.index(bytes([0xFF, 0xD0 + row % 8]), at + 1)
+    shares = {refusal(content).split(", ")[1] for content in (whole[:at], whole[:at] + bytes(5000))}
+    assert len(shares) == 1 and abs(int(shares.pop().split()[0]) - 1600 * rows / size[1]) <= 3
 
 
 def test_damage_in_the_middle_is_told_as_what_is_there():
