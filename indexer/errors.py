@@ -3,7 +3,9 @@
 IndexerError
 ├── FolderError     a folder given to `indexer build`, or a path to `indexer remove`, that cannot be used
 ├── DecoderError    the processes that decode photographs do not start
-└── DescribeError   the network fails on whole batches: no fault of one photograph
+├── DescribeError   the network fails on whole batches: no fault of one photograph
+├── ExportError     an export that cannot be written
+└── RegionsError    a file of given regions that cannot be used
 
 A file that holds no usable photograph raises the error of `decoding`.
 """
@@ -23,3 +25,11 @@ class DecoderError(IndexerError):
 
 class DescribeError(IndexerError):
     """The network failed on every photograph of a batch."""
+
+
+class ExportError(IndexerError):
+    """An export cannot be written: the disk refuses, or a package is missing."""
+
+
+class RegionsError(IndexerError):
+    """A file of given regions is missing, is not in COCO's format, or has none for any photograph."""

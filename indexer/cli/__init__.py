@@ -3,7 +3,7 @@
 import click
 
 from commands.options import CONTEXT_SETTINGS, version_option
-from indexer.cli import build, compact, duplicates, failures, rebuild, relocate, remove, status, verify
+from indexer.cli import build, compact, duplicates, export, failures, rebuild, relocate, remove, status, verify
 
 
 @click.group(context_settings=CONTEXT_SETTINGS)
@@ -16,6 +16,7 @@ def main() -> None:
     indexer status                 what the collection holds
     indexer errors                 the files that could not be described, and why
     indexer remove photos/old/     forget photographs; their files stay where they are
+    indexer export --format coco   photographs and regions for other programs
     indexer verify                 whether the collection holds together; --repair where not
     indexer compact                give back the room of photographs that are gone
     indexer rebuild                rebuild the search index from the features
@@ -31,6 +32,7 @@ main.add_command(failures.errors)
 main.add_command(relocate.relocate)
 main.add_command(remove.remove)
 main.add_command(duplicates.duplicates)
+main.add_command(export.export)
 main.add_command(verify.verify)
 main.add_command(compact.compact)
 main.add_command(rebuild.rebuild)

@@ -1,0 +1,1 @@
+"""What a collection knows, in formats that other programs read: `indexer export`."""

@@ -1,0 +1,91 @@
+"""Photographs with their regions, read from a collection a few at a time."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from db.collection import Collection
+from db.records import PhotoRow, RegionRow
+
+# So many photographs are in memory at a time: with features about 30 MB.
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class ExportedPhoto:
+    """A photograph and its N regions, the surest first."""
+
+    photo: PhotoRow
+    file_name: str  # relative to the root if the collection has one root, with "/"; else the absolute path
+    regions: list[RegionRow]
+    codes: np.ndarray | None  # (N, code_size) float16; None: not asked for
+    embeddings: np.ndarray | None  # (N, embedding_size) float32, unit length
+
+
+def read_photographs(collection: Collection, *, features: bool = False) -> Iterator[ExportedPhoto]:
+    """Every described photograph, ascending by id, as of the commit that the collection sees.
+
+    features: with region codes and embeddings.
+    """
+    root_paths = list(collection.roots().values())
+    root = root_paths[0] if len(root_paths) == 1 else None
+    photo_ids = collection.photo_ids()
+    for start in range(0, len(photo_ids), _CHUNK):
+        some = photo_ids[start : start + _CHUNK]
+        found = collection.features(some) if features else _region_ids(collection, some)
+        by_id = {row.photo_id: row for row in collection.photos(some)}
+        rows = collection.regions(found.region_ids)
+        bounds = pairwise([*found.starts().tolist(), len(rows)])
+        for (first, last), photo_id in zip(bounds, found.photo_ids[found.starts()].tolist(), strict=True):
+            photo = by_id[photo_id]
+            order = sorted(range(first, last), key=lambda row: -rows[row].score)
+            yield ExportedPhoto(
+                photo,
+                _file_name(photo.path, root),
+                [rows[row] for row in order],
+                found.codes[order] if features else None,
+                found.embeddings[order] if features else None,
+            )
+
+
+def _region_ids(collection: Collection, photo_ids: np.ndarray) -> Any:
+    """The regions of some photographs: those that no phrase is compared with."""
+    return collection.cosines(np.zeros((0, collection.model.embedding_size), np.float32), photo_ids)
+
+
+def _file_name(path: Path, root: Path | None) -> str:
+    return path.relative_to(root).as_posix() if root is not None and path.is_relative_to(root) else str(path)
+
+
+def known_headers(photo: PhotoRow) -> dict[str, Any]:
+    """What the headers of a photograph tell, by the names of `db.records.PhotoHeaders`; what they do not is missing."""
+    if photo.headers is None:
+        return {}
+    values = {
+        "taken": photo.headers.taken,
+        "utc_offset": photo.headers.utc_offset,
+        "make": photo.headers.make,
+        "model": photo.headers.model,
+        "lens": photo.headers.lens,
+        "latitude": photo.headers.latitude,
+        "longitude": photo.headers.longitude,
+        "rating": photo.headers.rating,
+        "keywords": list(photo.headers.keywords) or None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def xywh(region: RegionRow) -> list[float]:
+    """x, y, width, height of a region in pixels of the upright photograph, to a hundredth: other programs' form."""
+    x1, y1, x2, y2 = region.box
+    return [round(x1, 2), round(y1, 2), round(x2 - x1, 2), round(y2 - y1, 2)]
+
+
+def unicode_path(path: Path | str) -> str:
+    r"""A path for formats that hold text only; a byte that is none as \xff."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,0 +1,57 @@
+"""A region a row: CSV."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from indexer.export.documents import Write
+from indexer.export.photographs import ExportedPhoto, known_headers, xywh
+
+PHOTO_COLUMNS = ("photo_id", "path", "file_name", "width", "height", "sha256")
+HEADER_COLUMNS = (
+    "taken", "utc_offset", "make", "model", "lens", "latitude", "longitude", "rating", "keywords",
+)  # fmt: skip
+REGION_COLUMNS = ("region_id", "x", "y", "region_width", "region_height", "score", "phrase")
+
+
+def rows(photo: ExportedPhoto) -> Iterator[dict[str, Any]]:
+    """A row a region, by the names above; None: headers do not say. keywords is a list."""
+    row = photo.photo
+    headers = known_headers(row)
+    about = {
+        "photo_id": row.photo_id,
+        "path": str(row.path),
+        "file_name": photo.file_name,
+        "width": row.width,
+        "height": row.height,
+        "sha256": row.digest,
+        **{name: headers.get(name) for name in HEADER_COLUMNS},
+    }
+    for region in photo.regions:
+        x, y, width, height = xywh(region)
+        yield {
+            **about,
+            "region_id": region.region_id,
+            "x": x,
+            "y": y,
+            "region_width": width,
+            "region_height": height,
+            "score": round(region.score, 6),
+            "phrase": region.phrase,
+        }
+
+
+def write_csv(photographs: Iterable[ExportedPhoto], write: Write) -> None:
+    """A line a region, below a line of column names; keywords with ; between."""
+    columns = [*PHOTO_COLUMNS, *HEADER_COLUMNS, *REGION_COLUMNS]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for photo in photographs:
+        for row in rows(photo):
+            writer.writerow({**row, "keywords": ";".join(row["keywords"] or [])})
+        write(text.getvalue().encode("utf-8", "backslashreplace"))
+        text.seek(0)
+        text.truncate()
+    write(text.getvalue().encode("utf-8"))
