@@ -38,6 +38,9 @@ MIN_SIDE = 16
 # waits for the network is at most 1439x1439 pixels whatever the camera.
 DECODE_SIDE = 720
 
+# The least side of a box of an image, pixels.
+_SLIVER = 1 / 16
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -80,6 +83,22 @@ class Photograph:
         full[:, :2] = np.clip(full[:, :2], 0, size - 1)
         full[:, 2:] = np.clip(full[:, 2:], 1, size)
         return full.astype(np.float32)
+
+    def image_boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes of the whole photograph as boxes of the image.
+
+        Args:
+            boxes: (N, 4) float, x1 y1 x2 y2, pixels of the upright photograph.
+
+        Returns:
+            (N, 4) float32, x1 y1 x2 y2, pixels of `image`, 0 <= x1 < x2 <= its width.
+        """
+        inside = (np.asarray(boxes, np.float64) - np.array([*self.origin, *self.origin])) / self.scale
+        inside = np.clip(inside, 0, np.array([*self.image.size, *self.image.size]))
+        # A box in a border that was cut off keeps a sliver.
+        inside[:, :2] = np.minimum(inside[:, :2], np.array(self.image.size) - _SLIVER)
+        inside[:, 2:] = np.maximum(inside[:, 2:], inside[:, :2] + _SLIVER)
+        return inside.astype(np.float32)
 
 
 class OpenedPhoto:

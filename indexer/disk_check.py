@@ -12,7 +12,7 @@ from commands.text import printable
 from db.collection import Collection
 from db.errors import CollectionDamaged, UnknownId
 from db.local.records import Findings
-from db.records import PhotoStat, Problem
+from db.records import PhotoRow, PhotoStat, Problem
 from decoding.errors import PhotoError
 from fcln.boxes import iou
 from indexer.build.build import Describer
@@ -116,7 +116,10 @@ def _describe_again(
             try:
                 features = collection.features([stat.photo_id])
                 boxes = np.array([region.box for region in collection.regions(features.region_ids)])
+                (photo,) = collection.photos([stat.photo_id])
             except (CollectionDamaged, UnknownId):  # which `verification.verify` says, and repairs
+                continue
+            if not _is_found(boxes, photo):
                 continue
             try:
                 photograph = decoders.decode(path)
@@ -130,6 +133,12 @@ def _describe_again(
     report.described_again = len(found)
     if found:
         report.found_again = float(np.concatenate(found).mean())
+
+
+def _is_found(boxes: np.ndarray, photo: PhotoRow) -> bool:
+    """Whether boxes (N, 4) are the network's, which has the whole photograph among them, and not given ones."""
+    whole = np.array([0.0, 0.0, photo.width, photo.height])
+    return bool((np.abs(boxes - whole).max(axis=1) < 1).any())
 
 
 def _name_problems(collection: Collection, report: DiskReport) -> None:

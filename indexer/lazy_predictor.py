@@ -9,6 +9,7 @@ from fcln.errors import CheckpointError
 from fcln.weights_file import WeightsFile
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
     from fcln.predictor import Predictor, Regions
@@ -51,3 +52,6 @@ class LazyPredictor:
 
     def describe(self, images: "Sequence[Image.Image]", *, max_regions: int = 50) -> "list[Regions]":
         return self.load().describe(images, max_regions=max_regions)
+
+    def describe_boxes(self, image: "Image.Image", boxes: "np.ndarray") -> "Regions":
+        return self.load().describe_boxes(image, boxes)

@@ -24,6 +24,8 @@ def summary(report: "BuildReport") -> str:
         text += f" ({report.described / report.seconds:.1f} photographs described a second)"
     if report.failed_before:
         text += f"; {report.failed_before:,} failed before and did not change (--retry)"
+    if report.without_regions:
+        text += f"; {report.without_regions:,} have no given regions and stay as they are"
     if report.incomplete:
         text += f"; {report.incomplete:,} are incomplete (`indexer errors`)"
     if report.left_out:

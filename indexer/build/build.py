@@ -12,9 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from commands.text import printable
 from db.collection import Collection
@@ -24,12 +26,13 @@ from decoding.photos import Photograph
 from fcln.errors import FclnError
 from indexer.build.content import CHANGING, Content, read
 from indexer.build.decoders import Decoders
+from indexer.build.given_regions import GivenRegions
 from indexer.build.options import BuildOptions
 from indexer.build.pending import Pending
 from indexer.build.report import BuildReport
 from indexer.build.triage import Triage
 from indexer.build.waiting import done, mapped
-from indexer.errors import DescribeError
+from indexer.errors import DescribeError, RegionsError
 from indexer.progress import Progress
 from indexer.scan.moved_roots import follow_moved_roots, forget_empty_roots
 from indexer.scan.plan import Plan, Task, find_changes
@@ -54,6 +57,10 @@ class Describer(Protocol):
 
     def describe(self, images: "Sequence[Image.Image]", *, max_regions: int = 50) -> "list[Regions]":
         """The regions of upright RGB images, one entry each."""
+        ...
+
+    def describe_boxes(self, image: "Image.Image", boxes: np.ndarray) -> "Regions":
+        """The regions that given boxes (N, 4) of an upright RGB image make, in their order."""
         ...
 
 
@@ -85,6 +92,7 @@ def build(
     """
     started = time.monotonic()
     options = options or BuildOptions()
+    given = options.regions
     progress = progress or Progress()
     follow_moved_roots(collection, folders, progress)
     plan = find_changes(
@@ -95,7 +103,9 @@ def build(
         prune=options.prune,
         progress=progress,
         stop=stop,
+        again=None if given is None else lambda root, path: given.of(root, path) is not None,
     )
+    without_regions = _only_given(plan, given, progress) if given is not None else 0
     for scope in plan.new_scopes:
         scope.root_id = collection.add_root(scope.root)
     for scope in plan.walked_roots:
@@ -106,6 +116,7 @@ def build(
     with Decoders() as decoders:
         run = _Build(collection, plan, predictor, network, decoders, options, progress, stop)
         try:
+            run.report.without_regions = without_regions
             run.run(pool)
         finally:
             # Without waiting: after an interrupt, what is in flight is not needed.
@@ -144,7 +155,9 @@ class _Build:
         self._progress = progress
         self._stop = stop
         self._pending = Pending(collection, self.report, progress, commit_seconds=options.commit_seconds)
-        self._triage = Triage(collection, plan, self._pending, self.report, retry=options.retry)
+        self._triage = Triage(
+            collection, plan, self._pending, self.report, retry=options.retry, regions=options.regions
+        )
 
     def run(self, pool: ThreadPoolExecutor) -> None:
         for photo_id, state in self._plan.unnoted.items():
@@ -255,7 +268,9 @@ class _Build:
             if outcomes is None:
                 return
             for (content, photograph), outcome in zip(batch, outcomes, strict=True):
-                if isinstance(outcome, Exception):
+                if isinstance(outcome, RegionsError):
+                    self._pending.leave(content.task, f"{outcome}; left as it is")
+                elif isinstance(outcome, Exception):
                     self._fail(content, f"the network fails on it ({outcome})")
                 else:
                     self._add(content, photograph, outcome)
@@ -273,6 +288,8 @@ class _Build:
         One photograph must not cost its neighbours, nor end a run of days: a batch that fails is tried again one by
         one. If every photograph of it fails, it is not the photographs' fault.
         """
+        if self._options.regions is not None:
+            return self._given_outcomes(batch, self._options.regions)
         images = [photo.image for _, photo in batch]
         try:
             return self._described(images)
@@ -290,11 +307,39 @@ class _Build:
                 if described is None:
                     return None
                 outcomes.extend(described)
+        self._require_one(batch, outcomes, first)
+        return outcomes
+
+    def _require_one(self, batch: list[Decoded], outcomes: "Sequence[Regions | Exception]", first: Exception) -> None:
+        """Raise DescribeError if all of a batch failed."""
         all_failed = all(isinstance(outcome, Exception) for outcome in outcomes)
         if all_failed and (len(batch) > 1 or not self.report.described):
             self._pending.commit()
             path = printable(batch[0][0].path)
             raise DescribeError(f"the network fails on every photograph of a batch, the first is {path}: {first}")
+
+    def _given_outcomes(self, batch: list[Decoded], given: GivenRegions) -> "Sequence[Regions | Exception] | None":
+        """What the network says of given boxes, with the phrases given; RegionsError where they do not fit."""
+        outcomes: list[Regions | Exception] = []
+        for content, photograph in batch:
+            boxes = given.of(content.task.scope.root, content.task.file.path)
+            assert boxes is not None, "a task without regions"
+            try:
+                full, phrases = boxes.fitted(photograph.width, photograph.height)
+                inside = photograph.image_boxes(full)
+                describing = self._network.submit(self._predictor.describe_boxes, photograph.image, inside)
+                if not done(describing, self._stop, grace=_LAST_BATCH_SECONDS):
+                    return None
+                regions = describing.result()
+                kept = [phrase or own for phrase, own in zip(phrases, regions.phrases, strict=True)]
+                outcomes.append(replace(regions, boxes=full, phrases=kept))
+            except FclnError:  # no weights, no GPU: has a sentence of its own
+                raise
+            except Exception as error:
+                outcomes.append(error)
+        failures = [o for o in outcomes if isinstance(o, Exception) and not isinstance(o, RegionsError)]
+        if failures:
+            self._require_one(batch, outcomes, failures[0])
         return outcomes
 
     def _described(self, images: "list[Image.Image]") -> "list[Regions] | None":
@@ -314,7 +359,8 @@ class _Build:
             digest=content.digest,
             width=photograph.width,
             height=photograph.height,
-            boxes=photograph.full_boxes(regions.boxes),
+            # Given boxes are of the photograph already, and stay as they were given.
+            boxes=regions.boxes if self._options.regions else photograph.full_boxes(regions.boxes),
             scores=regions.scores,
             phrases=regions.phrases,
             codes=regions.codes,
@@ -324,3 +370,19 @@ class _Build:
         self._pending.add(content, photo)
         for duplicate in self._triage.take_duplicates(content):
             self._pending.add_copy(duplicate, photo)
+
+
+def _only_given(plan: Plan, given: GivenRegions, progress: Progress) -> int:
+    """Leave only the files that have given regions to be looked at; how many others there were, which are told."""
+    tasks = plan.tasks
+    plan.tasks = [task for task in tasks if given.of(task.scope.root, task.file.path) is not None]
+    without = len(tasks) - len(plan.tasks)
+    name = printable(given.file)
+    if without:
+        progress.warn(f"{without:,} photographs are not in {name} and stay as they are")
+    if unused := given.unused:
+        others = f" and {len(unused) - 1:,} others" if len(unused) > 1 else ""
+        progress.warn(f"{name} has regions of photographs that are not there: {printable(unused[0])}{others}")
+    if given.without_box:
+        progress.warn(f"{given.without_box:,} annotations of {name} have no box and are left out")
+    return without

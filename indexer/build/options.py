@@ -2,6 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from indexer.build.given_regions import GivenRegions
 
 
 @dataclass(frozen=True)
@@ -16,3 +20,5 @@ class BuildOptions:
     prune: bool = False  # remove what is not there even if its whole root is missing, unreadable or empty
     # A commit costs an fsync or three, and whatever is not committed is lost with the power.
     commit_seconds: float = 5.0
+    # Boxes to describe in the place of those that the network finds; photographs that it lacks stay as they are.
+    regions: "GivenRegions | None" = None

@@ -129,6 +129,12 @@ class Pending:
             self._progress.failed(task.full_path, reason)
         self._progress.advance()
 
+    def leave(self, task: Task, reason: str) -> None:
+        """A file is not described, for a reason that is not its own: what is known of it stays."""
+        self._report.failed += 1
+        self._progress.failed(task.full_path, reason)
+        self._progress.advance()
+
     def commit_if_due(self) -> None:
         """Commit if the last commit is a while ago, or much has come together."""
         due = time.monotonic() - self._committed >= self._commit_seconds

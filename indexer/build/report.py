@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class BuildReport:
-    """Every file that was found is in exactly one of the first six counts but `gone`."""
+    """Every file that was found is in exactly one of the first eight counts but `gone`."""
 
     new: int = 0
     changed: int = 0
@@ -14,6 +14,7 @@ class BuildReport:
     unchanged: int = 0
     failed: int = 0  # in this run
     failed_before: int = 0  # and not tried again
+    without_regions: int = 0  # new or changed, and left as they are: the file of given regions lacks them
     described: int = 0  # photographs that went through the network; copies of known content do not
     regions: int = 0  # found in them
     incomplete: int = 0  # described, though a part of the picture is missing

@@ -8,16 +8,32 @@ from db.collection import Collection
 from db.records import NewPhoto, PhotoStat
 from decoding.formats import can_be_decoded_now
 from indexer.build.content import Content
+from indexer.build.given_regions import GivenRegions
 from indexer.build.pending import Pending
 from indexer.build.report import BuildReport
+from indexer.errors import RegionsError
 from indexer.scan.plan import Plan, Task
+
+# Boxes that differ by less are the same, pixels: they were rounded on their way.
+_SAME_BOX = 0.02
 
 
 class Triage:
     """Settles the files whose content is known already, and lets through one file of each content that is not."""
 
-    def __init__(self, collection: Collection, plan: Plan, pending: Pending, report: BuildReport, *, retry: bool):
-        """retry: content that failed before is to be tried again."""
+    def __init__(
+        self,
+        collection: Collection,
+        plan: Plan,
+        pending: Pending,
+        report: BuildReport,
+        *,
+        retry: bool,
+        regions: GivenRegions | None = None,
+    ):
+        """retry: content that failed before is to be tried again. regions: what each file is to be described by, then
+        it is not enough that another file's content is known."""
+        self._regions = regions
         self._collection = collection
         self._pending = pending
         self._report = report
@@ -50,16 +66,18 @@ class Triage:
 
     def next_duplicate(self, content: Content) -> Content | None:
         """Another file of the same content, in the place of one that cannot be read any more."""
-        others = self._duplicates[content.digest]
+        others = self._duplicates.get(content.digest)
         return others.pop() if others else None
 
     def take_duplicates(self, content: Content) -> list[Content]:
         """The other files of a content whose fate is known now."""
-        return self._duplicates.pop(content.digest)
+        return self._duplicates.pop(content.digest, [])
 
     def _settle(self, content: Content) -> bool:
         """Whether what is to be done with a file follows from its content alone; if so, it is done."""
         known, digest = content.task.known, content.digest
+        if self._regions is not None:
+            return self._settle_given(content, self._regions)
         if known and not known.failed and known.digest == digest:
             self._report.unchanged += 1
             self._pending.touch(known.photo_id, content)
@@ -81,6 +99,27 @@ class Triage:
         else:
             return False
         return True
+
+    def _settle_given(self, content: Content, given: GivenRegions) -> bool:
+        """Whether a file is described by its given regions already."""
+        known, task = content.task.known, content.task
+        boxes = given.of(task.scope.root, task.file.path)
+        if known is None or known.failed or known.digest != content.digest or boxes is None:
+            return False
+        (photo,) = self._collection.photos([known.photo_id])
+        rows = self._collection.regions(self._collection.features([known.photo_id]).region_ids)
+        try:
+            wanted, phrases = boxes.fitted(photo.width, photo.height)
+        except RegionsError:  # told when it is to be described
+            return False
+        same = len(rows) == len(wanted) and all(
+            np.allclose(row.box, box, atol=_SAME_BOX) and phrase in ("", row.phrase)
+            for row, box, phrase in zip(rows, wanted, phrases, strict=True)
+        )
+        if same:
+            self._report.unchanged += 1
+            self._pending.touch(known.photo_id, content)
+        return same
 
     def _failed_before(self, known: PhotoStat, content: Content) -> bool:
         """Whether a file is touched, but holds what failed: to try again takes another content, or `retry`."""

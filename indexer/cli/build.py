@@ -63,6 +63,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="Time between commits: the work that a power cut costs at most.",
 )
+@click.option(
+    "--regions",
+    "regions_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.json",
+    help="Describe the boxes of this file (COCO's format) in the place of those that the network finds: photographs by "
+    "their names relative to the folder, phrases by captions or categories. Photographs that it lacks stay "
+    "as they are.",
+)
 @wait_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress: only warnings, failed files and the counts at the end.")
 @plain_errors()
@@ -79,6 +88,7 @@ def build(
     prune: bool,
     redescribe: bool,
     commit_seconds: float,
+    regions_file: Path | None,
     wait: bool,
     quiet: bool,
 ) -> None:
@@ -103,11 +113,15 @@ def build(
     from db.location import default_collection, is_server
     from indexer import output, redescription
     from indexer.build import build as building
+    from indexer.build.given_regions import read_regions
     from indexer.build.options import BuildOptions
     from indexer.interrupts import interruptible, stop_on_signals
     from indexer.lazy_predictor import LazyPredictor
     from indexer.scan.plan import require_photographs
 
+    if regions_file is not None and redescribe:
+        raise click.UsageError("--regions and --redescribe are two ways to describe again: give one of them.")
+    regions = read_regions(regions_file) if regions_file is not None else None
     location = collection or default_collection()
     first = not redescribe and not is_server(location) and not Path(location).exists()
     if not folders and first:
@@ -137,6 +151,7 @@ def build(
                 retry=retry,
                 prune=prune,
                 commit_seconds=commit_seconds,
+                regions=regions,
             )
             watched: dict[str, Any] = {"progress": progress, "stop": stop.is_set}
             try:

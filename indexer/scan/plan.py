@@ -72,6 +72,8 @@ class Plan:
     excluded: set[int] = field(default_factory=set)  # of `missing`, the photographs that an exclusion covers
     left_out: dict[Path, Counter[str]] = field(default_factory=dict)  # root walked -> what cannot be described, by kind
     walked_roots: list[Scope] = field(default_factory=list)  # those that were walked as a whole
+    # Whether a file, given its root and its path in it, is a task even if it did not change; None: no file is.
+    again: Callable[[Path, str], bool] | None = None
 
     @property
     def new_scopes(self) -> list[Scope]:
@@ -83,6 +85,9 @@ class Plan:
         # For most files of most builds this is all that happens: attributes once, no calls.
         _, size, mtime_ns, ctime_ns = file
         if known is None:
+            self.tasks.append(Task(scope, file, known))
+            return
+        if self.again is not None and self.again(scope.root, file.path):
             self.tasks.append(Task(scope, file, known))
             return
         changed = known.size != size or known.mtime_ns != mtime_ns
@@ -153,6 +158,7 @@ def find_changes(
     prune: bool = False,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
+    again: Callable[[Path, str], bool] | None = None,
 ) -> Plan:
     """Walk some folders and compare sizes and times with what the collection remembers. Writes nothing.
 
@@ -164,12 +170,13 @@ def find_changes(
         retry: files that failed before are tasks again.
         prune: what cannot be seen is gone after all.
         stop: asked now and then; once true, the walk ends and the outcome is incomplete.
+        again: whether a file, given its root and its path in it, is a task even if it did not change.
 
     Raises:
         FolderError: a folder cannot be used, or there is no photograph in any of them.
     """
     with _without_cycles():
-        return _find_changes(collection, folders, exclude, retry, prune, progress or Progress(), stop)
+        return _find_changes(collection, folders, exclude, retry, prune, progress or Progress(), stop, again)
 
 
 @contextmanager
@@ -192,11 +199,12 @@ def _find_changes(
     prune: bool,
     progress: Progress,
     stop: Callable[[], bool],
+    again: Callable[[Path, str], bool] | None,
 ) -> Plan:
     roots = collection.roots()
     scopes = find_scopes(folders, roots)
     all_roots = {*roots.values(), *(scope.root for scope in scopes)}
-    plan = Plan(out_of_reach=_out_of_reach(collection, roots, scopes))
+    plan = Plan(out_of_reach=_out_of_reach(collection, roots, scopes), again=again)
     problems = []
     found = 0
     for scope in scopes:

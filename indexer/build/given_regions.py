@@ -1,0 +1,121 @@
+"""Boxes that somebody has already, in COCO's format, to be described in the place of those that the network finds."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from commands.text import printable
+from indexer.errors import RegionsError
+
+# The frame of the annotations may be another size of the photograph, but not another shape.
+_SAME_SHAPE = 0.02
+# What is thinner, pixels of the photograph, is no region.
+_LEAST_SIDE = 1.0
+# How an export names the category of regions of which nothing was written.
+_NO_PHRASE = frozenset({"", "(no words)"})
+
+
+@dataclass(frozen=True)
+class GivenBoxes:
+    """The N >= 1 boxes of one photograph, in the order of the file."""
+
+    boxes: np.ndarray  # (N, 4) float64, x1 y1 x2 y2, pixels of the file's frame
+    phrases: list[str]  # N; "": the file has none
+    size: tuple[int, int] | None  # width, height of the frame; None: the photograph's own
+
+    def fitted(self, width: int, height: int) -> tuple[np.ndarray, list[str]]:
+        """The boxes in pixels of the upright photograph, cut at its border, and their phrases.
+
+        Returns (M, 4) float32, 0 <= x1 < x2 <= width, and M phrases, 1 <= M <= N: what lies outside is left out.
+        Raises RegionsError, the end of a sentence, if the frame has another shape, or every box lies outside.
+        """
+        frame = self.size or (width, height)
+        if abs(frame[0] * height / (frame[1] * width) - 1) > _SAME_SHAPE:
+            raise RegionsError(
+                f"the photograph is {width}x{height} upright, its regions were drawn in {frame[0]}x{frame[1]}"
+            )
+        scale = np.array([width / frame[0], height / frame[1]] * 2)
+        border = np.array([width, height, width, height], np.float64)
+        boxes = np.clip(self.boxes * scale, 0, border).astype(np.float32)
+        kept = (boxes[:, 2:] - boxes[:, :2] >= _LEAST_SIDE).all(axis=1)
+        if not kept.any():
+            raise RegionsError("none of its regions lies in the photograph")
+        return boxes[kept], [phrase for phrase, keep in zip(self.phrases, kept, strict=True) if keep]
+
+
+@dataclass
+class GivenRegions:
+    """The boxes of a file, by the names of its photographs."""
+
+    file: Path
+    by_name: Mapping[str, GivenBoxes]  # relative to the root, with "/"; or an absolute path
+    without_box: int = 0  # annotations that have none, or of no image
+    _used: set[str] = field(default_factory=set)
+
+    def of(self, root: Path, path: str) -> GivenBoxes | None:
+        """The boxes of a photograph of a root, path relative to it with "/"; None: the file has none."""
+        for name in (path, f"{root}/{path}"):
+            if name in self.by_name:
+                self._used.add(name)
+                return self.by_name[name]
+        return None
+
+    @property
+    def unused(self) -> list[str]:
+        """The names that no photograph was asked for by."""
+        return sorted(set(self.by_name) - self._used)
+
+
+def read_regions(file: Path) -> GivenRegions:
+    """Read a file in COCO's format: images (id, file_name, width, height), annotations (image_id, bbox), categories.
+
+    A box's phrase is the annotation's caption, else the name of its category. Raises RegionsError.
+    """
+    name = printable(file)
+    try:
+        document = json.loads(file.read_bytes())
+    except FileNotFoundError as error:
+        raise RegionsError(f"There is no file {name}.") from error
+    except OSError as error:
+        raise RegionsError(f"{name} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise RegionsError(f"{name} is not JSON: {error}.") from error
+    try:
+        given = _parse(file, document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RegionsError(
+            f"{name} is not in COCO's format ({type(error).__name__}: {error}): it has images (id, file_name), "
+            "annotations (image_id, bbox: x, y, width, height) and categories (id, name)."
+        ) from error
+    if not given.by_name:
+        raise RegionsError(f"{name} has no box of any photograph.")
+    return given
+
+
+def _parse(file: Path, document: dict[str, Any]) -> GivenRegions:
+    names = {category["id"]: str(category["name"]) for category in document.get("categories", ())}
+    images = {image["id"]: image for image in document["images"]}
+    found: dict[Any, list[tuple[list[float], str]]] = {}
+    without_box = 0
+    for annotation in document["annotations"]:
+        box = annotation.get("bbox")
+        if not box or annotation["image_id"] not in images:
+            without_box += 1
+            continue
+        x, y, width, height = map(float, box)
+        if not np.isfinite([x, y, width, height]).all():
+            raise ValueError(f"a bbox of {box}")
+        phrase = annotation.get("caption") or names.get(annotation.get("category_id"), "")
+        phrase = "" if phrase in _NO_PHRASE else str(phrase)
+        found.setdefault(annotation["image_id"], []).append(([x, y, x + width, y + height], phrase))
+    by_name = {}
+    for image_id, regions in found.items():
+        image = images[image_id]
+        size = (int(image["width"]), int(image["height"])) if image.get("width") and image.get("height") else None
+        path = str(image["file_name"]).replace("\\", "/").removeprefix("./")
+        by_name[path] = GivenBoxes(np.array([box for box, _ in regions]), [phrase for _, phrase in regions], size)
+    return GivenRegions(file, by_name, without_box)
