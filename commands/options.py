@@ -16,7 +16,7 @@ version_option = click.version_option(
 )
 
 
-class _LocationType(click.Path):
+class LocationType(click.Path):
     """A folder as a Path; the URL of a server as it was typed."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
@@ -25,7 +25,7 @@ class _LocationType(click.Path):
 
 collection_option = click.option(
     "--collection",
-    type=_LocationType(path_type=Path),
+    type=LocationType(path_type=Path),
     metavar="PATH|URL",
     help="The folder that holds the collection, or a server (postgresql://user@host/database?schema=name). Default: "
     "$DENSECAP_SEARCH_COLLECTION, or a folder in your data folder (`indexer status` prints it).",

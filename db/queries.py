@@ -1,6 +1,6 @@
 """What can be read from the rows, the same for every back end: functions over a session."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -108,9 +108,10 @@ def photo_count(session: Session) -> int:
     return session.scalar(select(func.count()).where(Photo.reason.is_(None))) or 0
 
 
-def region_count(session: Session) -> int:
-    """Regions of all photos."""
-    return int(session.scalar(select(func.sum(Photo.region_count)).where(Photo.first_region_id.is_not(None))) or 0)
+def region_count(session: Session, photo_ids: Iterable[int] | None = None) -> int:
+    """Regions of all photos, or of these."""
+    query = select(func.sum(Photo.region_count)).where(Photo.first_region_id.is_not(None))
+    return int(session.scalar(query if photo_ids is None else query.where(among(Photo.id, photo_ids))) or 0)
 
 
 def photo_ids(session: Session) -> np.ndarray:

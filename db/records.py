@@ -260,8 +260,8 @@ class Problem:
 class CompactionReport:
     """What compacting did."""
 
-    segments_before: int
-    segments_after: int
+    segments_before: int | None  # files of features; None: a server has none
+    segments_after: int | None
     bytes_before: int
     bytes_after: int
     rows_dropped: int  # of photos that are gone
@@ -269,7 +269,7 @@ class CompactionReport:
 
 @dataclass(frozen=True)
 class IndexReport:
-    """The FAISS files after a rebuild, and how well they find."""
+    """The index after a rebuild, and how well it finds."""
 
     regions: int
     files: int
@@ -278,3 +278,4 @@ class IndexReport:
     queries: int  # embeddings drawn from the collection; exact search says what there is to find for them
     recall_at_10: float  # the share of the exact first 10 that the index finds
     recall_at_100: float
+    kind: str = "FAISS files"  # what `files` are

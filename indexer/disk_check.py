@@ -11,7 +11,6 @@ import numpy as np
 from commands.text import printable
 from db.collection import Collection
 from db.errors import CollectionDamaged, UnknownId
-from db.local.records import Findings
 from db.records import PhotoRow, PhotoStat, Problem
 from decoding.errors import PhotoError
 from fcln.boxes import iou
@@ -43,7 +42,7 @@ class DiskReport:
     described_again: int = 0  # photographs
     found_again: float | None = None  # share of their regions
     problems: list[Problem] = field(default_factory=list)
-    findings: Findings = field(default_factory=Findings)  # what `repair` can repair
+    damaged: dict[int, str] = field(default_factory=dict)  # photo id -> why it is to be described again
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -99,7 +98,7 @@ def _check_file(stat: PhotoStat, path: Path, report: DiskReport, *, deep: bool) 
         return True
     if (now.st_size, now.st_mtime_ns) == (stat.size, stat.mtime_ns):
         report.altered.append(path)
-        report.findings.damaged[stat.photo_id] = ALTERED
+        report.damaged[stat.photo_id] = ALTERED
     else:
         report.changed.append(path)
     return False

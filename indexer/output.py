@@ -8,7 +8,7 @@ from commands.text import printable
 
 if TYPE_CHECKING:
     from db.collection import Collection
-    from db.local.maintenance.verification import VerificationReport
+    from db.maintenance import Verified
     from db.records import CompactionReport, IndexReport
     from indexer.build.report import BuildReport
     from indexer.disk_check import DiskReport
@@ -106,22 +106,9 @@ def duplicates_as_dicts(groups: "Sequence[DuplicateGroup]") -> list[dict[str, An
     ]
 
 
-def verification(report: "VerificationReport", disk: "DiskReport", holds: bool) -> str:
+def verification(report: "Verified", disk: "DiskReport", holds: bool) -> str:
     """What holds and what does not."""
-    counts = report.counts
-    lines = [
-        f"collection   {printable(report.collection)}",
-        f"photographs  {counts.photographs:,}",
-        f"regions      {counts.regions:,}",
-        f"features     {counts.segments:,} files",
-        f"index        {counts.index_files:,} FAISS files",
-    ]
-    if counts.rows_of_gone:
-        lines.append(
-            f"gone         {counts.rows_of_gone:,} regions of removed photographs (`indexer compact` frees them)"
-        )
-    if counts.without_checksums:
-        lines.append(f"unchecked    {counts.without_checksums:,} photographs that an older version described")
+    lines = [f"{name:<12} {printable(text)}" for name, text in report.summary().items()]
     if disk.found_again is not None:
         again = f"{disk.found_again:.1%} of the regions of {disk.described_again} photographs"
         lines.append(f"found again  {again}")
@@ -138,10 +125,13 @@ def verification(report: "VerificationReport", disk: "DiskReport", holds: bool) 
 
 def compaction(report: "CompactionReport") -> str:
     """What compacting did."""
+    room = f"{report.bytes_before / 1e6:,.1f} MB", f"{report.bytes_after / 1e6:,.1f} MB"
+    dropped = f"{report.rows_dropped:,} regions of photographs that are gone were dropped"
+    if report.segments_before is None:
+        return f"{room[0]} of tables and indexes are now {room[1]}\n{dropped}"
     return (
-        f"{report.segments_before:,} files of features, {report.bytes_before / 1e6:,.1f} MB, are now "
-        f"{report.segments_after:,}, {report.bytes_after / 1e6:,.1f} MB\n"
-        f"{report.rows_dropped:,} regions of photographs that are gone were dropped"
+        f"{report.segments_before:,} files of features, {room[0]}, are now {report.segments_after:,}, {room[1]}\n"
+        f"{dropped}"
     )
 
 
@@ -149,7 +139,7 @@ def rebuild(report: "IndexReport") -> str:
     """What the new index is and how well it finds."""
     kind = f"{report.lists:,} inverted lists" if report.lists else "every vector is looked at"
     return (
-        f"{report.regions:,} regions in {report.files:,} FAISS files, {report.bytes / 1e6:,.1f} MB: {kind}\n"
+        f"{report.regions:,} regions in {report.files:,} {report.kind}, {report.bytes / 1e6:,.1f} MB: {kind}\n"
         f"recall@10 {report.recall_at_10:.4f}, recall@100 {report.recall_at_100:.4f} against exact search, "
         f"{report.queries} queries"
     )

@@ -6,6 +6,7 @@ import pytest
 
 from db.collection import open_collection
 from db.local.maintenance.verification import repair
+from db.local.records import Findings
 from db.records import FileState
 from helpers.workshop import MODEL, ColourPredictor, Workshop, counts
 from indexer import disk_check
@@ -88,7 +89,7 @@ def test_what_was_altered_behind_its_time_is_described_again_after_repair(shop):
     assert (report.altered, report.changed) == ([path], [])
     assert kinds(report) == [("photographs", True)]
     with open_collection(shop.path, write=True, model=MODEL) as collection:
-        repair(collection, report.findings)
+        repair(collection, Findings(damaged=report.damaged))
     assert shop.stats()["white.png"].reason == disk_check.ALTERED
     assert counts(shop.build())["unchanged"] == 5
     assert check(shop, ColourPredictor()).altered == []

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from db.errors import UnknownId
@@ -95,6 +96,30 @@ def nearest(session: Session, vectors: np.ndarray, depth: int, condition: str = 
         ids = np.append(found["photo_id"][ours], found["photo_id"][last])
         lists.append((ids, np.append(found["best"][ours], found["least"][last])))
     return lists
+
+
+def prepare_search(session: Session, *, filtered: bool) -> None:
+    """Set how an index is searched in this transaction.
+
+    filtered: a condition leaves regions out, so it may take more lists than the probes to find enough of them.
+    """
+    session.execute(
+        text(
+            "SELECT set_config('ivfflat.probes', coalesce(max(probes), 1)::text, true), "
+            "set_config('ivfflat.iterative_scan', :scan, true) FROM vector_index"
+        ),
+        {"scan": "relaxed_order" if filtered else "off"},
+    )
+
+
+def may_answer(allowed: Iterable[int] | None, area: AreaRange | None) -> str:
+    """A condition of `nearest`: the region is of one of these photos, and covers such a share of it."""
+    conditions = []
+    if allowed is not None:
+        conditions.append(f"photo_id = ANY({as_ids(allowed)})")
+    if area is not None:
+        conditions.append(f"(SELECT {of_area(area)} FROM photo WHERE photo.id = photo_id)")
+    return " AND ".join(conditions) or "true"
 
 
 def best_cosines(

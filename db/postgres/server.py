@@ -247,6 +247,8 @@ def _engine(address: Address, write: bool) -> Engine:
                 "WHERE extname = 'vector'), 'public'), false)"
             ).format(schema=address.schema)
         )
+        # Compiling a query takes longer than what it saves, where the vectors' own code does the work.
+        driver.execute("SET jit = off")
         if not write:
             milliseconds = IDLE_SNAPSHOT_SECONDS * 1000
             driver.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")

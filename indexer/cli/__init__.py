@@ -3,7 +3,7 @@
 import click
 
 from commands.options import CONTEXT_SETTINGS, version_option
-from indexer.cli import build, compact, duplicates, export, failures, rebuild, relocate, remove, status, verify
+from indexer.cli import build, compact, copy, duplicates, export, failures, rebuild, relocate, remove, status, verify
 
 
 @click.group(context_settings=CONTEXT_SETTINGS)
@@ -20,6 +20,7 @@ def main() -> None:
     indexer verify                 whether the collection holds together; --repair where not
     indexer compact                give back the room of photographs that are gone
     indexer rebuild                rebuild the search index from the features
+    indexer copy FROM TO           a folder to a server, or back
 
     Exit codes: 0 done (files that failed are named and counted), 1 verify found problems, 2 an error, 130 interrupted
     (what is done is kept).
@@ -36,3 +37,4 @@ main.add_command(export.export)
 main.add_command(verify.verify)
 main.add_command(compact.compact)
 main.add_command(rebuild.rebuild)
+main.add_command(copy.copy)

@@ -23,13 +23,12 @@ def compact(collection: "Location | None", wait: bool, as_json: bool) -> None:
     """Merge small files of features into large ones, and give back the room of photographs that are gone.
 
     Worth it after many small builds or removals. Needs free space for the features once more. Searches go on.
+    A server cleans up by itself; this has it do so now.
     """
-    from db.local.collection import LocalCollection
-    from db.local.maintenance import compaction
+    from db import maintenance
     from db.location import default_collection
     from indexer import output
 
     location = collection or default_collection()
-    with when_unlocked(lambda: LocalCollection.open(location, write=True), wait=wait) as opened:
-        report = compaction.compact(opened)
+    report = when_unlocked(lambda: maintenance.compact(location), wait=wait)
     click.echo(json.dumps(asdict(report), indent=2) if as_json else output.compaction(report))

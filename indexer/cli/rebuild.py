@@ -22,15 +22,14 @@ if TYPE_CHECKING:
 def rebuild(collection: "Location | None", wait: bool, as_json: bool) -> None:
     """Rebuild the search index from the features, of the kind that suits their number, and measure its recall.
 
-    The network is not needed. Recall: of the best regions for a vector, those that exact search finds, the share that
-    the index finds, on vectors drawn from the collection.
+    The network is not needed. On a server each full partition gets an index; questions and builds go on meanwhile.
+    Recall: of the best regions for a vector, those that exact search finds, the share that the index finds, on vectors
+    drawn from the collection.
     """
-    from db.local.collection import LocalCollection
-    from db.local.maintenance.reindexing import rebuild_index
+    from db import maintenance
     from db.location import default_collection
     from indexer import output
 
     location = collection or default_collection()
-    with when_unlocked(lambda: LocalCollection.open(location, write=True), wait=wait) as opened:
-        report = rebuild_index(opened)
+    report = when_unlocked(lambda: maintenance.rebuild(location), wait=wait)
     click.echo(json.dumps(asdict(report), indent=2) if as_json else output.rebuild(report))

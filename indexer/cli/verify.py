@@ -48,12 +48,11 @@ def verify(
     """Check that the collection holds together, and that its photographs are there.
 
     SQLite's own checks; every file's and every photograph's checksum; the same regions in the database, in the
-    features and in the search index. Exit code 0 only if all holds, or was repaired; 1 if not; 2 if it could not be
-    checked.
+    features and in the search index. On a server: its rows against each other and their checksums, and its indexes.
+    Exit code 0 only if all holds, or was repaired; 1 if not; 2 if it could not be checked.
     """
+    from db import maintenance
     from db.collection import open_collection
-    from db.local.collection import LocalCollection
-    from db.local.maintenance import verification
     from db.location import default_collection
     from indexer import output
     from indexer.disk_check import DiskReport, check_photographs
@@ -61,7 +60,7 @@ def verify(
 
     location = collection or default_collection()
     predictor = LazyPredictor(weights, device=device) if deep else None
-    report = verification.verify(location, repair=repair)
+    report = maintenance.verify(location, repair=repair)
     disk = DiskReport()
     if report.holds or all(problem.kind != "database" for problem in report.problems):
         with open_collection(location, model=predictor.model if predictor else None) as opened:
@@ -70,10 +69,9 @@ def verify(
                 disk = check_photographs(opened, predictor, progress=progress)
             finally:
                 progress.close()
-        if repair and disk.findings.damaged:
-            with LocalCollection.open(location, write=True) as writer:
-                verification.repair(writer, disk.findings)
-            report.to_describe += len(disk.findings.damaged)
+        if repair and disk.damaged:
+            maintenance.describe_again(location, disk.damaged)
+            report.to_describe += len(disk.damaged)
     holds = report.holds and all(repair and problem.repairable for problem in disk.problems)
     if as_json:
         click.echo(json.dumps({**report.as_dict(), "holds": holds, "disk": disk.as_dict()}, indent=2))

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from db.collection import Collection
     from indexer.progress import Progress
 
-    AnyCollection = TypeVar("AnyCollection", bound=Collection)
+Result = TypeVar("Result")
 
 _ASK_AGAIN_SECONDS = 1.0  # while another process writes
 
@@ -20,17 +19,15 @@ wait_option = click.option(
 )
 
 
-def when_unlocked(
-    open_it: "Callable[[], AnyCollection]", *, wait: bool, stop: threading.Event | None = None
-) -> "AnyCollection":
-    """What `open_it` opens; with `wait`, once no other process writes it. KeyboardInterrupt if stopped."""
+def when_unlocked(do_it: "Callable[[], Result]", *, wait: bool, stop: threading.Event | None = None) -> "Result":
+    """What `do_it` opens or does; with `wait`, once no other process writes. KeyboardInterrupt if stopped."""
     from db.errors import CollectionLocked
 
     stop = stop or threading.Event()
     waiting = False
     while True:
         try:
-            return open_it()
+            return do_it()
         except CollectionLocked as error:
             if not wait:
                 raise

@@ -37,6 +37,22 @@ class VerificationReport:
         """Whether all is as it should be now."""
         return self.repaired or not self.problems
 
+    def summary(self) -> dict[str, str]:
+        """What there is, for people."""
+        counts = self.counts
+        lines = {
+            "collection": str(self.collection),
+            "photographs": f"{counts.photographs:,}",
+            "regions": f"{counts.regions:,}",
+            "features": f"{counts.segments:,} files",
+            "index": f"{counts.index_files:,} FAISS files",
+        }
+        if counts.rows_of_gone:
+            lines["gone"] = f"{counts.rows_of_gone:,} regions of removed photographs (`indexer compact` frees them)"
+        if counts.without_checksums:
+            lines["unchecked"] = f"{counts.without_checksums:,} photographs that an older version described"
+        return lines
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         fields = asdict(self)

@@ -1,0 +1,95 @@
+"""How many lists of an index a question looks into: as few as find what exact search finds, on vectors of its own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from db.postgres.partitions import Partition
+from db.postgres.server import driver_connection
+from db.postgres.vectors import as_halfvec, as_ids, copy_out
+
+QUERIES = 100
+DEPTH = 100
+SEED = 4321
+# Of the exact first 100, the share that must be found.
+WANTED = 0.99
+TOLERANCE = 1e-5  # between two sums of the same products: copies of a photo are equally good answers
+_PART = 100_000  # regions in memory at one time
+
+
+@dataclass(frozen=True)
+class Recall:
+    """How well an index finds with so many probes."""
+
+    probes: int
+    at_10: float
+    at_100: float
+    queries: int
+
+
+def measure(session: Session, partition: Partition, lists: int) -> Recall:
+    """The least probes (of 1, 2, 4, ...) with which a partition's index finds WANTED, and what it finds with them."""
+    queries = sample(session, partition)
+    limits = exact_limits(session, partition, queries)
+    probes = 1
+    while True:
+        found = [_search(session, partition, query, probes) for query in queries]
+        at_10, at_100 = (share(found, limits[k], k) for k in (10, DEPTH))
+        if at_100 >= WANTED or probes >= lists:
+            return Recall(probes, at_10, at_100, len(queries))
+        probes = min(2 * probes, lists)
+
+
+def sample(session: Session, partition: Partition) -> np.ndarray:
+    """(Q <= QUERIES, E) float32: embeddings drawn from a partition; of the same one the same ones."""
+    first, last = session.execute(text(f"SELECT min(id), max(id) FROM {partition.name}")).one()
+    ids = np.random.default_rng(SEED).integers(first, last + 1, 20 * QUERIES)
+    size = session.scalar(text("SELECT embedding_size FROM meta"))
+    assert isinstance(size, int)
+    found = copy_out(
+        driver_connection(session),
+        f"SELECT id, embedding FROM {partition.name} WHERE id = ANY({as_ids(np.unique(ids))}) LIMIT {QUERIES}",
+        [("id", "i8"), ("embedding", size)],
+    )
+    return found["embedding"].astype(np.float32)
+
+
+def exact_limits(session: Session, partition: Partition, queries: np.ndarray) -> dict[int, np.ndarray]:
+    """k -> (Q,) float32: the inner product of the k-th best region of a partition, for k of 10 and DEPTH."""
+    best = np.empty((len(queries), 0), np.float32)
+    for vectors in _parts(session, partition, queries.shape[1]):
+        best = np.concatenate([best, queries @ vectors.T], axis=1)
+        best = np.partition(best, -min(DEPTH, best.shape[1]), axis=1)[:, -DEPTH:]
+    best.sort(axis=1)
+    return {k: best[:, -min(k, best.shape[1])] for k in (10, DEPTH)}
+
+
+def share(found: list[np.ndarray], limits: np.ndarray, k: int) -> float:
+    """Of the exact first k, the share that is found. found: for each query inner products, descending."""
+    return float(np.mean([np.count_nonzero(some[:k] >= limit - TOLERANCE) / k for some, limit in zip(found, limits)]))
+
+
+def _parts(session: Session, partition: Partition, size: int) -> Iterator[np.ndarray]:
+    for first in range(partition.first_id, partition.last_id + 1, _PART):
+        found = copy_out(
+            driver_connection(session),
+            f"SELECT id, embedding FROM {partition.name} WHERE id >= {first} AND id < {first + _PART}",
+            [("id", "i8"), ("embedding", size)],
+        )
+        if len(found["id"]):
+            yield found["embedding"].astype(np.float32)
+
+
+def _search(session: Session, partition: Partition, query: np.ndarray, probes: int) -> np.ndarray:
+    session.execute(text("SELECT set_config('ivfflat.probes', :probes, true)"), {"probes": str(probes)})
+    session.execute(text("SET LOCAL enable_seqscan = off"))
+    found = copy_out(
+        driver_connection(session),
+        f"SELECT -(embedding <#> {as_halfvec(query)}) AS score FROM {partition.name} "
+        f"ORDER BY embedding <#> {as_halfvec(query)} LIMIT {DEPTH}",
+        [("score", "f8")],
+    )
+    return found["score"]
