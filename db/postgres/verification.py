@@ -105,14 +105,12 @@ def discard(
     collection.require_writer()
 
     def change(session: Session) -> None:
-        for photo_id in reasons:
-            session.execute(
-                text(
-                    "DELETE FROM region_code USING photo WHERE photo.id = :id AND region_code.id >= first_region_id "
-                    "AND region_code.id < first_region_id + region_count"
-                ),
-                {"id": photo_id},
+        session.execute(
+            text(
+                "DELETE FROM region_code USING region "
+                f"WHERE region.id = region_code.id AND region.photo_id = ANY({as_ids(reasons)})"
             )
+        )
         for reason in sorted(set(reasons.values())):
             writes.describe_again(session, [some_id for some_id, why in reasons.items() if why == reason], reason)
         session.execute(text(f"DELETE FROM region WHERE id = ANY({as_ids(orphan_regions)})"))
