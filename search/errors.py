@@ -4,7 +4,8 @@ The tree::
 
     SearchError
     ├── QueryError    a question that cannot be asked: empty, too long, nothing but unknown words
-    │   └── FilterError    conditions that cannot be meant: no date, no format, no share
+    │   ├── FilterError    conditions that cannot be meant: no date, no format, no share
+    │   └── ExampleError   no photograph to be like, or no part of one
     ├── DetectError   weights without a confidence, or nothing to look at
     ├── DrawError     a picture of the hits that cannot be written
     └── DeliveryError an answer that cannot be written as a page, copied or shown
@@ -24,6 +25,10 @@ class QueryError(SearchError):
 
 class FilterError(QueryError):
     """Conditions that cannot be meant."""
+
+
+class ExampleError(QueryError):
+    """A photograph, or a part of one, that others cannot be compared with."""
 
 
 class DetectError(SearchError):

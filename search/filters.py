@@ -69,7 +69,7 @@ class Filters:
         if not all(camera.strip() for camera in self.cameras):
             raise FilterError("A camera without a name fits none.")
         suffixes = sorted({suffix for name in self.formats for suffix in _suffixes(name)})
-        folders = sorted({place for folder in self.under for place in _places(folder)})
+        folders = sorted({place for folder in self.under for place in places_of(folder)})
         return PhotoFilter(
             under=tuple(folders),
             taken_from=start,
@@ -213,8 +213,8 @@ def _circle(latitude: float, longitude: float, km: float) -> Circle:
     return Circle(latitude, longitude, km)
 
 
-def _places(folder: Path) -> set[Path]:
-    """A folder under all its names: as it is called, and with the links of folders above it resolved.
+def places_of(folder: Path) -> set[Path]:
+    """A folder or file under all its names: as it is called, and with the links of folders above it resolved.
 
     A collection keeps its roots resolved, but what a link inside of one leads to by the link's name.
     """

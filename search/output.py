@@ -14,6 +14,7 @@ from commands.text import printable
 
 if TYPE_CHECKING:
     from search.detector import Detections
+    from search.example import Example
     from search.file_description import Unreadable
     from search.filters import Selection
     from search.hits import DescribedPhoto, Hit, HitRegion
@@ -51,10 +52,12 @@ def as_json(answer: "Answer") -> bytes:
     filters, also "filters": {name: value}, "allowed": how many photographs they leave, "of": how many there are,
     "silent": {"date", "camera" or "place": how many do not say theirs}. If something was not wanted, also "without":
     [phrase], "excluded": [{"path", "region"}], before the hits. A hit has "taken" if its headers say when.
+    Of what is like a photograph, also "like": {"path", "regions": [{"box", "phrase"}], "overlap": with the box asked
+    for, null if it is exactly that or if the whole photograph is meant}.
     """
     excluded = [{"path": str(photo.path), "region": _region(photo.region)} for photo in answer.excluded]
     left_out = {"without": answer.without, "excluded": excluded} if answer.without else {}
-    return _json({**_asked(answer), **left_out, "hits": [_hit(hit) for hit in answer.hits]})
+    return _json({**_asked(answer), **_example(answer.example), **left_out, "hits": [_hit(hit) for hit in answer.hits]})
 
 
 def detections_as_json(answer: "Detections") -> bytes:
@@ -178,8 +181,12 @@ def _date(hit: "Hit", sort: str) -> str:
 
 
 def _box(region: "HitRegion") -> list[float]:
+    return _corners_to_size(region.box)
+
+
+def _corners_to_size(box: tuple[float, float, float, float]) -> list[float]:
     """x, y, width, height: the one place where corners become what people and other programs read."""
-    x1, y1, x2, y2 = region.box
+    x1, y1, x2, y2 = (round(side, 2) for side in box)
     return [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
 
 
@@ -191,6 +198,13 @@ def _asked(answer: "Answer | Detections") -> dict[str, Any]:
         "scoring": answer.scoring,
         **_selected(answer.selection),
     }
+
+
+def _example(example: "Example | None") -> dict[str, Any]:
+    if example is None:
+        return {}
+    regions = [{"box": _corners_to_size(box), "phrase": phrase} for box, phrase in zip(example.boxes, example.phrases)]
+    return {"like": {"path": str(example.path), "regions": regions, "overlap": example.overlap}}
 
 
 def _selected(selection: "Selection | None") -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from functools import partial, wraps
+from threading import RLock
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from fcln.scoring import SCORINGS
 from fcln.vocabulary import token_count
 from search.copies import Group, fold
 from search.errors import QueryError
+from search.example import Example
 from search.exclusion import Excluded, keep_wanted
 from search.filters import Filters, Selection
 from search.grounding import PhotoRegions, answering_regions, ground
@@ -23,6 +26,7 @@ from search.likelihood import (
     judged_photos,
     log_likelihoods,
 )
+from search.likeness import balanced, rank_alike
 from search.model import Model, require_same_checkpoint
 from search.ranking import Ranking, rank_photographs
 from search.shortlist import SHORTLIST_PHOTOS
@@ -50,6 +54,7 @@ class Answer:
     excluded: list[Excluded] = field(default_factory=list)  # photographs that fell away for it, before the last hit
     selection: Selection | None = None  # what filters came to; None: none were asked for
     sort: Sort = "score"  # the order of the hits
+    example: Example | None = None  # what the photographs are to be like; its name is the first of `query`
 
     @property
     def scored(self) -> str:
@@ -65,8 +70,28 @@ class Answer:
 EXCLUDING_FACTOR = 5
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _one_at_a_time(
+    method: "Callable[Concatenate[Searcher, P], T]",
+) -> "Callable[Concatenate[Searcher, P], T]":
+    """A method that a second thread waits for."""
+
+    @wraps(method)
+    def alone(self: "Searcher", *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return alone
+
+
 class Searcher:
-    """Asks one collection. Not for concurrent use from several threads."""
+    """Asks one collection, from any number of threads: one question is answered after the other.
+
+    The collection itself is for one thread at a time: nothing else may use it meanwhile.
+    """
 
     def __init__(
         self,
@@ -88,8 +113,10 @@ class Searcher:
         self._lexicon = lexicon or Lexicon.of(model)
         self._shortlist_photos = shortlist_photos
         self._judged_pairs = judged_pairs
+        self._lock = RLock()
         self._features: tuple[int, Features] | None = None  # of everything, as of a commit
 
+    @_one_at_a_time
     def search(
         self,
         phrases: Sequence[str],
@@ -136,9 +163,73 @@ class Searcher:
         ranked = ranking.photo_ids.tolist()
         groups, fallen = self._groups(query, ranked, k, fold_similar, selection)
         scores = dict(zip(ranked, ranking.scores.tolist()))
-        hits = self._hits(query, scoring, regions, groups, scores)
+        hits = self._hits(regions, groups, scores, partial(_answering, query, scoring))
         return replace(answer, hits=in_order(hits, sort), excluded=fallen)
 
+    @_one_at_a_time
+    def like(
+        self,
+        example: Example,
+        phrases: Sequence[str] = (),
+        *,
+        k: int = 10,
+        excluded: Sequence[str] = (),
+        as_typed: bool = False,
+        fold_similar: bool = False,
+        filters: Filters | None = None,
+        sort: Sort = "score",
+    ) -> Answer:
+        """The k photographs most like an example (`search.example.find_example`), which itself is not among them.
+
+        A photograph's score is the mean over the example's regions of the cosine of its region that is most alike; with
+        phrases, which are read as in `search`, the mean of that and of the phrases' own. The other arguments are those
+        of `search`.
+
+        Raises QueryError for a question that cannot be asked.
+        """
+        if k < 1:
+            raise QueryError(f"The number of hits must be at least 1, not {k}.")
+        query = self._beside_example(phrases, excluded, as_typed)
+        selection = None if filters is None else Selection.of(self._collection, filters)
+        asked = [f"like {example.path.name}", *query.given]
+        answer = Answer(asked, "embedding", [], query.unknown_words, query.substitutions, query.excluded)
+        answer = replace(answer, selection=selection, sort=sort, example=example)
+        words = self._model.encode_phrases(query.encoded) if query.phrases else example.embeddings[:0]
+        allowed = (None, None) if selection is None else (selection.photo_ids, selection.filters.area)
+        count = max(self._shortlist_photos, k) * (EXCLUDING_FACTOR if query.excluded else 1)
+        proposed = self._collection.candidates(
+            balanced(example.embeddings, words), count + len(example.photo_ids), *allowed
+        )
+        photo_ids = proposed[~np.isin(proposed, list(example.photo_ids))]
+        if not len(photo_ids):
+            return answer
+        regions = self._cosines(np.concatenate([example.embeddings, words]), photo_ids, selection)
+        names = [*example.names, *query.phrases]
+        ranking = rank_alike(regions, len(example.embeddings), names)
+        ranked = ranking.photo_ids.tolist()
+        groups, fallen = self._groups(query, ranked, k, fold_similar, selection)
+        scores = dict(zip(ranked, ranking.scores.tolist()))
+        shown = [*range(len(example.names)), *(len(example.names) + column for column in query.grounded_phrases)]
+
+        def answering(scores: np.ndarray, photo: DescribedPhoto) -> list[HitRegion]:
+            return [
+                photo.hit_region(row, scores[column, row], names[column])
+                for row, column in answering_regions(scores, photo.regions, shown, "embedding")
+            ]
+
+        hits = self._hits(regions, groups, scores, answering)
+        return replace(answer, hits=in_order(hits, sort), excluded=fallen)
+
+    def _beside_example(self, phrases: Sequence[str], excluded: Sequence[str], as_typed: bool) -> Query:
+        """What is asked beside an example, which may be nothing, or only what is not wanted."""
+        if phrases:
+            return parse_query(phrases, self._lexicon, excluded=excluded, as_typed=as_typed)
+        if not excluded:
+            return Query([], [], [], [])
+        unwanted = parse_query(excluded, self._lexicon, as_typed=as_typed, taken_apart=False)
+        return replace(unwanted, given=[], phrases=[], grounded_phrases=[], excluded=unwanted.phrases)
+
+    @_one_at_a_time
     def rank(self, phrases: Sequence[str], *, scoring: str | None = None, judged_regions: int | None = None) -> Ranking:
         """Every photograph of the collection, best first, every region of it scored.
 
@@ -157,6 +248,7 @@ class Searcher:
 
         return rank_photographs(self._score(query, cosines, scoring, judged_regions, codes), query.phrases)
 
+    @_one_at_a_time
     def ground(
         self, phrases: Sequence[str], photo_id: int, *, scoring: str | None = None, judged_regions: int | None = None
     ) -> list[RegionRow]:
@@ -260,13 +352,15 @@ class Searcher:
 
     def _hits(
         self,
-        query: Query,
-        scoring: str,
         regions: RegionScores,
         groups: Mapping[int, Group],
         scores: Mapping[int, float],
+        answering: Callable[[np.ndarray, DescribedPhoto], list[HitRegion]],
     ) -> list[Hit]:
-        """The hits, best first. groups, scores: by the id of the photograph ranked."""
+        """The hits, best first. groups, scores: by the id of the photograph ranked.
+
+        answering: which regions of a photograph to show, given the scores (Q, N) of its N regions.
+        """
         if not groups:
             return []
         # Copies have the same regions, and so the same scores: those of the one that was ranked.
@@ -275,8 +369,8 @@ class Searcher:
         hits = []
         for rank, ((photo_id, group), its_rows) in enumerate(zip(groups.items(), of_ranked.slices(), strict=True), 1):
             photo = DescribedPhoto.from_rows(group.photo, rows[its_rows])
-            answering = _answering(query, scoring, of_ranked.scores[:, its_rows], photo)
-            hits.append(photo.hit(rank, scores[photo_id], answering, group))
+            shown = answering(of_ranked.scores[:, its_rows], photo)
+            hits.append(photo.hit(rank, scores[photo_id], shown, group))
         return hits
 
 

@@ -1,16 +1,23 @@
 import dataclasses
 import math
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
 
 from db.collection import open_collection
 from db.errors import CheckpointMismatch, UnknownId
-from fcln.scoring import Scoring
+from fcln.scoring import SCORINGS, Scoring
 from helpers.word_predictor import WORDS, SixWords, WordPredictor, build
 from search import searcher as module
 from search.errors import QueryError
+from search.example import find_example
+from search.filters import Filters
 from search.likelihood import JUDGED_PAIRS, JUDGED_REGIONS
+from search.ranking import Ranking
 from search.searcher import Searcher
 
 PHOTOS = {
@@ -241,6 +248,63 @@ def test_boxes_stay_inside_the_photograph(tmp_path):
         collection.commit(new=[dataclasses.replace(photo, boxes=np.array([[0.333333, 1.005, 99, 77]], np.float32))])
         box = Searcher(collection, WordPredictor(), lexicon=SixWords()).search(["dog"]).hits[0].regions[0].box
     assert box == (0.33, 1.0, 99, 77)
+
+
+class OneThread:
+    """A collection that notices when a second thread comes in."""
+
+    def __init__(self, collection):
+        self._collection = collection
+        self._busy = threading.Lock()
+        self.intruders = 0
+
+    def __getattr__(self, name):
+        value = getattr(self._collection, name)
+        return partial(self._call, value) if callable(value) else value
+
+    def _call(self, method, *args, **options):
+        entered = self._busy.acquire(blocking=False)
+        self.intruders += not entered
+        try:
+            time.sleep(0.001)  # others may run
+            return method(*args, **options)
+        finally:
+            if entered:
+                self._busy.release()
+
+
+def test_many_threads_may_ask_one_searcher(large_collection):
+    """Each gets what it would have got alone, and the collection meets one of them at a time."""
+    guarded = OneThread(large_collection)
+    searcher = Searcher(guarded, WordPredictor(), lexicon=SixWords())
+    questions = [[f"{first} on {second}"] for first, second in zip(WORDS[1:], (*WORDS[2:], WORDS[1]))]
+    example = find_example(large_collection, lambda: None, photo_id=1)
+    asked = [
+        *(partial(searcher.search, question, k=7, scoring=scoring) for question in questions for scoring in SCORINGS),
+        *(partial(searcher.search, question, filters=Filters(min_area=0.05)) for question in questions),
+        *(partial(searcher.like, example, question) for question in questions),
+        *(partial(searcher.ground, question, number) for number, question in enumerate(questions, 1)),
+        *(partial(searcher.rank, question) for question in questions),
+    ]
+
+    def answer(ask):
+        found = ask()
+        if isinstance(found, Ranking):
+            return found.photo_ids.tolist(), found.scores.tolist()
+        return getattr(found, "hits", found)
+
+    alone = [answer(ask) for ask in asked]
+    start = threading.Barrier(8)
+
+    def ask_all(offset):
+        start.wait()
+        order = [(number + 5 * offset) % len(asked) for number in range(len(asked))]
+        return {number: answer(asked[number]) for number in order}
+
+    with ThreadPoolExecutor(8) as threads:
+        for answers in threads.map(ask_all, range(8)):
+            assert [answers[number] for number in range(len(asked))] == alone
+    assert guarded.intruders == 0
 
 
 def test_a_collection_of_another_checkpoint_is_refused(collection):
