@@ -172,9 +172,7 @@ def _from_file(path: Path, photo: Photograph, describer: BoxDescriber, box: Box 
         rows = main_regions(regions.boxes, regions.scores)
     else:
         inside = np.array([_inside(box, photo.width, photo.height)])
-        shifted = (inside - np.array([*photo.origin, *photo.origin])) / photo.scale
-        width, height = photo.image.size
-        regions = describer.describe_boxes(photo.image, np.clip(shifted, 0, [width, height, width, height]))
+        regions = describer.describe_boxes(photo.image, photo.image_boxes(inside))
         rows = np.array([0])
     boxes = photo.full_boxes(regions.boxes[rows]) if box is None else inside
     return Example(
