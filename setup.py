@@ -84,6 +84,9 @@ setup(
         "page": ["fastapi>=0.115", "uvicorn>=0.30"],  # `search serve`
         "test": [
             "pytest>=8.0",
+            "playwright>=1.45",  # drives the Chromium that is installed; downloads none
+            # axe-core (MPL-2.0, in the package) says what people who cannot see or use a mouse would stumble over.
+            "axe-playwright-python>=0.1.4",
             "matplotlib>=3.8",
             "tifffile>=2024.1",  # says what a TIFF holds
             "pillow-heif>=0.16",

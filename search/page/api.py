@@ -8,21 +8,23 @@ import os
 import time
 from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import parse_qsl, quote
 
 import anyio
 import anyio.to_thread
 import numpy as np
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi import Path as PathParameter
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from db.errors import CollectionMissing
-from db.records import PhotoRow
+from db.records import Orientation, PhotoRow
 from decoding.signatures import HEAD, photo_format
 from search import output
 from search.detector import COLLECTION_THRESHOLD, FILES_PRIOR, FILES_THRESHOLD, Detector
+from search.filters import Filters
 from search.page import documents, downloads, like
 from search.page.documents import JsonResponse
 from search.page.errors import RequestError
@@ -30,6 +32,7 @@ from search.page.outside import UPLOAD_BYTES, Outside, OutsidePhoto, detected
 from search.page.phrases import Phrases
 from search.page.readers import Readers
 from search.page.thumbnails import SIDES, Thumbnails
+from search.searcher import Sort
 from search.wording.parse import parse_query
 
 Result = TypeVar("Result")
@@ -44,6 +47,7 @@ MAX_WAITING_UPLOADS = 4  # each of them is in memory
 Phrase = Annotated[str, Query(max_length=500)]
 Box = Annotated[str | None, Query(max_length=100, description="x,y,width,height: only what is in there.")]
 Id = Annotated[int, PathParameter(ge=0, lt=2**63)]  # what a database can hold
+Area = Annotated[float | None, Query(ge=0, le=1, description="Of the regions that answer: share of the photograph.")]
 Count = Annotated[int, Query(ge=1, le=MAX_HITS, description="How many photographs to find.")]
 
 # What browsers show; the others are downloaded.
@@ -55,6 +59,48 @@ _SHOWN = {
     "AVIF": "image/avif",
     "BMP": "image/bmp",
 }
+
+
+def given_filters(
+    under: Annotated[list[str] | None, Query(description="Only photographs in this folder, or below.")] = None,
+    after: Annotated[str | None, Query(description="Taken then or later: 2023, 2023-05, 2023-05-01.")] = None,
+    before: Annotated[str | None, Query(description="Taken before that begins.")] = None,
+    orientation: Annotated[Orientation | None, Query(description="Of the photograph.")] = None,
+    camera: Annotated[list[str] | None, Query(description="Words of make and model: canon 5d.")] = None,
+    format: Annotated[list[str] | None, Query(description="By file name: jpeg, heic, raw, png, ...")] = None,
+    near: Annotated[str | None, Query(description="Degrees north, degrees east, kilometres: 52.52,13.40,10.")] = None,
+    min_area: Area = None,
+    max_area: Area = None,
+) -> Filters | None:
+    """The conditions of a request; None: none are given.
+
+    Raises FilterError for those that cannot be meant.
+    """
+    if near is None:
+        circle = None
+    else:
+        try:
+            latitude, longitude, km = map(float, near.split(","))
+        except ValueError as error:
+            raise RequestError(
+                400, "near is degrees north, degrees east and kilometres: near=52.52,13.40,10."
+            ) from error
+        circle = latitude, longitude, km
+    filters = Filters(
+        under=tuple(map(Path, under or ())),
+        after=after,
+        before=before,
+        orientation=orientation,
+        min_area=min_area,
+        max_area=max_area,
+        cameras=tuple(camera or ()),
+        formats=tuple(format or ()),
+        near=circle,
+    )
+    return filters if filters.as_dict() else None
+
+
+GivenFilters = Annotated[Filters | None, Depends(given_filters)]
 
 
 class Api:
@@ -91,6 +137,8 @@ class Api:
         ] = None,
         as_typed: Annotated[bool, Query(description="Read every word as it is typed.")] = False,
         fold_similar: Annotated[bool, Query(description="Photographs that look the same are one hit.")] = False,
+        sort: Annotated[Sort, Query(description="The order of those k photographs.")] = "score",
+        filters: GivenFilters = None,
     ) -> Response:
         """Photographs that answer a question, best first, and the regions that answer.
 
@@ -100,7 +148,14 @@ class Api:
         def ask() -> dict[str, Any]:
             with self.readers.searching() as (collection, searcher):
                 answer = searcher.search(
-                    q, k=k, scoring="embedding", excluded=without or (), as_typed=as_typed, fold_similar=fold_similar
+                    q,
+                    k=k,
+                    scoring="embedding",
+                    excluded=without or (),
+                    as_typed=as_typed,
+                    fold_similar=fold_similar,
+                    filters=filters,
+                    sort=sort,
                 )
                 document = documents.answer_document(answer, output.as_json(answer), collection)
                 document["revision"] = collection.revision
@@ -164,6 +219,7 @@ class Api:
         ),
         prior: Annotated[float | None, Query(gt=0, lt=1, description="Share of photographs that show it.")] = None,
         as_typed: Annotated[bool, Query(description="Read every word as it is typed.")] = False,
+        filters: GivenFilters = None,
     ) -> Response:
         """Where in the photographs of the collection is what the phrases name: as `search detect --json`."""
 
@@ -171,7 +227,7 @@ class Api:
             with self.readers.searching() as (collection, _):
                 detector = Detector(self.readers.model, lexicon=self.readers.lexicon)
                 answer = detector.detect_in_collection(
-                    q, collection, k=k, threshold=threshold, prior=prior, as_typed=as_typed
+                    q, collection, k=k, threshold=threshold, prior=prior, as_typed=as_typed, filters=filters
                 )
                 return documents.answer_document(answer, output.detections_as_json(answer), collection)
 
@@ -278,6 +334,12 @@ class Api:
         """The photographs, those added last first; go on with `before` = the last one's id."""
 
         def look_up() -> dict[str, Any]:
+            try:
+                return look()
+            except CollectionMissing:
+                return {"revision": -1, "photographs": 0, "photos": []}
+
+        def look() -> dict[str, Any]:
             with self.readers.reading() as collection:
                 photo_ids = collection.photo_ids()
                 end = len(photo_ids) if before is None else int(np.searchsorted(photo_ids, before))

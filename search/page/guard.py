@@ -40,7 +40,7 @@ _HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # `no-referrer` would have the page's own forms come from "null"
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
