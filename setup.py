@@ -34,6 +34,7 @@ setup(
         "search",
         "search.cli",
         "search.drawing",
+        "search.evaluation",
         "search.page",
         "search.wording",
     ],

@@ -8,6 +8,7 @@ The tree::
     │   └── ExampleError   no photograph to be like, or no part of one
     ├── DetectError   weights without a confidence, or nothing to look at
     ├── DrawError     a picture of the hits that cannot be written
+    ├── EvaluationError questions for `search evaluate` that cannot be used
     └── DeliveryError an answer that cannot be written as a page, copied or shown
 
 A collection that cannot be read, or that another checkpoint described, raises the errors of `db`; a weights file those
@@ -41,3 +42,7 @@ class DrawError(SearchError):
 
 class DeliveryError(SearchError):
     """An answer that cannot be written as a page, copied into a folder, or shown."""
+
+
+class EvaluationError(SearchError):
+    """A file of questions that cannot be read, or none of its questions can be asked."""

@@ -24,7 +24,7 @@ from fcln.vocabulary import words_of
 from scripts.evaluate.command import collection_options, errors_as_sentences, scoring_options, show
 from scripts.evaluate.labelled_collection import EvaluationError, LabelledPhoto, labelled_collection
 from search.likelihood import JUDGED_REGIONS
-from search.metrics import average_precision, precision_at
+from search.metrics import average_precision, expected_by_chance, precision_at
 from search.searcher import Searcher
 
 
@@ -109,19 +109,6 @@ def judge(question: Question, ranked: Sequence[int], answers: set[int]) -> dict:
         "precision@5": precision_at(relevant, 5),
         "answers": len(answers),
     }
-
-
-def expected_by_chance(photos: int, answers: Sequence[int]) -> float:
-    """The mean AP to expect if the photographs were ranked at random; answers: how many each question has.
-
-    Of n photographs of which m answer, the one at rank r answers with probability m/n, and then one of it and
-    (m - 1)/(n - 1) of each of the r - 1 before it do: AP is the mean over ranks of (1 + (r - 1)(m - 1)/(n - 1)) / r.
-    """
-    if not answers:
-        return 0.0
-    harmonic = sum(1 / rank for rank in range(1, photos + 1)) / photos
-    share = [(m - 1) / max(1, photos - 1) for m in answers]
-    return statistics.fmean(harmonic + s * (1 - harmonic) for s in share)
 
 
 def summarize(results: Sequence[dict], *, chance: float) -> dict:
