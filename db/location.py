@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 import platformdirs
@@ -32,6 +33,13 @@ def is_server(location: Location) -> bool:
 def without_password(location: Location) -> str:
     """A location as it may be shown."""
     return _PASSWORD.sub(lambda found: f"{found[1]}@" if found[1] is not None else "", str(location)).rstrip("?&")
+
+
+def option(location: Location) -> str:
+    """What a command line needs to name a collection, to be put behind a command; "" for the default one."""
+    if str(location) == str(default_collection()):
+        return ""
+    return f" --collection {shlex.quote(without_password(location))}"
 
 
 def collection_folder(location: Location) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from commands.text import printable
+from commands.text import counted, printable
 from db.collection import Collection
 from db.errors import CollectionDamaged, UnknownId
 from db.records import PhotoRow, PhotoStat, Problem
@@ -149,7 +149,8 @@ def _name_problems(collection: Collection, report: DiskReport) -> None:
     ):
         if paths:
             names = f"{printable(paths[0])}{' and others' if len(paths) > 1 else ''}"
-            problem = f"{len(paths):,} photographs are {what} ({names}): {remedy}."
+            are = "is" if len(paths) == 1 else "are"
+            problem = f"{counted(len(paths), 'photograph')} {are} {what} ({names}): {remedy}."
             report.problems.append(Problem("photographs", problem, repairable=paths is report.altered))
     for root in collection.roots().values():
         if not root.is_dir():

@@ -1,10 +1,12 @@
 """What the commands print for people, as text."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from commands.text import printable
+from commands.text import counted, printable
 
 if TYPE_CHECKING:
     from db.collection import Collection
@@ -27,7 +29,7 @@ def summary(report: "BuildReport") -> str:
     if report.without_regions:
         text += f"; {report.without_regions:,} have no given regions and stay as they are"
     if report.incomplete:
-        text += f"; {report.incomplete:,} are incomplete (`indexer errors`)"
+        text += f"; {report.incomplete:,} {'is' if report.incomplete == 1 else 'are'} incomplete (`indexer errors`)"
     if report.left_out:
         text += f"\nleft out: {left_out(report.left_out)}"
     return text
@@ -40,7 +42,12 @@ def total(each: Iterable[dict[str, int]]) -> dict[str, int]:
 
 def left_out(counts: dict[str, int]) -> str:
     """How many files of each kind cannot be described."""
-    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))
+    return ", ".join(f"{count:,} {_of_one(kind) if count == 1 else kind}" for kind, count in sorted(counts.items()))
+
+
+def _of_one(kind: str) -> str:
+    """A kind of files, one of them."""
+    return re.sub(r"s\b", "", kind, count=1).replace("folder that ask ", "folder that asks ")
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -50,7 +57,9 @@ def _counts(counts: dict[str, int]) -> str:
 def contents(collection: "Collection") -> str:
     """What a collection holds now."""
     photographs, regions = collection.photo_count(), collection.region_count()
-    return f"{photographs:,} photographs, {regions:,} regions in {printable(str(collection.location))}"
+    return (
+        f"{counted(photographs, 'photograph')}, {counted(regions, 'region')} in {printable(str(collection.location))}"
+    )
 
 
 def failure(file: dict[str, Any]) -> str:
@@ -66,15 +75,16 @@ def status(document: dict[str, Any]) -> str:
         f"collection   {printable(document['collection'])}",
         f"photographs  {document['photographs']:,}",
         f"regions      {document['regions']:,}",
-        f"failed       {document['failed']:,} files",
-        f"incomplete   {document['incomplete']:,} photographs",
+        f"failed       {counted(document['failed'], 'file')}",
+        f"incomplete   {counted(document['incomplete'], 'photograph')}",
         f"left out     {left_out(document['left_out']) or 'nothing'}",
         f"checkpoint   {document['checkpoint']}",
         f"last build   {last['finished_at'] + ', ' + _counts(last) if last else 'none'}",
     ]
     for root in document["roots"]:
         missing = "" if root["present"] else " (missing)"
-        lines.append(f"root         {printable(root['path'])}{missing}: {root['photographs']:,} photographs")
+        holds = counted(root["photographs"], "photograph")
+        lines.append(f"root         {printable(root['path'])}{missing}: {holds}")
     failures = document["failures"]
     lines += [f"failed       {failure(file)}" for file in failures[:_SHOWN_FAILURES]]
     if len(failures) > _SHOWN_FAILURES:
@@ -88,8 +98,13 @@ def duplicates(groups: "Sequence[DuplicateGroup]") -> str:
         return "Every photograph is there once."
     marks = {True: "", False: "~ "}
     return "\n\n".join(
-        "\n".join(f"{marks[group.same_content]}{printable(row.path)}" for row in group.photos) for group in groups
+        "\n".join(f"{marks[group.same_content]}{printable(row.path)}{_absence(row.path)}" for row in group.photos)
+        for group in groups
     )
+
+
+def _absence(path: Path) -> str:
+    return "" if path.exists() else "  (not there)"
 
 
 def duplicates_as_dicts(groups: "Sequence[DuplicateGroup]") -> list[dict[str, Any]]:
@@ -98,7 +113,13 @@ def duplicates_as_dicts(groups: "Sequence[DuplicateGroup]") -> list[dict[str, An
         {
             "same_content": group.same_content,
             "photographs": [
-                {"path": str(row.path), "width": row.width, "height": row.height, "digest": row.digest}
+                {
+                    "path": str(row.path),
+                    "present": row.path.exists(),
+                    "width": row.width,
+                    "height": row.height,
+                    "digest": row.digest,
+                }
                 for row in group.photos
             ],
         }
@@ -115,7 +136,7 @@ def verification(report: "Verified", disk: "DiskReport", holds: bool) -> str:
     problems = [*report.problems, *disk.problems]
     lines += [f"problem      {problem.what}" for problem in problems]
     if report.to_describe:
-        lines.append(f"to describe  {report.to_describe:,} photographs, by the next `indexer build`")
+        lines.append(f"to describe  {counted(report.to_describe, 'photograph')}, by the next `indexer build`")
     if problems:
         lines.append("All holds again." if holds else "It does not hold.")
     else:

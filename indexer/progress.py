@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from commands.text import printable
+from commands.text import counted, printable
 
 _LINE_SECONDS = 30.0
 
@@ -62,7 +62,7 @@ class LineProgress(Progress):
         self._total = total
         self._started = self._said = time.monotonic()
         if total:
-            self.say(f"{total:,} files to look at")
+            self.say(f"{counted(total, 'file')} to look at")
 
     def advance(self, files: int = 1, regions: int = 0) -> None:
         self._files += files
@@ -116,4 +116,4 @@ class BarProgress(Progress):
 
 
 def _counts(regions: int, errors: int) -> str:
-    return (f"{regions:,} regions, " if regions else "") + (f"{errors:,} errors, " if errors else "")
+    return (f"{counted(regions, 'region')}, " if regions else "") + (f"{counted(errors, 'error')}, " if errors else "")

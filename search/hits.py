@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from db.records import PhotoRow, RegionRow, RegionScores
+from db.records import PhotoHeaders, PhotoRow, RegionRow, RegionScores
 from search.copies import Group
 from search.grounding import PhotoRegions
 
@@ -42,7 +42,12 @@ class Hit:
     regions: list[HitRegion]
     copies: tuple[Path, ...] = ()  # other files of the same content
     similar: tuple[Path, ...] = ()  # photographs that look the same, where they were folded
-    taken: str | None = None  # the camera's local time, ISO 8601 to the second; None: its headers do not say
+    headers: PhotoHeaders | None = None  # what they tell; None: they were not read
+
+    @property
+    def taken(self) -> str | None:
+        """The camera's local time, ISO 8601 to the second; None: its headers do not say."""
+        return self.headers.taken if self.headers else None
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class DescribedPhoto:
     regions: PhotoRegions
     region_ids: Sequence[int | None]  # N
     phrases: Sequence[str]  # N, what the model wrote about them
-    taken: str | None = None  # as in Hit
+    headers: PhotoHeaders | None = None  # as in Hit
 
     @classmethod
     def from_rows(cls, photo: PhotoRow, regions: Sequence[RegionRow]) -> "DescribedPhoto":
@@ -68,7 +73,7 @@ class DescribedPhoto:
             PhotoRegions.from_rows(regions),
             [row.region_id for row in regions],
             [row.phrase for row in regions],
-            photo.headers.taken if photo.headers else None,
+            photo.headers,
         )
 
     def hit_region(self, index: int, score: float, for_phrase: str) -> HitRegion:
@@ -81,9 +86,7 @@ class DescribedPhoto:
     def hit(self, rank: int, score: float, regions: Sequence[HitRegion], group: Group | None = None) -> Hit:
         """The photograph as an answer. group: what it stands for."""
         beside = (tuple(group.copies), tuple(group.similar)) if group else ((), ())
-        return Hit(
-            rank, self.photo_id, self.path, score, self.width, self.height, list(regions), *beside, taken=self.taken
-        )
+        return Hit(rank, self.photo_id, self.path, score, self.width, self.height, list(regions), *beside, self.headers)
 
 
 def in_order(hits: Sequence[Hit], sort: Sort) -> list[Hit]:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,9 @@ def as_json(answer: "Answer") -> bytes:
     Boxes are [x, y, width, height] in upright pixels. readings: {word of the query: the word that it was read as}. With
     filters, also "filters": {name: value}, "allowed": how many photographs they leave, "of": how many there are,
     "silent": {"date", "camera" or "place": how many do not say theirs}. If something was not wanted, also "without":
-    [phrase], "excluded": [{"path", "region"}], before the hits. A hit has "taken" if its headers say when.
+    [phrase], "excluded": [{"path", "region"}], before the hits. A hit has those of "taken", "utc_offset" (minutes),
+    "make", "model", "lens", "latitude", "longitude" (degrees), "rating" (-1 rejected, 0 to 5 stars) and "keywords" that
+    its headers tell.
     Of what is like a photograph, also "like": {"path", "regions": [{"box", "phrase"}], "overlap": with the box asked
     for, null if it is exactly that or if the whole photograph is meant}.
     """
@@ -220,9 +223,10 @@ def _selected(selection: "Selection | None") -> dict[str, Any]:
 
 def _hit(hit: "Hit") -> dict[str, Any]:
     photo = {"rank": hit.rank, "path": str(hit.path), "score": hit.score, "width": hit.width, "height": hit.height}
-    taken = {"taken": hit.taken} if hit.taken else {}
+    headers = asdict(hit.headers) if hit.headers else {}
+    told = {name: value for name, value in headers.items() if value not in (None, ())}
     beside = {"copies": [str(path) for path in hit.copies], "similar": [str(path) for path in hit.similar]}
-    return {**photo, **taken, **beside, "regions": [_region(region) for region in hit.regions]}
+    return {**photo, **told, **beside, "regions": [_region(region) for region in hit.regions]}
 
 
 def _region(region: "HitRegion") -> dict[str, Any]:

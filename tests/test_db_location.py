@@ -5,7 +5,7 @@ import pytest
 from db.errors import CollectionError
 from db.local.collection import LocalCollection
 from db.local.maintenance.verification import verify
-from db.location import collection_folder, default_collection, is_server, without_password
+from db.location import collection_folder, default_collection, is_server, option, without_password
 
 
 def test_the_environment_variable_names_the_collection(monkeypatch, tmp_path):
@@ -53,3 +53,10 @@ def test_all_else_is_a_folder(folder):
 )
 def test_a_location_is_shown_without_its_password(location, shown):
     assert without_password(location) == shown
+
+
+def test_a_command_names_every_collection_but_the_default_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("DENSECAP_SEARCH_COLLECTION", str(tmp_path / "default"))
+    assert option(tmp_path / "default") == ""
+    assert option(tmp_path / "my own") == f" --collection '{tmp_path}/my own'"
+    assert option("postgresql://me:secret@server/photos") == " --collection postgresql://me@server/photos"

@@ -525,6 +525,34 @@ def test_what_is_excluded_is_absent_and_its_content_moves_to_where_it_is_found(s
 # -- interrupts and failures of the network
 
 
+def test_a_folder_that_asks_later_to_be_left_out_is_forgotten_and_said_to_be(shop):
+    shop.photo("a.png")
+    shop.photo("private/b.png", "blue")
+    shop.photo("private/deep/c.png", "green")
+    shop.photo("private too/d.png", "white")
+    shop.build()
+    (shop.root / "private" / ".nomedia").touch()
+    assert counts(shop.build()) == {"unchanged": 2, "gone": 2}
+    assert shop.progress.warnings == [
+        "2 photographs that were described are forgotten because a file in their folder asks galleries to leave it out "
+        "(.nomedia), the first is private/b.png; a build without that describes them again"
+    ]
+    assert shop.build().gone == 0 and shop.progress.warnings == []
+    (shop.root / "private" / ".nomedia").unlink()
+    assert counts(shop.build()) == {"unchanged": 2, "new": 2}
+
+
+def test_where_everything_is_excluded_it_is_said_why_there_is_nothing(shop):
+    shop.photo("a.gif")
+    shop.photo("deep/b.gif")
+    with pytest.raises(FolderError, match="holds no photographs but what --exclude covers"):
+        shop.build(exclude=["*.gif"])
+    (shop.root / "deep" / ".nomedia").touch()
+    (shop.root / "a.gif").unlink()
+    with pytest.raises(FolderError, match=r"no photographs but in folders that ask to be left out, the first is deep"):
+        shop.build()
+
+
 def test_stopped_in_the_middle_and_run_again(shop, tmp_path):
     for number in range(20):
         shop.photo(f"{number:02}.png", (number, 0, 0))

@@ -139,7 +139,7 @@ def test_running_it_again_and_the_readable_status(photos, place, tiny_checkpoint
     lines = invoke("status", "--collection", place).stdout.splitlines()
     assert f"collection   {place}" in lines
     assert "photographs  3" in lines
-    assert "failed       1 files" in lines
+    assert "failed       1 file" in lines
     assert f"root         {photos} (missing): 3 photographs" in lines
     assert f"failed       {photos / 'text.jpg'}: a text file, not a photograph" in lines
 
@@ -203,7 +203,7 @@ def test_remove(photos, place, tiny_checkpoint):
     invoke("build", photos, *options)
     result = invoke("remove", photos / "1.png", "--collection", place)
     first, second = result.stdout.splitlines()
-    assert (result.exit_code, first) == (0, "1 photographs and 0 failed files removed")
+    assert (result.exit_code, first) == (0, "1 photograph and 0 failed files removed")
     assert second.startswith("2 photographs, ")
     assert (photos / "1.png").exists()
     assert_error(invoke("remove", photos / "1.png", "--collection", place), "knows no photograph in", "1.png")
@@ -393,10 +393,10 @@ def test_verify_looks_at_the_photographs_too(photos, place, tiny_checkpoint):
     assert invoke("verify", "--collection", place).exit_code == 0
     result = invoke("verify", "--deep", *options)
     assert result.exit_code == 1
-    assert "problem      1 photographs are altered, though not in size and time" in result.stdout
+    assert "problem      1 photograph is altered, though not in size and time" in result.stdout
     result = invoke("verify", "--deep", "--repair", *options)
     assert (result.exit_code, result.stdout.splitlines()[-2:]) == (
-        0, ["to describe  1 photographs, by the next `indexer build`", "All holds again."]
+        0, ["to describe  1 photograph, by the next `indexer build`", "All holds again."]
     )  # fmt: skip
     (photos / "1.png").unlink()
     result = invoke("verify", "--repair", "--json", "--collection", place)  # which removes nothing: it may have moved
@@ -514,7 +514,7 @@ def test_redescribe_says_what_it_waits_for(photos, place, tiny_checkpoint):
     result = invoke("build", "--redescribe", "--weights", other, *options)
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].startswith(
-        f"Error: 1 photographs, the first is {photos.with_name('disk') / '3.png'}, could not be described with the new"
+        f"Error: 1 photograph, the first is {photos.with_name('disk') / '3.png'}, could not be described with the"
     )
     assert json.loads(invoke("status", "--json", "--collection", place).stdout)["checkpoint"] == checkpoint_digest(
         tiny_checkpoint
@@ -588,7 +588,7 @@ def test_lines_for_log_files(capsys, monkeypatch):
     assert capsys.readouterr().err.splitlines() == [
         "1,300 files to look at",
         "a\\nb.jpg: not a photograph",
-        "120 of 1,300 photographs, 4.0/s, 5,100 regions, 1 errors, 04:55 left",  # 1180 / 4 s
+        "120 of 1,300 photographs, 4.0/s, 5,100 regions, 1 error, 04:55 left",  # 1180 / 4 s
     ]
 
 
@@ -605,7 +605,7 @@ def test_the_bar_of_terminals(capsys):
     last = written.rstrip().split("\r")[-1]
     assert "17/20" in last
     assert "photographs/s" in last
-    assert "800 regions, 1 errors" in last
+    assert "800 regions, 1 error" in last
 
 
 def test_relocate(photos, place, tiny_checkpoint, tmp_path):
@@ -627,7 +627,7 @@ def test_what_is_left_out_and_what_is_incomplete_is_said(photos, place, tiny_che
     Image.fromarray(noise).save(photos / "cut.jpg")
     (photos / "cut.jpg").write_bytes((photos / "cut.jpg").read_bytes()[:-1500])
     built = invoke("build", photos, *options)
-    assert "; 1 are incomplete (`indexer errors`)\nleft out: 1 videos\n" in built.stdout
+    assert "; 1 is incomplete (`indexer errors`)\nleft out: 1 video\n" in built.stdout
     (line,) = invoke("errors", "--collection", place).stdout.splitlines()
     assert re.fullmatch(
         re.escape(str(photos)) + r"/cut\.jpg: the file ends early, 9\d % of the picture is there; described as it is",
@@ -639,7 +639,7 @@ def test_what_is_left_out_and_what_is_incomplete_is_said(photos, place, tiny_che
     assert (document["photographs"], document["failed"], document["incomplete"]) == (4, 0, 1)
     assert document["left_out"] == document["roots"][0]["left_out"] == {"videos": 1}
     lines = invoke("status", "--collection", place).stdout.splitlines()
-    assert "incomplete   1 photographs" in lines and "left out     1 videos" in lines
+    assert "incomplete   1 photograph" in lines and "left out     1 video" in lines
 
 
 def test_a_build_of_nothing_but_failures_is_an_error(tmp_path, place, tiny_checkpoint):
@@ -648,7 +648,14 @@ def test_a_build_of_nothing_but_failures_is_an_error(tmp_path, place, tiny_check
     options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu", "--quiet"]
     result = invoke("build", tmp_path / "bad", *options)
     assert result.exit_code == 2
-    assert "No photograph could be described: 1 files failed (`indexer errors`)." in result.stderr
+    assert "No photograph could be described: 1 file failed (`indexer errors`)." in result.stderr
+    (tmp_path / "bad" / "b.jpg").write_text("Dear diary, again")
+    assert (
+        "described: 2 files failed (`indexer errors`; --retry tries again)."
+        in invoke("build", tmp_path / "bad", *options).stderr
+    )
+    again = invoke("build", tmp_path / "bad", *options)
+    assert (again.exit_code, "2 files failed" in again.stderr) == (2, True)
 
 
 def test_without_folders_all_that_were_built_are_built_again(photos, place, tiny_checkpoint):

@@ -33,6 +33,15 @@ def names(groups) -> list[tuple[list[str], bool]]:
     )
 
 
+def test_a_file_that_is_not_there_any_more_is_marked(shop):
+    (shop.root / "z.png").unlink()
+    listed = CliRunner().invoke(main, ["duplicates", "--collection", str(shop.path)]).stdout
+    assert f"{shop.root / 'z.png'}  (not there)\n" in listed and listed.count("(not there)") == 1
+    document = json.loads(CliRunner().invoke(main, ["duplicates", "--json", "--collection", str(shop.path)]).stdout)
+    present = {photo["path"]: photo["present"] for group in document for photo in group["photographs"]}
+    assert [path for path, there in present.items() if not there] == [str(shop.root / "z.png")]
+
+
 def test_groups_of_one_content(shop):
     with open_collection(shop.path) as collection:
         assert names(find_duplicates(collection)) == [(["a.png", "z.png"], True), (["b.png", "c.png"], True)]

@@ -1,12 +1,15 @@
 """Libraries that move: recognised by what is in them, or told by hand; nothing is described again."""
 
 import os
+import shlex
 import shutil
 
 import pytest
+from click.testing import CliRunner
 
 from db.collection import open_collection
 from helpers.workshop import MODEL, Workshop, counts
+from indexer.cli import main
 from indexer.errors import FolderError
 from indexer.relocation import relocate
 
@@ -52,6 +55,71 @@ def test_a_root_copied_to_another_disk_is_recognised_with_what_changed_since(sho
     assert counts(shop.build(new)) == {"unchanged": 5, "new": 1, "gone": 1}
     assert shop.predictor.described == 0
     assert where(shop) == {str(new): ["0/0.png", "0/4.png", "1/1.png", "1/3.png", "1/5.png", "copy.png"]}
+
+
+def test_of_a_root_that_moved_half_may_be_edited_or_gone(shop, tmp_path):
+    new = tmp_path / "renamed"
+    shop.root.rename(new)
+    for number in (0, 2):
+        shop.photo(new / f"0/{number}.png", "orange", size=(70 + number, 50))
+    for number in (1,):
+        (new / f"1/{number}.png").unlink()
+    assert counts(shop.build(new)) == {"unchanged": 3, "changed": 2, "gone": 1}
+    assert where(shop) == {str(new): [path for path in PATHS if path != "1/1.png"]}
+
+
+def test_a_small_root_below_a_new_parent_and_one_deleted(shop, tmp_path):
+    small = tmp_path / "small"
+    for number in range(3):
+        shop.photo(small / f"{number}.png", (0, 90 * number, 0))
+    shop.build(small)
+    (tmp_path / "archive").mkdir()
+    small.rename(tmp_path / "archive" / "small")
+    (tmp_path / "archive" / "small" / "1.png").unlink()
+    assert counts(shop.build(tmp_path / "archive")) == {"unchanged": 2, "gone": 1}
+    assert where(shop)[str(tmp_path / "archive" / "small")] == ["0.png", "2.png"]
+    assert str(small) not in where(shop)
+
+
+def test_what_is_left_of_a_root_that_moved_otherwise_is_told_with_a_command_that_forgets_it(shop, tmp_path):
+    new = tmp_path / "sorted by year"
+    new.mkdir()
+    for number in range(4):
+        (shop.root / f"{number % 2}/{number}.png").rename(new / f"photo {number}.png")
+    shutil.rmtree(shop.root)
+    assert counts(shop.build(new)) == {"moved": 4}
+    command = f"indexer remove {shop.root} --collection {shop.path}"
+    assert shop.progress.warnings == [
+        f"{shop.root} is not there: 4 of its photographs are elsewhere now, 2 were not found; `{command}` forgets the "
+        "rest"
+    ]
+    shop.build(new)
+    assert shop.progress.warnings == []  # once is enough
+    assert CliRunner().invoke(main, shlex.split(command)[1:]).exit_code == 0
+    assert where(shop) == {str(new): [f"photo {number}.png" for number in range(4)]}
+
+
+def test_a_missing_root_among_those_that_are_built_is_looked_for_in_the_others(shop, tmp_path):
+    other = tmp_path / "other"
+    shop.photo(other / "a.png", "white")
+    shop.build(other)
+    for path in list(shop.root.rglob("*.png")):
+        path.rename(other / f"photo {path.name}")
+    shutil.rmtree(shop.root)
+    assert counts(shop.build(shop.root, other)) == {"moved": 6, "unchanged": 1}
+    assert list(where(shop)) == [str(other)]
+
+
+def test_pruned_a_missing_root_is_forgotten_as_a_whole(shop, tmp_path):
+    other = tmp_path / "other"
+    shop.photo(other / "a.png", "white")
+    shop.build(other)
+    shutil.rmtree(shop.root)
+    shop.build(shop.root, other)
+    assert where(shop)[str(shop.root)] == PATHS
+    assert counts(shop.build(shop.root, other, prune=True)) == {"gone": 6, "unchanged": 1}
+    assert where(shop) == {str(other): ["a.png"]}
+    assert shop.progress.said == [f"{shop.root} is forgotten: it is not there any more"]
 
 
 def test_a_root_is_found_below_the_folder_that_is_built(shop, tmp_path):

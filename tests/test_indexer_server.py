@@ -105,7 +105,7 @@ def test_a_server_holds_and_finds_what_a_folder_does(photos, tmp_path, tiny_chec
     elsewhere = photos.rename(tmp_path / "elsewhere")
     assert "3 photographs are known in" in indexer("relocate", photos, elsewhere, "--collection", url)
     printed = indexer("remove", elsewhere / "new.png", "--collection", url)
-    assert printed.startswith("1 photographs and 0 failed files removed\n2 photographs, ")
+    assert printed.startswith("1 photograph and 0 failed files removed\n2 photographs, ")
     assert {Path(path).name for path in described(url)} == {"2.png", "moved.png"}
 
 

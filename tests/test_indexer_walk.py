@@ -1,10 +1,12 @@
 """Which files are photographs: names, folders, links, exclusions."""
 
+import io
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from decoding import formats
 from decoding.formats import HEIC, JPEG_XL, RAW
@@ -222,6 +224,34 @@ def test_a_jpeg_that_is_called_heic_needs_nothing(tmp_path, monkeypatch):
     assert walk.without_decoder == {HEIC: ["b.heic", "c.heif"]}
 
 
+def test_what_a_file_is_decides_not_what_it_is_called(tmp_path, monkeypatch):
+    decode_extras(monkeypatch)
+    contents = {
+        "a.cr2": b"\xff\xd8\xff\xe0",
+        "b.jxl": b"\x89PNG\r\n\x1a\n",
+        "c.nef": encoded_tiff(),
+        "d.dng": encoded_tiff(make=True),
+        "e.raf": b"FUJIFILMCCD-RAW ",
+        "f.jxl": b"\xff\x0a",
+        "g.cr2": b"\0\0\0\x18ftypheic",
+        "h.arw": b"Dear diary",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    walk = Walk(tmp_path)
+    assert found(walk) == ["a.cr2", "b.jxl", "c.nef"]
+    assert walk.left_out == {"camera raw photographs": 4, "JPEG XL photographs": 1}
+    decode_extras(monkeypatch, HEIC)
+    assert found(Walk(tmp_path)) == ["a.cr2", "b.jxl", "c.nef", "g.cr2"]
+
+
+def encoded_tiff(*, make: bool = False) -> bytes:
+    """An ordinary one, or one that says it is a DNG."""
+    file = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(file, "TIFF", tiffinfo={50706: b"\1\4\0\0", 271: "Leica"} if make else {})
+    return file.getvalue()
+
+
 def test_what_is_left_out_is_counted_by_kind(tmp_path, monkeypatch):
     decode_extras(monkeypatch)
     touch(tmp_path, "a.avif", "b.JP2", "c.mpo", "d.jxl", "e.NEF", "f.dng", "g.MOV", "h.mp4", "i.psd", "j.txt", "k.xmp")
@@ -239,7 +269,8 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path, monkeypatch):
         *("@eaDir", "#recycle", "@Recycle", "#snapshot", "@Recently-Snapshot", "~snapshot", ".snapshot", ".zfs"),
         *("$RECYCLE.BIN", "RECYCLER", "System Volume Information", "__MACOSX", "lost+found", ".Trashes", ".thumbnails"),
         *("2019 Previews.lrdata", "Smart Previews.lrdata", "iMovie Library.imovielibrary", "Photos.app"),
-        *("appdata_oc4f8x", "files_trashbin", "Network Recycle Bin 1", "Session.cosessiondb"),
+        *("appdata_oc4f8x", "files_trashbin", "Network Recycle Bin 1", "Session.cosessiondb", "CaptureOne", "LOST.DIR"),
+        *("iPod Photo Cache", "THMBNL", "[Originals]", "found.000", "Letter.pages", ".picasaoriginals", ".dtrash"),
     ],
 )
 def test_folders_of_systems_are_no_albums(tmp_path, folder):
@@ -256,6 +287,18 @@ def test_of_apples_libraries_only_the_originals(tmp_path, library):
     assert found(Walk(tmp_path / library)) == ["Masters/2019/B.jpg", "originals/0/A.jpg"]
 
 
+def test_of_an_early_library_of_iphoto_what_was_imported(tmp_path):
+    made = ("Data/2006/a.jpg", "Data.noindex/b.jpg", "Modified/2006/c.jpg", "iPod Photo Cache/d.jpg", "Thumbs/e.jpg")
+    touch(tmp_path, *(f"iPhoto Library/{path}" for path in (*made, "Originals/2006/f.jpg", "2004/05/g.jpg", "h.jpg")))
+    assert found(Walk(tmp_path)) == ["iPhoto Library/2004/05/g.jpg", "iPhoto Library/Originals/2006/f.jpg"]
+
+
+def test_what_is_excluded_is_counted(tmp_path):
+    touch(tmp_path, "a.jpg", "b.gif", "c.gif", "notes.txt", "raw/d.jpg", "raw/e.jpg")
+    walk = Walk(tmp_path, exclude=["*.gif", "raw", "*.txt"])
+    assert (found(walk), walk.excluded) == (["a.jpg"], 3)
+
+
 def test_a_folder_may_ask_to_be_left_out(tmp_path):
     touch(tmp_path, "a.jpg", "one/b.jpg", "one/deep/c.jpg", "two/d.jpg", "three/e.jpg", "four/f.jpg", "five/-g.jpg")
     for wish in ("one/.nomedia", "two/.ignore", "five/.nomemories"):
@@ -265,6 +308,7 @@ def test_a_folder_may_ask_to_be_left_out(tmp_path):
     walk = Walk(tmp_path)
     assert found(walk) == ["a.jpg", "four/f.jpg", "three/e.jpg"]
     assert walk.left_out == {NO_MEDIA: 3}
+    assert walk.silent == ["five", "one", "two"]
     # a folder that is asked for is walked
     assert found(Walk(tmp_path / "one")) == ["b.jpg", "deep/c.jpg"]
     assert found(Walk(tmp_path, "one")) == ["one/b.jpg", "one/deep/c.jpg"]

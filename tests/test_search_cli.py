@@ -781,3 +781,4 @@ def test_where_every_folder_is_missing_the_note_names_a_command_that_says_so(sea
     finally:
         root.with_name("away").rename(root)
     assert f"`indexer status --collection {place.full}` names missing folders." in result.err
+    assert f"`indexer build --prune --collection {place.full}` forgets" in result.err

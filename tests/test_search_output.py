@@ -2,8 +2,10 @@ import csv
 import io
 import json
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from db.records import PhotoHeaders
 from search.hits import Hit, HitRegion
 from search.output import as_csv, as_json, as_json_lines, as_paths, as_paths0, as_table
 from search.searcher import Answer
@@ -42,6 +44,21 @@ def test_json_is_the_promised_document():
             {"rank": 2, "path": "/photos/b.jpg", "score": -1.5, **size, "regions": [dog]},
         ],
     }
+
+
+def test_what_headers_tell_is_in_the_json_of_a_hit():
+    all_of_them = PhotoHeaders(
+        "2019-06-23T14:05:06", 120, "Canon", "Canon EOS 5D", "EF50mm", 41.5, -2.25, 0, ("Anna", "beach")
+    )
+    for headers, told in (
+        (all_of_them, {**asdict(all_of_them), "keywords": ["Anna", "beach"]}),
+        (PhotoHeaders(make="Canon"), {"make": "Canon"}),
+        (PhotoHeaders(), {}),
+    ):
+        shown = replace(hit(1, "/photos/a.jpg", DOG), headers=headers)
+        (found,) = json.loads(as_json(Answer(["dog"], "fused", [shown])))["hits"]
+        (plain,) = json.loads(as_json(Answer(["dog"], "fused", [hit(1, "/photos/a.jpg", DOG)])))["hits"]
+        assert found == {**plain, **told}
 
 
 def test_json_without_hits():

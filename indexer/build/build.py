@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from commands.text import printable
+from commands.text import counted, printable
 from db.collection import Collection
 from db.records import NewPhoto, PhotoHeaders, PhotoStat
 from decoding.errors import PhotoError
@@ -34,7 +34,7 @@ from indexer.build.triage import Triage
 from indexer.build.waiting import done, mapped
 from indexer.errors import DescribeError, RegionsError
 from indexer.progress import Progress
-from indexer.scan.moved_roots import follow_moved_roots, forget_empty_roots
+from indexer.scan.moved_roots import follow_moved_roots, tell_of_missing_roots
 from indexer.scan.plan import Plan, Task, find_changes
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ def build(
             # Without waiting: after an interrupt, what is in flight is not needed.
             for threads in (pool, network):
                 threads.shutdown(wait=False, cancel_futures=True)
-    if not run.report.interrupted and plan.out_of_reach:
-        forget_empty_roots(collection, progress)
+    if not run.report.interrupted:
+        tell_of_missing_roots(collection, plan.described_in_missing_roots, progress, prune=options.prune)
     run.report.seconds = time.monotonic() - started
     if not run.report.interrupted:
         collection.record_build(run.report.counts, seconds=run.report.seconds)
@@ -188,12 +188,18 @@ class _Build:
             self._read_headers(pool)
 
     def _say_what_was_excluded(self, gone: list[PhotoStat]) -> None:
-        forgotten = [stat.path for stat in gone if stat.photo_id in self._plan.excluded]
-        if forgotten:
-            self._progress.warn(
-                f"{len(forgotten):,} photographs that were described are forgotten because --exclude covers them, the "
-                f"first is {printable(forgotten[0])}; a build without it describes them again"
-            )
+        for covered, because, remedy in (
+            (self._plan.excluded, "--exclude covers them", "without it"),
+            (self._plan.silenced, "a file in their folder asks galleries to leave it out (.nomedia)", "without that"),
+        ):
+            forgotten = [stat.path for stat in gone if stat.photo_id in covered]
+            if forgotten:
+                what = counted(len(forgotten), "photograph")
+                was, again = ("was", "it") if len(forgotten) == 1 else ("were", "them")
+                self._progress.warn(
+                    f"{what} that {was} described {'is' if was == 'was' else 'are'} forgotten because {because}, "
+                    f"the first is {printable(forgotten[0])}; a build {remedy} describes {again} again"
+                )
 
     def _read_headers(self, pool: ThreadPoolExecutor) -> None:
         """Read the headers of photographs that an older version described: last, for nothing else waits for it."""

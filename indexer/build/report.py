@@ -24,8 +24,9 @@ class BuildReport:
 
     @property
     def nothing_but_failures(self) -> bool:
-        """Whether every file that was found failed, in this run."""
-        return self.failed > 0 and not (self.new or self.changed or self.moved or self.unchanged)
+        """Whether every file that was found failed, in this run or before."""
+        failed = self.failed + self.failed_before
+        return failed > 0 and not (self.new or self.changed or self.moved or self.unchanged or self.without_regions)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ import click
 
 from commands.errors import EXIT_INTERRUPTED, Failure, plain_errors
 from commands.options import collection_option, device_option, weights_option
-from commands.text import printable
+from commands.text import counted, printable
 from indexer.cli.waiting import choose_progress, wait_option, when_unlocked
 
 if TYPE_CHECKING:
@@ -172,10 +172,12 @@ def build(
         click.echo("Interrupted: what was done is kept, the same command goes on from here.", err=True)
         sys.exit(EXIT_INTERRUPTED)
     if report.nothing_but_failures:
-        raise Failure(f"No photograph could be described: {report.failed:,} files failed (`indexer errors`).")
+        failed = counted(report.failed + report.failed_before, "file")
+        again = "; --retry tries again" if report.failed_before else ""
+        raise Failure(f"No photograph could be described: {failed} failed (`indexer errors`{again}).")
     if remaining:
         raise Failure(
-            f"{len(remaining):,} photographs, the first is {printable(remaining[0])}, could not be described with the "
-            "new checkpoint yet, so the collection stays with the old one: run the command again when they can be read "
-            "(without FOLDERS), or let them go with --prune."
+            f"{counted(len(remaining), 'photograph')}, the first is {printable(remaining[0])}, could not be described "
+            "with the new checkpoint yet, so the collection stays with the old one: run the command again when they "
+            "can be read (without FOLDERS), or let them go with --prune."
         )

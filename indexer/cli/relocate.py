@@ -7,7 +7,7 @@ import click
 
 from commands.errors import plain_errors
 from commands.options import collection_option
-from commands.text import printable
+from commands.text import counted, printable
 from indexer.cli.waiting import wait_option, when_unlocked
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def relocate(old: Path, new: Path, collection: "Location | None", wait: bool) ->
     location = collection or default_collection()
     with when_unlocked(lambda: open_collection(location, write=True), wait=wait) as opened:
         moved = relocation.relocate(opened, old, new)
-        text = f"{moved.photographs:,} photographs are known in {printable(new)}"
+        are = "is" if moved.photographs == 1 else "are"
+        text = f"{counted(moved.photographs, 'photograph')} {are} known in {printable(new)}"
         click.echo(text + (f", {moved.replaced:,} of them were there already" if moved.replaced else ""))
         click.echo(output.contents(opened))

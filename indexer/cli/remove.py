@@ -7,6 +7,7 @@ import click
 
 from commands.errors import plain_errors
 from commands.options import collection_option
+from commands.text import counted
 from indexer.cli.waiting import wait_option, when_unlocked
 
 if TYPE_CHECKING:
@@ -34,5 +35,5 @@ def remove(paths: tuple[Path, ...], collection: "Location | None", wait: bool) -
     location = collection or default_collection()
     with when_unlocked(lambda: open_collection(location, write=True), wait=wait) as opened:
         removed = removal.remove(opened, paths)
-        click.echo(f"{removed.photographs:,} photographs and {removed.failed:,} failed files removed")
+        click.echo(f"{counted(removed.photographs, 'photograph')} and {counted(removed.failed, 'failed file')} removed")
         click.echo(output.contents(opened))

@@ -9,7 +9,7 @@ import re
 _NAMES = frozenset(
     {
         # Synology: thumbnails and indexes, waste bin, snapshots, work folders
-        *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin", "@synologydrive"),
+        *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin", "@synologydrive", "@img_bkp_cache", "@sharesnap"),
         # QNAP and Asustor: waste bin, snapshots, converted videos
         *("@recycle", "@recently-snapshot", "@transcode", "network recycle bin"),
         # other boxes and servers: NetApp's snapshots, Buffalo's and TerraMaster's waste bins
@@ -17,9 +17,13 @@ _NAMES = frozenset(
         # Nextcloud and ownCloud, seen from the server's disk
         *("files_trashbin", "files_versions", "files_external"),
         # Windows
-        *("$recycle.bin", "recycler", "recycled", "system volume information", "config.msi"),
+        *("$recycle.bin", "recycler", "recycled", "system volume information", "config.msi", "msocache", "appdata"),
         # macOS
-        *("__macosx", "network trash folder", "temporary items", "backups.backupdb"),
+        *("__macosx", "network trash folder", "temporary items", "backups.backupdb", "ipod photo cache"),
+        # Android, cameras: what was lost, thumbnails of videos
+        *("lost.dir", "thmbnl"),
+        # Capture One beside the photographs (Cache/Proxies, Cache/Thumbnails), ACDSee (before editing), Plex, Piwigo
+        *("captureone", "[originals]", "plex versions", "pwg_representative"),
         # Linux, developers
         *("lost+found", "node_modules"),
     }
@@ -28,8 +32,10 @@ _PATTERNS = (
     r".*\.lrdata",  # Lightroom's previews
     r"appdata_\w+",  # Nextcloud's previews
     r"network recycle bin \d+",
+    r"found\.\d{3}",  # Windows: what chkdsk found
     # macOS shows these as one file each
     r".*\.(app|framework|bundle|imovielibrary|fcpbundle|tvlibrary|musiclibrary|theater|sparsebundle|backupbundle)",
+    r".*\.(rtfd|pages|numbers|key|band|logicx|imovieproject|docset|apvault|download)",
     r".*\.(cocatalog|cosessiondb)",  # Capture One: catalogues with their caches
 )
 _FOREIGN = re.compile("|".join(_PATTERNS), re.DOTALL).fullmatch
@@ -37,6 +43,24 @@ _FOREIGN = re.compile("|".join(_PATTERNS), re.DOTALL).fullmatch
 # Libraries of Apple's programs: what their owner imported is in one folder, everything else is made of that.
 _LIBRARY = (".photoslibrary", ".photolibrary", ".aplibrary", ".migratedphotolibrary")
 _ORIGINALS = frozenset({"originals", "masters"})
+# Early ones of iPhoto keep originals in folders of years too.
+_IPHOTO = "iphoto library"
+_MADE_BY_IPHOTO = frozenset(
+    {
+        *(
+            "data",
+            "data.noindex",
+            "modified",
+            "previews",
+            "thumbnails",
+            "thumbs",
+            "contents",
+            "database",
+            "attachments",
+        ),
+        *("auto import", "caches", "apple tv photo cache", "ipod photo cache", "faces", "resources"),
+    }
+)
 
 # A file of such a name in a folder: its owner wants no gallery to show what is in the folder and below it. Android's,
 # Nextcloud's (two), and Jellyfin's if it is empty (else it holds patterns, in as many forms as there are programs).
@@ -51,12 +75,14 @@ def is_foreign(name: str) -> bool:
 
 
 def is_library(name: str) -> bool:
-    """Whether a folder is a library of Apple's: only its folders of originals are albums, and no file in itself."""
-    return name.lower().endswith(_LIBRARY)
+    """Whether a folder is a library of Apple's: no file in itself is a photograph, nor what lies in most folders."""
+    return name.lower().endswith(_LIBRARY) or name.lower() == _IPHOTO
 
 
-def holds_originals(name: str) -> bool:
-    """Whether a folder of such a library is one of originals."""
+def is_of_owner(library: str, name: str) -> bool:
+    """Whether a folder of such a library is an album: what its owner imported."""
+    if library.lower() == _IPHOTO:
+        return name.lower() not in _MADE_BY_IPHOTO and not is_foreign(name)
     return name.lower() in _ORIGINALS
 
 

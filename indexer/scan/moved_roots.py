@@ -1,12 +1,14 @@
 """Roots that were renamed or moved: recognised in their new place by what is in them; nothing is described again."""
 
 import os
+import shlex
 from collections.abc import Collection as Items
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from commands.text import printable
 from db.collection import Collection
+from db.location import option
 from db.records import PhotoStat
 from indexer.progress import Progress
 from indexer.scan.digest import content_digest
@@ -14,8 +16,8 @@ from indexer.scan.digest import content_digest
 # Of a root's files so many are looked for by name and size, and of these so many are read.
 _SAMPLE = 50
 _READ = 3
-# A folder with so many of the sample is the same one, though some photographs were added, edited or deleted since.
-_SHARE = 0.8
+# A folder with files in so many places of the sample is the same one, though photographs were edited or deleted since.
+_SHARE = 0.5
 # How far below a folder that is built a root of the same name is looked for.
 _DEPTH = 3
 
@@ -72,26 +74,46 @@ def _namesakes(folder: Path, name: str) -> list[Path]:
 
 
 def _holds(place: Path, sample: list[PhotoStat]) -> bool:
-    """Whether a folder has most of these files, and those that are read are the same."""
-    there = []
+    """Whether a folder has files in most of these places, and most of those that are read are the same."""
+    there, of_a_size = 0, []
     for stat in sample:
         try:
-            if os.stat(place / stat.path).st_size == stat.size:
-                there.append(stat)
+            size = os.stat(place / stat.path).st_size
         except (OSError, ValueError):
             continue
-    if len(there) < _SHARE * len(sample):
+        there += 1
+        if size == stat.size:
+            of_a_size.append(stat)
+    if there < _SHARE * len(sample) or not of_a_size:
         return False
+    read = of_a_size[:: max(1, len(of_a_size) // _READ)][:_READ]
     try:
-        read = there[:: max(1, len(there) // _READ)][:_READ]
-        return all(content_digest(place / stat.path) == stat.digest for stat in read)
+        same = sum(content_digest(place / stat.path) == stat.digest for stat in read)
     except OSError:
         return False
+    return 2 * same > len(read)
 
 
-def forget_empty_roots(collection: Collection, progress: Progress) -> None:
-    """Forget roots that are not there any more and of which nothing is described: all of it was found elsewhere."""
+def tell_of_missing_roots(
+    collection: Collection, before: Mapping[int, int], progress: Progress, *, prune: bool
+) -> None:
+    """Forget roots that are not there any more and of which nothing is described; tell of those that lost something.
+
+    Args:
+        before: root id -> how many photographs of a missing root were described before the build.
+    """
     for root_id, root in collection.roots().items():
-        if not root.is_dir() and not any(not stat.failed for stat in collection.known(root_id).values()):
+        if root.is_dir():
+            continue
+        left = sum(not stat.failed for stat in collection.known(root_id).values())
+        lost = before.get(root_id, 0) - left
+        if not left:
             collection.remove_root(root_id)
-            progress.say(f"{printable(root)} is forgotten: all its photographs are elsewhere now")
+            why = "it is not there any more" if prune or not lost else "all its photographs are elsewhere now"
+            progress.say(f"{printable(root)} is forgotten: {why}")
+        elif lost > 0:
+            command = f"indexer remove {shlex.quote(printable(root))}{option(collection.location)}"
+            progress.warn(
+                f"{printable(root)} is not there: {lost:,} of its photographs {'is' if lost == 1 else 'are'} elsewhere "
+                f"now, {left:,} {'was' if left == 1 else 'were'} not found; `{command}` forgets the rest"
+            )

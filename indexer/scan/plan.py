@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from commands.text import printable
+from commands.text import counted, printable
 from db.collection import Collection
 from db.records import FileState, PhotoStat
 from decoding.formats import FORMAT_NAMES, can_be_decoded_now
@@ -69,7 +69,9 @@ class Plan:
     headers_unread: list[tuple[int, Path]] = field(default_factory=list)  # photo id, file
     # Described, in roots that are not there: what is found of them elsewhere has moved, the rest is not taken for gone.
     out_of_reach: list[PhotoStat] = field(default_factory=list)
+    described_in_missing_roots: dict[int, int] = field(default_factory=dict)  # root id -> how many photographs
     excluded: set[int] = field(default_factory=set)  # of `missing`, the photographs that an exclusion covers
+    silenced: set[int] = field(default_factory=set)  # and those in folders that ask to be left out
     left_out: dict[Path, Counter[str]] = field(default_factory=dict)  # root walked -> what cannot be described, by kind
     walked_roots: list[Scope] = field(default_factory=list)  # those that were walked as a whole
     # Whether a file, given its root and its path in it, is a task even if it did not change; None: no file is.
@@ -204,7 +206,13 @@ def _find_changes(
     roots = collection.roots()
     scopes = find_scopes(folders, roots)
     all_roots = {*roots.values(), *(scope.root for scope in scopes)}
-    plan = Plan(out_of_reach=_out_of_reach(collection, roots, scopes), again=again)
+    plan = Plan(again=again)
+    pruned = {scope.root_id for scope in scopes} if prune else set()
+    for root_id in [root_id for root_id, root in roots.items() if not root.is_dir()]:
+        described = [stat for stat in collection.known(root_id).values() if not stat.failed]
+        plan.described_in_missing_roots[root_id] = len(described)
+        if root_id not in pruned:
+            plan.out_of_reach += described
     problems = []
     found = 0
     for scope in scopes:
@@ -236,18 +244,13 @@ def _find_changes(
         if exclude:
             covers = Exclusion(exclude, scope.root).covers_path
             plan.excluded |= {stat.photo_id for stat in missing if not stat.failed and covers(stat.path)}
+        silent = tuple(f"{folder}/" for folder in walk.silent)
+        plan.silenced |= {stat.photo_id for stat in missing if not stat.failed and stat.path.startswith(silent)}
     if not found and not plan.missing:
         raise FolderError("; ".join(problems))
     for problem in problems:
         progress.warn(problem)
     return plan
-
-
-def _out_of_reach(collection: Collection, roots: Mapping[int, Path], scopes: Sequence[Scope]) -> list[PhotoStat]:
-    """What is described in roots that are not there and that are not looked at either."""
-    looked_at = {scope.root_id for scope in scopes}
-    missing = [root_id for root_id, root in roots.items() if root_id not in looked_at and not root.is_dir()]
-    return [stat for root_id in missing for stat in collection.known(root_id).values() if not stat.failed]
 
 
 def require_photographs(folders: Sequence[Path], *, exclude: Sequence[str] = ()) -> None:
@@ -288,17 +291,29 @@ def _nothing_found(scope: Scope, walk: Walk, known: int) -> str:
             f"{extra.kind}, which need the package {extra.package} (pip install {extra.package})"
             for extra in walk.without_decoder
         )
-    problem = f"{printable(scope.folder)} {trouble or f'holds no photographs ({FORMAT_NAMES})'}"
+    problem = f"{printable(scope.folder)} {trouble or f'holds no photographs {_but(walk)}'}"
     if known:
         problem += f"; its files in the collection stay there (--prune removes them): {known:,}"
     return problem
+
+
+def _but(walk: Walk) -> str:
+    """Which there might have been, as the end of a sentence."""
+    if walk.excluded:
+        return "but what --exclude covers"
+    if walk.silent:
+        return f"but in folders that ask to be left out, the first is {printable(walk.silent[0])} (.nomedia)"
+    return f"({FORMAT_NAMES})"
 
 
 def _warn_of_unseen(scope: Scope, walk: Walk, progress: Progress) -> None:
     for path, reason in walk.unreadable:
         progress.warn(f"{printable(scope.root / path)} is left out ({reason})")
     for extra, paths in walk.without_decoder.items():
+        one = len(paths) == 1
+        are, need = ("is", "it needs") if one else ("are", "they need")
+        what = counted(len(paths), extra.kind.removesuffix("s"))
         progress.warn(
-            f"{len(paths):,} {extra.kind} in {printable(scope.folder)} are left out: "
-            f"they need the package {extra.package} (pip install {extra.package})"
+            f"{what} in {printable(scope.folder)} {are} left out: {need} the package {extra.package} "
+            f"(pip install {extra.package})"
         )

@@ -10,9 +10,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from decoding.formats import EXTRAS, HEIC, Extra, left_out_kind, photo_suffixes
-from decoding.signatures import HEAD, photo_format
-from indexer.scan.foreign_folders import holds_originals, is_foreign, is_library, is_wish, may_be_wish
+from decoding.formats import EXTRAS, Extra, left_out_kind, photo_suffixes
+from decoding.ifd import read_header
+from decoding.signatures import HEAD, TIFF, photo_format
+from decoding.tiff_pages import is_raw
+from indexer.scan.foreign_folders import is_foreign, is_library, is_of_owner, is_wish, may_be_wish
 
 # Folders with a file that says so, among the kinds of what is left out.
 NO_MEDIA = "folders that ask to be left out (.nomedia)"
@@ -81,6 +83,8 @@ class Walk:
         without_decoder: relative paths of photographs whose decoder is not installed, by the extra that has it.
         left_out: how many files there are of each kind that people look at but that cannot be described: those
             photographs, videos and others; and folders that ask to be left out.
+        excluded: how many photographs and folders `exclude` covers; what lies in these folders is not counted.
+        silent: relative paths of the folders that ask to be left out.
     """
 
     def __init__(self, root: Path, below: str = "", *, other_roots: Collection[Path] = (), exclude: Sequence[str] = ()):
@@ -91,6 +95,8 @@ class Walk:
         self.unreadable: list[tuple[str, str]] = []
         self.without_decoder: dict[Extra, list[str]] = {}
         self.left_out: Counter[str] = Counter()
+        self.excluded = 0
+        self.silent: list[str] = []
 
     def __iter__(self) -> Iterator[PhotoFile]:
         seen = set()
@@ -115,8 +121,10 @@ class Walk:
                 continue
             if folder != self.below and _asks_to_be_left_out(listing):
                 self.left_out[NO_MEDIA] += 1
+                self.silent.append(folder)
                 continue
-            in_library = is_library(os.path.basename(path.rstrip(os.sep)))
+            folder_name = os.path.basename(path.rstrip(os.sep))
+            in_library = is_library(folder_name)
             subfolders = []
             before = f"{folder}/" if folder else ""
             for entry in listing:
@@ -125,6 +133,7 @@ class Walk:
                     continue
                 relative = before + name
                 if excluded and excluded(relative, name):
+                    self.excluded += name[name.rfind(".") :].lower() in suffixes or entry.is_dir()
                     continue
                 suffix = name[name.rfind(".") :].lower()  # no dot: the last letter, which is no suffix
                 try:
@@ -133,7 +142,7 @@ class Walk:
                         yield PhotoFile(relative, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
                     elif entry.is_dir():
                         leads_back = entry.is_symlink() and self._leads_into_a_root(entry.path)
-                        if not leads_back and (holds_originals(name) if in_library else not is_foreign(name)):
+                        if not leads_back and (is_of_owner(folder_name, name) if in_library else not is_foreign(name)):
                             subfolders.append(relative)
                     elif entry.is_file():
                         if not in_library and self._is_photo_after_all(entry.path, relative, suffix):
@@ -148,16 +157,14 @@ class Walk:
     def _is_photo_after_all(self, path: str, relative: str, suffix: str) -> bool:
         """Whether a file that cannot be decoded, by its name, can; if not, it is counted. Raises OSError.
 
-        Telephones and messengers call JPEGs .heic.
+        Telephones and messengers call JPEGs .heic, and programs call them .cr2.
         """
         kind = left_out_kind(suffix)
         if kind is None:
             return False
         extra = next((extra for extra in EXTRAS if suffix in extra.suffixes), None)
-        if extra is HEIC:
-            with open(path, "rb") as file:
-                if isinstance(photo_format(file.read(HEAD)), str):
-                    return True
+        if extra is not None and _can_be_decoded(path):
+            return True
         if extra is not None:
             self.without_decoder.setdefault(extra, []).append(relative)
         self.left_out[kind] += 1
@@ -166,6 +173,16 @@ class Walk:
     def _leads_into_a_root(self, link: str) -> bool:
         target = Path(os.path.realpath(link))
         return any(target.is_relative_to(root) for root in (self.root, *self.other_roots))
+
+
+def _can_be_decoded(path: str) -> bool:
+    """Whether a file is, by its first bytes, a photograph that can be decoded here. Raises OSError."""
+    with open(path, "rb") as file:
+        found = photo_format(file.read(HEAD))
+        if found == TIFF:  # as most camera raw is
+            header = read_header(file)
+            return header is not None and not is_raw(file, header)
+    return found.installed() if isinstance(found, Extra) else found is not None
 
 
 def _asks_to_be_left_out(listing: list[os.DirEntry[str]]) -> bool:

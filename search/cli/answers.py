@@ -37,17 +37,18 @@ def show_answer(
     """Print an answer in the form asked for, and what there is to note of the words of the question."""
     for word, meant in answer.substitutions.items():
         click.echo(f"Note: {printable(word)} is read as {meant}.", err=True)
-    gone = sum(not os.path.exists(hit.path) for hit in answer.hits)
+    gone = [hit.path for hit in answer.hits if not os.path.exists(hit.path)]
     if gone:
-        # A build of folders that are all missing is an error: it could only forget them.
-        verb, does = ("build", "looks again") if any(map(Path.is_dir, roots)) else ("status", "names missing folders")
-        command = f"indexer {verb}" + (
-            f" --collection {shlex.quote(without_password(collection))}" if collection else ""
-        )
-        click.echo(
-            f"Note: {gone} of {len(answer.hits)} photographs are not there any more; `{command}` {does}.",
-            err=True,
-        )
+        named = f" --collection {shlex.quote(without_password(collection))}" if collection else ""
+        missing = [root for root in roots if not root.is_dir()]
+        if any(path.is_relative_to(root) for path in gone for root in missing):
+            # A build does not take the photographs of a missing folder for gone: its disk may not be plugged in.
+            remedy = (
+                f"`indexer status{named}` names missing folders. `indexer build --prune{named}` forgets their contents"
+            )
+        else:
+            remedy = f"`indexer build{named}` looks again"
+        click.echo(f"Note: {len(gone)} of {len(answer.hits)} photographs are not there any more; {remedy}.", err=True)
     if answer.unknown_words:
         words = ", ".join(map(printable, answer.unknown_words))
         click.echo(f"Note: the model has never met these words: {words}.", err=True)
