@@ -39,7 +39,13 @@ setup(
         "search.wording",
     ],
     package_data={
-        "fcln": ["weights/*"],
+        # py.typed: type checkers read the annotations of an installed package only where it says so.
+        "commands": ["py.typed"],
+        "decoding": ["py.typed"],
+        "db": ["py.typed"],
+        "indexer": ["py.typed"],
+        "search": ["py.typed"],
+        "fcln": ["py.typed", "weights/*"],
         "search.drawing": ["fonts/*"],
         "search.page": ["static/*"],
         "search.wording": ["synonyms.txt.gz"],
@@ -95,6 +101,7 @@ setup(
             "pyarrow>=15",
             "rawpy>=0.24",
             "pillow-jxl-plugin>=1.3",
+            "pandas>=2.0",  # tables in examples/ask.ipynb
         ],
         "lint": ["ruff==0.14.5", "mypy==1.18.2"],
         "demo": ["scikit-image>=0.24", "scikit-learn>=1.5"],  # the photographs in their wheels

@@ -152,6 +152,7 @@ class PhotoStat(NamedTuple):
 
     @property
     def failed(self) -> bool:
+        """Whether it could not be described."""
         return self.reason is not None
 
     @property

@@ -65,6 +65,7 @@ class DescribedPhoto:
 
     @classmethod
     def from_rows(cls, photo: PhotoRow, regions: Sequence[RegionRow]) -> "DescribedPhoto":
+        """A photograph of a collection and some of its regions."""
         return cls(
             photo.photo_id,
             photo.path,

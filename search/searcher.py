@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
+from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from fcln.scoring import SCORINGS
 from fcln.vocabulary import token_count
 from search.copies import Group, fold
 from search.errors import QueryError
-from search.example import Example
+from search.example import Box, BoxDescriber, Example, find_example
 from search.exclusion import Excluded, keep_wanted
 from search.filters import Filters, Selection
 from search.grounding import PhotoRegions, answering_regions, ground
@@ -35,6 +37,7 @@ from search.wording.parse import Query, parse_query
 
 if TYPE_CHECKING:
     from db.collection import Collection
+    from db.location import Location
 
 
 # Regions whose codes are in memory at one time: 8 MB.
@@ -90,7 +93,14 @@ def _one_at_a_time(
 class Searcher:
     """Asks one collection, from any number of threads: one question is answered after the other.
 
-    The collection itself is for one thread at a time: nothing else may use it meanwhile.
+    The collection itself is for one thread at a time: nothing else may use it meanwhile. `Searcher.open` opens one and
+    is a context manager, as the Searcher is::
+
+        with Searcher.open("demo/collection") as searcher:
+            for hit in searcher.search(["dog on couch"]).hits:
+                print(hit.path, hit.score, [(region.box, region.phrase) for region in hit.regions])
+
+    Every method may raise CollectionError (or a kind of it) for a collection that cannot be read.
     """
 
     def __init__(
@@ -115,6 +125,73 @@ class Searcher:
         self._judged_pairs = judged_pairs
         self._lock = RLock()
         self._features: tuple[int, Features] | None = None  # of everything, as of a commit
+
+    @classmethod
+    def open(cls, location: "Location | None" = None, *, weights: Path | None = None, device: str = "auto") -> Self:
+        """A Searcher of the collection in a folder or on a server, with the phrase side of the network; loads no torch.
+
+        location: None for the default collection. weights: None for those that come with the program. device: where a
+        language model runs that is asked to judge: "auto", "cpu" or "cuda".
+
+        Raises:
+            CollectionMissing, CollectionDamaged, SchemaTooNew: see `db.collection.open_collection`.
+            CheckpointMismatch: other weights described the collection.
+            CheckpointError: the weights cannot be used.
+        """
+        from db.collection import open_collection
+        from db.location import default_collection
+        from fcln.phrase_model import PhraseModel
+
+        collection = open_collection(default_collection() if location is None else location)
+        try:
+            return cls(collection, PhraseModel.load(weights, device=device))
+        except BaseException:
+            collection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the collection, once a question that is being answered is."""
+        with self._lock:
+            self._collection.close()
+
+    @_one_at_a_time
+    def example(
+        self,
+        path: Path | None = None,
+        *,
+        photo_id: int | None = None,
+        box: Box | None = None,
+        describer: BoxDescriber | None = None,
+    ) -> Example:
+        """A photograph for `like`: a file, or one of the collection by its id.
+
+        box: x1 y1 x2 y2, pixels of the upright photograph, the part that is meant; None: all of it. describer: the
+        network that looks at what the collection does not know (`fcln.predictor.Predictor`); None: that of the weights
+        that come with the program, loaded when it is needed.
+
+        Raises:
+            ExampleError: there is no such photograph, it cannot be read, or the box is not in it.
+            CheckpointMismatch: other weights described the collection.
+        """
+
+        def load() -> BoxDescriber:
+            if describer is not None:
+                return describer
+            from fcln.predictor import Predictor
+
+            predictor = Predictor.load()
+            require_same_checkpoint(self._collection, predictor)
+            return predictor
+
+        return find_example(self._collection, load, path=path, photo_id=photo_id, box=box)
 
     @_one_at_a_time
     def search(
