@@ -69,6 +69,10 @@ class PhraseModel:
         """
         return self._predictor.log_likelihood(phrases, codes)
 
+    def word_log_likelihoods(self, phrase: str, code: np.ndarray) -> np.ndarray:
+        """`Predictor.word_log_likelihoods`: (T + 1,) float32, natural logarithms. Errors as of `log_likelihood`."""
+        return self._predictor.word_log_likelihoods(phrase, code)
+
     @cached_property
     def _predictor(self) -> "Predictor":
         from fcln.predictor import Predictor

@@ -215,6 +215,17 @@ class Predictor:
             scores[:, rows] = self.language.log_likelihood(chunk, tokens).cpu().numpy()
         return scores
 
+    def word_log_likelihoods(self, phrase: str, code: np.ndarray) -> np.ndarray:
+        """log p(w_t | w_<t, region) of each word of a phrase, END last: the terms of `log_likelihood`.
+
+        code: (code_size,) float16 or float32. Returns (T + 1,) float32, natural logarithms. Raises ValueError as that
+        does.
+        """
+        tokens = torch.tensor([self.tokens(phrase)], dtype=torch.int64, device=self.device)
+        codes = torch.from_numpy(code.astype(np.float32))[None].to(self.device)
+        with torch.no_grad():
+            return self.language(codes, tokens)[0].cpu().numpy()
+
     @property
     def language(self) -> LanguageModel:
         """The language model behind `log_likelihood`, on this predictor's device."""

@@ -66,7 +66,7 @@ def ground(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> np.ndarra
 
     scores: (Q, N) in the scoring named; -inf: not judged, and at least one region of each phrase is.
     """
-    return _ground(_log_posteriors(scores, regions, scoring), regions)
+    return _ground(log_posteriors(scores, regions, scoring), regions)
 
 
 def answering_regions(
@@ -78,13 +78,13 @@ def answering_regions(
     region and others nearly as likely, likeliest first, at most MAX_REGIONS. scores: (Q, N) in the scoring named; -inf:
     not judged.
     """
-    log_posteriors = _log_posteriors(scores, regions, scoring)
+    likely = log_posteriors(scores, regions, scoring)
     if len(columns) > 1:
-        rows = assign(log_posteriors[columns], iou(regions.boxes, regions.boxes))
+        rows = assign(likely[columns], iou(regions.boxes, regions.boxes))
         return [(int(row), column) for row, column in zip(rows, columns)]
     (column,) = columns
-    first = int(_ground(log_posteriors[[column]], regions)[0])
-    log_posterior = log_posteriors[column]
+    first = int(_ground(likely[[column]], regions)[0])
+    log_posterior = likely[column]
     likeliest = [int(row) for row in np.argsort(-log_posterior, kind="stable") if row != first]
     others = [
         row
@@ -94,7 +94,7 @@ def answering_regions(
     return [(row, column) for row in (first, *others)]
 
 
-def _log_posteriors(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> np.ndarray:
+def log_posteriors(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> np.ndarray:
     """log P(a region is the right one) up to a constant for each phrase, (Q, N) float64."""
     weights = GROUNDING_WEIGHTS[scoring]
     return weights.score * np.asarray(scores, np.float64) + weights.objectness * logit(regions.objectness)

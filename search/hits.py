@@ -13,6 +13,7 @@ from search.grounding import PhotoRegions
 
 if TYPE_CHECKING:
     from db.collection import Collection
+    from search.explanation import Explanation
 
 
 Sort = Literal["score", "date"]
@@ -43,6 +44,7 @@ class Hit:
     copies: tuple[Path, ...] = ()  # other files of the same content
     similar: tuple[Path, ...] = ()  # photographs that look the same, where they were folded
     headers: PhotoHeaders | None = None  # what they tell; None: they were not read
+    explanation: "Explanation | None" = None  # None: found otherwise than by a question
 
     @property
     def taken(self) -> str | None:

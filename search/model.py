@@ -25,6 +25,9 @@ class Model(KnowsWords, Protocol):
     def log_likelihood(self, phrases: Sequence[str], codes: np.ndarray) -> np.ndarray:
         """log P(phrase | region) of codes (N, code_size): (Q, N) float32, natural logarithms."""
 
+    def word_log_likelihoods(self, phrase: str, code: np.ndarray) -> np.ndarray:
+        """log p of each word of a phrase, END last, for a region's code (code_size,): (T + 1,) float32."""
+
 
 def require_same_checkpoint(collection: "Collection", model: Model) -> None:
     """Raises CheckpointMismatch if another checkpoint described the collection."""

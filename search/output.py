@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.text import printable
+from search.explanation_text import excluded_lines, explanation_document, explanation_lines, won_line
 
 if TYPE_CHECKING:
     from search.detector import Detections
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 _CSV_COLUMNS = "rank path score width height scoring region_id x y region_width region_height region_score phrase for"
 
 
-def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf-8") -> bytes:
-    """Rank, score and path of each hit, and below it the regions that answer."""
+def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf-8", explain: bool = False) -> bytes:
+    """Rank, score and path of each hit, and below it the regions that answer; explain: and why, in sentences."""
     asked = ", ".join(f'"{phrase}"' for phrase in answer.query)
     count = f"{len(answer.hits)} photograph{'s' if len(answer.hits) != 1 else ''}"
     lines = [click.style(f"{asked}: {count}, {answer.scored}", dim=True)]
@@ -35,18 +36,23 @@ def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf
     for hit in answer.hits:
         score = click.style(f"{hit.score:8.3f}", fg="green")
         lines.append(
-            f"{hit.rank:4} {score}  {click.style(shown(hit.path), bold=True)}{_beside(hit)}{_date(hit, answer.sort)}"
+            f"{hit.rank:4} {score}  {click.style(shown(hit.path), bold=True)}{_won(hit)}{_beside(hit)}"
+            f"{_date(hit, answer.sort)}"
         )
         for region in hit.regions:
             x, y, width, height = (round(side) for side in _box(region))
             ask = click.style(f"{region.for_phrase:{asks}}", fg="cyan")
             where = f"{f'{width}x{height}':>9} at {x},{y}"
             lines.append(f"     {region.score:8.3f}  {ask}  {region.phrase:{phrases}}  {where}")
+        if explain and hit.explanation is not None:
+            lines += [f"               {line}" for line in explanation_lines(hit.explanation, hit.score)]
+    if explain and isinstance(excluded := getattr(answer, "excluded", None), list):
+        lines += excluded_lines(excluded, shown)
     text = "\n".join(lines) + "\n"
     return (text if color else click.unstyle(text)).encode(encoding, "backslashreplace")
 
 
-def as_json(answer: "Answer") -> bytes:
+def as_json(answer: "Answer", *, explain: bool = False) -> bytes:
     """One document: {"query", "readings", "unknown_words", "scoring", "hits": [...]}.
 
     Boxes are [x, y, width, height] in upright pixels. readings: {word of the query: the word that it was read as}. With
@@ -60,7 +66,8 @@ def as_json(answer: "Answer") -> bytes:
     """
     excluded = [{"path": str(photo.path), "region": _region(photo.region)} for photo in answer.excluded]
     left_out = {"without": answer.without, "excluded": excluded} if answer.without else {}
-    return _json({**_asked(answer), **_example(answer.example), **left_out, "hits": [_hit(hit) for hit in answer.hits]})
+    said = {**_said(answer), **_example(answer.example)}
+    return _json({**_asked(answer), **said, **left_out, "hits": [_hit(hit, explain=explain) for hit in answer.hits]})
 
 
 def detections_as_json(answer: "Detections") -> bytes:
@@ -135,9 +142,9 @@ def _regions(count: int) -> str:
     return f"{count} region{'s' if count != 1 else ''}"
 
 
-def as_json_lines(answer: "Answer | Detections") -> bytes:
+def as_json_lines(answer: "Answer | Detections", *, explain: bool = False) -> bytes:
     """One hit a line, each as in `as_json` and with the scoring."""
-    return b"".join(_json({**_hit(hit), "scoring": answer.scoring}) for hit in answer.hits)
+    return b"".join(_json({**_hit(hit, explain=explain), "scoring": answer.scoring}) for hit in answer.hits)
 
 
 def as_csv(answer: "Answer | Detections") -> bytes:
@@ -169,6 +176,21 @@ def shown(path: Path) -> str:
     """A path as a person would type it from here."""
     here = Path.cwd()
     return printable(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _won(hit: "Hit") -> str:
+    """Which reading of the question won, and how surely what is said of its things holds."""
+    told = won_line(hit.explanation) if hit.explanation is not None else ""
+    return click.style(f"  [{told}]", dim=True) if told else ""
+
+
+def _said(answer: "Answer") -> dict[str, Any]:
+    """What a question says of its things, where it does."""
+    reading = answer.reading
+    if reading is None or not (reading.relations or reading.counts):
+        return {}
+    relations = [{"subject": said.subject, "relation": said.kind, "object": said.object} for said in reading.relations]
+    return {"relations": relations, "counts": {thing: count.number for thing, count in reading.counts.items()}}
 
 
 def _beside(hit: "Hit") -> str:
@@ -221,12 +243,18 @@ def _selected(selection: "Selection | None") -> dict[str, Any]:
     }
 
 
-def _hit(hit: "Hit") -> dict[str, Any]:
+def _hit(hit: "Hit", *, explain: bool = False) -> dict[str, Any]:
     photo = {"rank": hit.rank, "path": str(hit.path), "score": hit.score, "width": hit.width, "height": hit.height}
     headers = asdict(hit.headers) if hit.headers else {}
     told = {name: value for name, value in headers.items() if value not in (None, ())}
     beside = {"copies": [str(path) for path in hit.copies], "similar": [str(path) for path in hit.similar]}
-    return {**photo, **told, **beside, "regions": [_region(region) for region in hit.regions]}
+    found: dict[str, Any] = {**photo, **told, **beside}
+    if hit.explanation is not None and hit.explanation.won is not None:
+        found["reading"] = hit.explanation.won
+    found["regions"] = [_region(region) for region in hit.regions]
+    if explain and hit.explanation is not None:
+        found["explanation"] = explanation_document(hit.explanation, _region)
+    return found
 
 
 def _region(region: "HitRegion") -> dict[str, Any]:

@@ -23,6 +23,14 @@ class Ranking:
     photo_ids: np.ndarray  # (P,) int64
     scores: np.ndarray  # (P,) float64
 
+    def first(self, count: int) -> list[int]:
+        """The ids of the first `count` photographs, or of all if there are fewer."""
+        return self.photo_ids[:count].tolist()
+
+    def score_of(self, photo_id: int) -> float:
+        """The score of a photograph among them."""
+        return float(self.scores[self.photo_ids == photo_id][0])
+
 
 def rank_photographs(regions: RegionScores, phrases: list[str]) -> Ranking:
     """Rank the photographs of some regions.
@@ -34,9 +42,14 @@ def rank_photographs(regions: RegionScores, phrases: list[str]) -> Ranking:
 
 def rank_by_best(phrases: list[str], photo_ids: np.ndarray, best: np.ndarray) -> Ranking:
     """Rank photographs whose scores are known: photo_ids (P,) int64; best (Q, P)."""
-    scores = np.round(best.mean(axis=0), _DIGITS)
+    scores = rounded(best.mean(axis=0))
     order = np.lexsort((photo_ids, -scores))
     return Ranking(phrases, photo_ids[order], scores[order])
+
+
+def rounded(scores: np.ndarray | float) -> np.ndarray:
+    """Scores that may be compared."""
+    return np.round(np.asarray(scores, np.float64), _DIGITS)
 
 
 def best_scores(regions: RegionScores) -> np.ndarray:

@@ -13,10 +13,12 @@ import numpy as np
 from db.records import Features, RegionRow, RegionScores
 from fcln.scoring import SCORINGS
 from fcln.vocabulary import token_count
+from search.composed_ranking import ComposedRanking, worth_looking_at
 from search.copies import Group, fold
 from search.errors import QueryError
 from search.example import Box, BoxDescriber, Example, find_example
 from search.exclusion import Excluded, keep_wanted
+from search.explanation import Explanation, answer_of, with_words
 from search.filters import Filters, Selection
 from search.grounding import PhotoRegions, answering_regions, ground
 from search.hits import DescribedPhoto, Hit, HitRegion, Sort, described_photos, in_order
@@ -58,6 +60,7 @@ class Answer:
     selection: Selection | None = None  # what filters came to; None: none were asked for
     sort: Sort = "score"  # the order of the hits
     example: Example | None = None  # what the photographs are to be like; its name is the first of `query`
+    reading: Query | None = None  # how the question was read
 
     @property
     def scored(self) -> str:
@@ -202,10 +205,12 @@ class Searcher:
         scoring: str | None = None,
         exact: bool = False,
         excluded: Sequence[str] = (),
+        where: Sequence[str] = (),
         as_typed: bool = False,
         fold_similar: bool = False,
         filters: Filters | None = None,
         sort: Sort = "score",
+        explain: bool = False,
     ) -> Answer:
         """The k best photographs, or all if there are fewer; no hits in an empty collection.
 
@@ -214,20 +219,22 @@ class Searcher:
         photographs and, of those, the cosine proposes regions for the language model to judge. Up to
         SHORTLIST_PHOTOS hits (`judged_photos` of them where the language model judges) do not depend on k: a shorter
         answer is the start of a longer one. excluded: photographs in which a region surely answers one of these phrases
-        fall away, as those do that show what the question negates. as_typed: read no word as another one. Files of one
-        content are one hit; fold_similar: photographs that look the same too. filters: only these photographs and
-        regions may answer; they hold before anything is scored, so that a few photographs among many are found as
-        surely. sort: the order of those k photographs; "date": newest first, undated ones last.
+        fall away, as those do that show what the question negates. where: how things lie, each "dog left of child" or
+        "dog in the foreground". as_typed: read no word as another one. Files of one content are one hit; fold_similar:
+        photographs that look the same too. filters: only these photographs and regions may answer; they hold before
+        anything is scored, so that a few photographs among many are found as surely. sort: the order of those k
+        photographs; "date": newest first, undated ones last. explain: also the log-probability of each word where the
+        language model judged.
 
         Raises QueryError for a question that cannot be asked.
         """
         if k < 1:
             raise QueryError(f"The number of hits must be at least 1, not {k}.")
         scoring = self._checked(scoring)
-        query = parse_query(phrases, self._lexicon, excluded=excluded, as_typed=as_typed)
+        query = parse_query(phrases, self._lexicon, excluded=excluded, where=where, as_typed=as_typed)
         selection = None if filters is None else Selection.of(self._collection, filters)
         answer = Answer(query.given, scoring, [], query.unknown_words, query.substitutions, query.excluded)
-        answer = replace(answer, selection=selection, sort=sort)
+        answer = replace(answer, selection=selection, sort=sort, reading=query)
         if not self._collection.region_count() or (selection and not selection.allowed):
             return answer
         vectors = self._model.encode_phrases(query.encoded)
@@ -235,12 +242,13 @@ class Searcher:
             regions = self._score(query, self._cosines(vectors, None, selection), scoring)
         else:
             shortlist = self._shortlist(query, vectors, scoring, k, selection)
-            regions = self._score(query, shortlist, scoring, JUDGED_REGIONS)
-        ranking = rank_photographs(regions, query.phrases)
-        ranked = ranking.photo_ids.tolist()
+            regions = self._score(query, shortlist, scoring, _judged_regions(query))
+        ranked = self._ranked(query, regions, scoring)
         groups, fallen = self._groups(query, ranked, k, fold_similar, selection)
-        scores = dict(zip(ranked, ranking.scores.tolist()))
-        hits = self._hits(regions, groups, scores, partial(_answering, query, scoring))
+        if query.is_composed:
+            regions = worth_looking_at(regions)
+        answering = partial(self._answering, query, scoring, explain=explain)
+        hits = self._hits(regions, groups, ranked.score_of, answering)
         return replace(answer, hits=in_order(hits, sort), excluded=fallen)
 
     @_one_at_a_time
@@ -283,18 +291,14 @@ class Searcher:
         regions = self._cosines(np.concatenate([example.embeddings, words]), photo_ids, selection)
         names = [*example.names, *query.phrases]
         ranking = rank_alike(regions, len(example.embeddings), names)
-        ranked = ranking.photo_ids.tolist()
-        groups, fallen = self._groups(query, ranked, k, fold_similar, selection)
-        scores = dict(zip(ranked, ranking.scores.tolist()))
+        groups, fallen = self._groups(query, ranking, k, fold_similar, selection)
         shown = [*range(len(example.names)), *(len(example.names) + column for column in query.grounded_phrases)]
 
-        def answering(scores: np.ndarray, photo: DescribedPhoto) -> list[HitRegion]:
-            return [
-                photo.hit_region(row, scores[column, row], names[column])
-                for row, column in answering_regions(scores, photo.regions, shown, "embedding")
-            ]
+        def answering(scores: np.ndarray, photo: DescribedPhoto) -> tuple[list[HitRegion], None]:
+            found = answering_regions(scores, photo.regions, shown, "embedding")
+            return [photo.hit_region(row, scores[column, row], names[column]) for row, column in found], None
 
-        hits = self._hits(regions, groups, scores, answering)
+        hits = self._hits(regions, groups, ranking.score_of, answering)
         return replace(answer, hits=in_order(hits, sort), excluded=fallen)
 
     def _beside_example(self, phrases: Sequence[str], excluded: Sequence[str], as_typed: bool) -> Query:
@@ -323,7 +327,13 @@ class Searcher:
         def codes(region_ids: np.ndarray) -> np.ndarray:
             return features.codes[np.searchsorted(features.region_ids, region_ids)]
 
-        return rank_photographs(self._score(query, cosines, scoring, judged_regions, codes), query.phrases)
+        scored = self._score(query, cosines, scoring, judged_regions, codes)
+        if not query.is_composed:
+            return rank_photographs(scored, query.phrases)
+        ranked = self._ranked(query, scored, scoring)
+        photo_ids = ranked.first(len(scored.starts()))
+        scores = np.fromiter(map(ranked.score_of, photo_ids), np.float64)
+        return Ranking(query.phrases, np.array(photo_ids, np.int64), scores)
 
     @_one_at_a_time
     def ground(
@@ -396,20 +406,34 @@ class Searcher:
             scores = fuse(cosines.scores, scores, tokens, self._model.scoring.fused_weight)
         return replace(cosines, scores=scores)
 
+    def _ranked(self, query: Query, regions: RegionScores, scoring: str) -> "Ranking | ComposedRanking":
+        """The photographs of some scored regions, best first."""
+        if not query.is_composed:
+            return rank_photographs(regions, query.phrases)
+        return ComposedRanking(self._collection, query, regions, scoring)
+
     def _groups(
-        self, query: Query, ranked: list[int], k: int, fold_similar: bool, selection: Selection | None
+        self,
+        query: Query,
+        ranking: "Ranking | ComposedRanking",
+        k: int,
+        fold_similar: bool,
+        selection: Selection | None,
     ) -> tuple[dict[int, Group], list[Excluded]]:
         """The first k photographs to show, by the id of the one ranked; and those that fell away before."""
-        wanted, fallen = ranked, list[Excluded]()
         allowed = None if selection is None else selection.photo_ids
-        count = k
+        looked_at = wanted_at_most = k
         while True:
+            wanted, fallen = ranked, _ = ranking.first(looked_at), list[Excluded]()
             if query.excluded:
-                wanted, fallen = self._keep_wanted(query, ranked, count)
+                wanted, fallen = self._keep_wanted(query, ranked, wanted_at_most)
             groups = fold(self._collection, wanted, k, similar=fold_similar, allowed=allowed)
-            if len(groups) == k or not query.excluded or len(wanted) < count:
+            if len(groups) == k or (len(ranked) < looked_at and len(wanted) < wanted_at_most):
                 return {wanted[group.rank]: group for group in groups}, fallen
-            count *= 4  # some of the wanted ones were copies
+            # Some were copies, or fell away.
+            looked_at *= 4
+            if len(wanted) == wanted_at_most:
+                wanted_at_most *= 4
 
     def _keep_wanted(self, query: Query, photo_ids: list[int], k: int) -> tuple[list[int], list[Excluded]]:
         """The first k of some photographs that show nothing that the query excludes, and which fell away before."""
@@ -431,12 +455,12 @@ class Searcher:
         self,
         regions: RegionScores,
         groups: Mapping[int, Group],
-        scores: Mapping[int, float],
-        answering: Callable[[np.ndarray, DescribedPhoto], list[HitRegion]],
+        score_of: Callable[[int], float],
+        answering: Callable[[np.ndarray, DescribedPhoto], tuple[list[HitRegion], Explanation | None]],
     ) -> list[Hit]:
-        """The hits, best first. groups, scores: by the id of the photograph ranked.
+        """The hits, best first. groups: by the id of the photograph ranked; score_of: of that id.
 
-        answering: which regions of a photograph to show, given the scores (Q, N) of its N regions.
+        answering: which regions of a photograph to show, and why, given the scores (Q, N) of its N regions.
         """
         if not groups:
             return []
@@ -446,9 +470,23 @@ class Searcher:
         hits = []
         for rank, ((photo_id, group), its_rows) in enumerate(zip(groups.items(), of_ranked.slices(), strict=True), 1):
             photo = DescribedPhoto.from_rows(group.photo, rows[its_rows])
-            shown = answering(of_ranked.scores[:, its_rows], photo)
-            hits.append(photo.hit(rank, scores[photo_id], shown, group))
+            shown, explanation = answering(of_ranked.scores[:, its_rows], photo)
+            hit = photo.hit(rank, score_of(photo_id), shown, group)
+            hits.append(replace(hit, explanation=explanation))
         return hits
+
+    def _answering(
+        self, query: Query, scoring: str, scores: np.ndarray, photo: DescribedPhoto, *, explain: bool
+    ) -> tuple[list[HitRegion], Explanation]:
+        """The regions that show where a photograph answers, and why. scores: (Q, N) of its N regions."""
+        answering, explanation = answer_of(query, scores, photo, scoring)
+        if explain and scoring != "embedding":
+            explanation = with_words(explanation, query, self._region_words)
+        return answering, explanation
+
+    def _region_words(self, phrase: str, region_id: int) -> np.ndarray:
+        """log p of each word of a phrase, END last, for a region."""
+        return self._model.word_log_likelihoods(phrase, self._collection.codes(np.array([region_id]))[0])
 
 
 def _of_photos(regions: RegionScores, photo_ids: Sequence[int]) -> RegionScores:
@@ -456,12 +494,6 @@ def _of_photos(regions: RegionScores, photo_ids: Sequence[int]) -> RegionScores:
     return regions.take(np.concatenate([np.flatnonzero(regions.photo_ids == photo_id) for photo_id in photo_ids]))
 
 
-def _answering(query: Query, scoring: str, scores: np.ndarray, photo: DescribedPhoto) -> list[HitRegion]:
-    """The regions that show where a photograph answers. scores: (Q, N) of its N regions."""
-    columns: dict[str, int] = {}
-    for column in query.grounded_phrases:
-        columns.setdefault(query.encoded[column], column)  # a phrase given twice is answered once
-    return [
-        photo.hit_region(row, scores[column, row], query.phrases[column])
-        for row, column in answering_regions(scores, photo.regions, list(columns.values()), scoring)
-    ]
+def _judged_regions(query: Query) -> int:
+    """Of each photograph, how many regions the language model judges for a phrase: of two dogs, more than two."""
+    return max([JUDGED_REGIONS, *(count.number + 1 for count in query.counts.values())])

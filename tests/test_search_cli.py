@@ -247,17 +247,55 @@ def test_zero_bytes_end_any_path(search, place):
 @pytest.mark.parametrize("scoring", ["embedding", "likelihood", "fused"])
 def test_json_is_the_promised_document(search, place, scoring):
     document = json.loads(search("dog on couch", "--json", "--scoring", scoring, "-k", 2).out)
-    assert list(document) == ["query", "readings", "unknown_words", "scoring", "hits"]
+    assert list(document) == ["query", "readings", "unknown_words", "scoring", "relations", "counts", "hits"]
+    assert document["relations"] == [{"subject": "a dog", "relation": "on", "object": "the couch"}]
     assert (document["query"], document["scoring"]) == (["dog on couch"], scoring)
     assert [hit["rank"] for hit in document["hits"]] == [1, 2]
     for hit in document["hits"]:
-        assert list(hit) == ["rank", "path", "score", "width", "height", "copies", "similar", "regions"]
+        assert list(hit) == ["rank", "path", "score", "width", "height", "copies", "similar", "reading", "regions"]
+        assert hit["reading"] in ("one thing", "several things")
         assert os.fsencode(hit["path"]) in place.paths
         assert (hit["width"], hit["height"]) == (120, 80)
         for region in hit["regions"]:
             assert list(region) == ["region_id", "box", "score", "phrase", "for"]
             assert region["box"] in [[0, 0, 120, 80], [10, 10, 50, 40], [5, 5, 25, 25], [50, 20, 70, 60]]
             assert region["for"] in ["dog on couch", "a dog", "the couch", "a couch"]
+
+
+def test_how_things_lie_may_be_an_option(search):
+    document = json.loads(search("a dog", "--where", "dog left of couch", "--json", "--explain").out)
+    assert document["relations"] == [{"subject": "a dog", "relation": "left of", "object": "the couch"}]
+    assert all(hit["explanation"]["relations"][0]["relation"] == "left of" for hit in document["hits"])
+    alone = json.loads(search("--where", "dog in the foreground", "--json").out)
+    assert alone["relations"] == [{"subject": "a dog", "relation": "foreground", "object": None}]
+
+
+@pytest.mark.parametrize("scoring", ["embedding", "likelihood"])
+def test_an_explanation_is_a_table_where_output_is_no_terminal(search, scoring):
+    text = search("dog left of couch", "--explain", "--scoring", scoring).out.decode()
+    assert "dog left of the couch: " in text and "as several things " in text
+    assert ("log-probabilities in region" in text) == (scoring == "likelihood")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--where", "dog behind couch"], 'What is behind what, a box cannot tell ("dog behind couch")'),
+        (["--where", "dog"], '"dog" does not say how one thing lies to another'),
+        (["dog", "--explain", "--csv"], "--explain has no room in that form"),
+        (["dog", "--explain", "-0"], "--explain has no room in that form"),
+    ],
+)
+def test_what_cannot_be_asked_or_explained(search, arguments, message):
+    result = search(*arguments)
+    assert (result.code, result.out) == (2, b"")
+    assert message in result.err
+
+
+def test_what_a_box_cannot_tell_is_noted(search):
+    result = search("dog behind a tree")
+    assert result.code == 0
+    assert result.err == 'Note: a box cannot tell what is "behind" what; only the things are asked for.\n'
 
 
 def test_several_phrases_are_each_answered(search):

@@ -3,13 +3,15 @@ import pytest
 from helpers.word_predictor import SixWords
 from search.errors import QueryError
 from search.wording.parse import MAX_PHRASES, Query, parse_query
+from search.wording.relations import Relation
 
 LEXICON = SixWords()
+ON = Relation("on", "a dog", "a couch", "on")
 
 
 def test_a_question_asks_for_its_noun_phrases_too_and_shows_those():
     query = parse_query(["dog on couch"], LEXICON)
-    assert query == Query(["dog on couch"], ["dog on couch", "a dog", "a couch"], [1, 2], [])
+    assert query == Query(["dog on couch"], ["dog on couch", "a dog", "a couch"], [1, 2], [], relations=[ON])
 
 
 def test_a_question_that_is_its_own_noun_phrase_is_read_once():
@@ -101,7 +103,8 @@ def test_unknown_words_among_known_ones_are_named_once():
 
 def test_a_misspelt_word_is_read_as_the_one_that_was_meant():
     query = parse_query(["dogg on couch"], LEXICON)
-    assert query == Query(["dogg on couch"], ["dog on couch", "a dog", "a couch"], [1, 2], [], {"dogg": "dog"})
+    phrases = ["dog on couch", "a dog", "a couch"]
+    assert query == Query(["dogg on couch"], phrases, [1, 2], [], {"dogg": "dog"}, relations=[ON])
     several = parse_query(["red lampp", "a zorblax dog on couch tree"], LEXICON)
     assert several.phrases == ["red lamp", "a zorblax dog on couch tree"]
     assert (several.unknown_words, several.substitutions) == (["zorblax"], {"lampp": "lamp"})

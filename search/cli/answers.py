@@ -33,8 +33,13 @@ def show_answer(
     writers: "dict[str, Callable[..., bytes]]",
     collection: "Location | None",
     roots: Sequence[Path],
+    *,
+    explain: bool = False,
 ) -> None:
-    """Print an answer in the form asked for, and what there is to note of the words of the question."""
+    """Print an answer in the form asked for, and what there is to note of the words of the question.
+
+    explain: with the parts of the scores, which the table, JSON and JSON lines have room for.
+    """
     for word, meant in answer.substitutions.items():
         click.echo(f"Note: {printable(word)} is read as {meant}.", err=True)
     gone = [hit.path for hit in answer.hits if not os.path.exists(hit.path)]
@@ -54,9 +59,11 @@ def show_answer(
         click.echo(f"Note: the model has never met these words: {words}.", err=True)
     terminal = sys.stdout.isatty()
     text: str | bytes
-    if form == "table" or (form is None and terminal):
+    if form == "table" or (form is None and (terminal or explain)):
         colored = terminal and not os.environ.get("NO_COLOR")
-        text = output.as_table(answer, color=colored, encoding=sys.stdout.encoding)
+        text = output.as_table(answer, color=colored, encoding=sys.stdout.encoding, explain=explain)
+    elif explain:
+        text = writers[form or "paths"](answer, explain=True)
     else:
         text = writers[form or "paths"](answer)
     try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("phrases", nargs=-1, required=True, metavar="PHRASE...")
+@click.argument("phrases", nargs=-1, metavar="PHRASE...")
 @click.option("-k", "--top", type=click.IntRange(min=1), default=10, show_default=True, help="Photographs to find.")
 @click.option(
     "--scoring",
@@ -37,6 +37,20 @@ if TYPE_CHECKING:
     metavar="PHRASE",
     help='Leave out photographs that show this. May be given several times; a question may say it too: "dog without a '
     'leash", "beach, no people", "dog -person".',
+)
+@click.option(
+    "--where",
+    "where",
+    multiple=True,
+    metavar='"THING RELATION THING"',
+    help='Prefer photographs in which things lie so: "dog left of child", "lamp above a table", "man in the '
+    'foreground". May be given several times; a question may say it too.',
+)
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Tell which region answers what, the parts of each score, and why photographs were left out. (Table, --json, "
+    "--jsonl.)",
 )
 @click.option("--exact", is_flag=True, help="Score every region of every photograph, not only a shortlist (slow).")
 @as_typed_option
@@ -59,6 +73,8 @@ def query(
     top: int,
     scoring: str | None,
     excluded: tuple[str, ...],
+    where: tuple[str, ...],
+    explain: bool,
     exact: bool,
     as_typed: bool,
     filters: "Filters | None",
@@ -73,10 +89,14 @@ def query(
 ) -> int:
     """Find the photographs that show what PHRASE says, and where in them.
 
-    One PHRASE is a question in English, such as "dog on couch"; its parts may be in different places of a photograph,
-    and beside the question itself its things ("a dog", "a couch") are asked for. Several PHRASEs are things that should
-    all be there. A photograph's score is the mean over all of these of its best region; shown are the regions that are
-    most likely right, each with its own score.
+    One PHRASE is a question in English, such as "dog on couch". It is read in two ways: as one thing, and as the things
+    that it names, each in a region of its own, how they lie to each other, and how many there are ("two dogs left of a
+    child"). Both make the score, and the one that fits better is shown. Several PHRASEs are things that should all be
+    there.
+
+    Relations: left of, right of, above, below, on, under, in, inside, next to, bigger than, smaller than. Places: in
+    the top left, at the bottom, on the right, in the middle, in the corner, in the foreground, in the background. A
+    box cannot tell what is behind or in front of what.
 
     Filters (--under, --after, --camera ...) hold together and before anything is scored: of few photographs among many
     the best are found as surely. Dates, cameras and places are those in the photographs' headers.
@@ -89,6 +109,8 @@ def query(
       search query "dog on couch"
       search query "red lamp" "a wooden table" -k 3 --draw lamps.png
       search query "dog on the beach" --not person
+      search query "two dogs left of a child" --explain
+      search query "a park" --where "bench under tree" --where "child in the foreground"
       search query "a cake" --after 2023-05 --before 2023-07 --camera iphone --sort date
       search query "a boat" --here --orientation landscape --min-area 10%
       search query "child on a swing" -k 50 --copy swings/
@@ -98,6 +120,10 @@ def query(
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, 130 interrupted.
     """
     compute_in_one_thread()
+    if not phrases and not where:
+        raise click.MissingParameter(param=next(p for p in query.params if p.name == "phrases"))
+    if explain and form in ("csv", "paths0"):
+        raise click.UsageError("--explain has no room in that form: give --table, --json or --jsonl.")
     with plain_errors():
         # Imported here: `--help` is not to wait for what a search needs.
         from db.collection import open_collection
@@ -119,6 +145,8 @@ def query(
                 scoring=scoring,
                 exact=exact,
                 excluded=excluded,
+                where=where,
+                explain=explain,
                 as_typed=as_typed,
                 fold_similar=fold_similar,
                 filters=filters,
@@ -129,7 +157,10 @@ def query(
                 f"Note: these are {len(phrases)} phrases of a word each; put quotation marks around a question.",
                 err=True,
             )
-        show_answer(answer, form, WRITERS, collection, roots)
+        show_answer(answer, form, WRITERS, collection, roots, explain=explain)
+        if answer.reading and answer.reading.untold:
+            words = ", ".join(f'"{printable(word)}"' for word in answer.reading.untold)
+            click.echo(f"Note: a box cannot tell what is {words} what; only the things are asked for.", err=True)
         if answer.excluded:
             count = f"{len(answer.excluded)} photograph{'s' if len(answer.excluded) > 1 else ''}"
             click.echo(f"Note: left out {count} with {', '.join(map(printable, answer.without))}.", err=True)

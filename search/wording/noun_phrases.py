@@ -8,10 +8,13 @@ from collections.abc import Mapping
 
 from fcln.vocabulary import words_of
 from fcln.word_uses import WordUse
+from search.wording.function_words import FUNCTION_WORDS
 from search.wording.inflection import singular
 
 # A word is taken as part of a noun phrase if at least half of its occurrences in captions are.
 _INSIDE = 0.5
+# Of a word in -ing after another one so many: "a dog swimming" is a dog.
+_ING_INSIDE = 0.6
 # A phrase may begin with this word if at least this share of its occurrences inside phrases begin one.
 _OPENS = 0.4
 # What may be added to open one: says nothing of the thing. (Of hats captions mostly say "hard hats", of dogs "two".)
@@ -36,14 +39,29 @@ class NounPhrases:
         A word that no caption used is taken as part of a noun phrase: unknown words are mostly names of things.
         """
         runs: list[list[str]] = [[]]
-        for word in words_of(question):
+        words = words_of(question)
+        for word, before, after in zip(words, ["", *words], [*words[1:], ""]):
             use = self.words.get(word)
-            inside = use is None or use.inside >= _INSIDE
+            inside = self._is_inside(word, before, after)
             if runs[-1] and (not inside or (use is not None and use.opens > 0.9)):
                 runs.append([])  # a verb or preposition, or a word that only ever begins a phrase ("a", "two")
             if inside:
                 runs[-1].append(word)
         return [" ".join(self._opened(run)) for run in runs if run and not self._only_opens(run)]
+
+    def _is_inside(self, word: str, before: str, after: str) -> bool:
+        """Whether a word between two others ("": none) is part of a noun phrase."""
+        use = self.words.get(word)
+        if use is None:
+            return True
+        if before in _ARTICLES and word not in FUNCTION_WORDS:
+            return True  # "a painting", but "a woman painting a fence"
+        if before and word.endswith("ing") and use.inside < _ING_INSIDE and not self._is_noun(after):
+            return False
+        return use.inside >= _INSIDE
+
+    def _is_noun(self, word: str) -> bool:
+        return word != "" and word not in FUNCTION_WORDS and self._is_inside(word, "", "")
 
     def canonical(self, phrase: str) -> str:
         """A phrase that names one thing, as captions mostly name it: "cat", "the cat" and "cats" -> "a cat".

@@ -3,13 +3,15 @@
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fcln.vocabulary import words_of
 from search.errors import QueryError
+from search.wording.counts import Count, counted
 from search.wording.function_words import FOREIGN_FUNCTION_WORDS, content_words
 from search.wording.negation import split_minus, split_negation
+from search.wording.relations import Reading, Relation, read_condition, read_relations
 
 if TYPE_CHECKING:
     from search.wording.lexicon import Lexicon
@@ -41,11 +43,32 @@ class Query:
 
     given: list[str]  # as asked, white space and Unicode forms made uniform
     phrases: list[str]  # Q phrases to score: the given ones first, then the noun phrases of a question
-    grounded_phrases: list[int]  # those whose regions show where a photograph answers, as indices of `phrases`
+    grounded_phrases: list[int]  # the things asked for, each in a region of its own, as indices of `phrases`
     unknown_words: list[str]  # words of the query that the model has never met
     substitutions: dict[str, str] = field(default_factory=dict)  # words read as others: slips, words of like meaning
     canonical: dict[str, str] = field(default_factory=dict)  # phrases encoded in another form: "cats" as "a cat"
     excluded: list[str] = field(default_factory=list)  # X phrases that nothing in a photograph may answer
+    relations: list[Relation] = field(default_factory=list)  # of things, which are named as `phrases` has them
+    counts: dict[str, Count] = field(default_factory=dict)  # phrase of a thing -> how many are asked for
+    untold: list[str] = field(default_factory=list)  # words for what no box can tell: "behind"
+
+    @property
+    def things(self) -> list[int]:
+        """The things, each once: of phrases that the network reads alike the first."""
+        first: dict[str, int] = {}
+        for column in self.grounded_phrases:
+            first.setdefault(self.encoded[column], column)
+        return list(first.values())
+
+    @property
+    def as_one(self) -> bool:
+        """Whether the first phrase is the question as one thing, a reading beside that as several things."""
+        return 0 not in self.grounded_phrases
+
+    @property
+    def is_composed(self) -> bool:
+        """Whether a photograph's score is more than its best region's for one phrase."""
+        return len(self.phrases) > 1 or bool(self.relations or self.counts)
 
     @property
     def encoded(self) -> list[str]:
@@ -63,63 +86,150 @@ def parse_query(
     lexicon: "Lexicon",
     *,
     excluded: Sequence[str] = (),
+    where: Sequence[str] = (),
     as_typed: bool = False,
     taken_apart: bool = True,
 ) -> Query:
     """Check phrases and read them.
 
-    One phrase is a question: beside itself, its noun phrases are asked for ("dog on couch": "a dog", "a couch"), since
-    no training phrase says what an everyday question says. All of them are scored as the paper scores several
-    captions: measured on questions about the validation photographs, their mean ranks better (mean AP 0.36) than the
-    question alone (0.31) or than letting the two readings compete photograph by photograph (0.32 to 0.33), and a
-    photograph's score does not depend on which others are looked at. Several phrases are read as given.
+    One phrase is a question, read in two ways: as one thing, and as the things that it names, with how they lie to each
+    other and how many there are ("two dogs on a couch": two of "a dog", "a couch", on), since no training phrase says
+    what an everyday question says. How both make a photograph's score: `search.composition`. Several phrases are things
+    as given.
 
     A misspelt word is read as the one that was meant, and a word that the network has learnt from no photograph as one
     of the same meaning that it has, "photos of" is left away before a question, and "cats" or "the cat" are encoded as
     "a cat", and what a question negates ("without a person", "no people", "-person") is excluded, unless as_typed.
-    excluded: further phrases that nothing in a photograph may answer. taken_apart: False to read a single phrase as
+    excluded: further phrases that nothing in a photograph may answer. where: how things lie, each "dog left of child"
+    or "dog in the foreground"; things that are not asked for yet are. taken_apart: False to read a single phrase as
     several are: as the name of one thing.
 
     Raises QueryError if there is no phrase, or too many, or one is empty, too long, says nothing of what a photograph
     shows, or is not English: nothing in it is known, or (unless as_typed) half of the words that tell something are
-    unknown or misspelt.
+    unknown or misspelt; and if a condition of `where` is none that boxes can tell.
     """
-    given, unwanted = _uniform(phrases), _uniform(excluded)
-    if not given:
+    given, unwanted, conditions = _uniform(phrases), _uniform(excluded), _uniform(where)
+    if not given and not conditions:
         raise QueryError('There is nothing to search for: give a question, such as "dog on couch".')
-    if (count := len(given) + len(unwanted)) > MAX_PHRASES:
+    if (count := len(given) + len(unwanted) + 2 * len(conditions)) > MAX_PHRASES:
         raise QueryError(
             f"These are {count} phrases, and a query may have at most {MAX_PHRASES}: "
             "put quotation marks around a question of several words."
         )
-    for phrase in (*given, *unwanted):
+    for phrase in (*given, *unwanted, *conditions):
         _check_length(phrase, lexicon)
+    is_question = taken_apart and len(given) == 1
+    substitutions: dict[str, str] = {}
+    said: frozenset[str] = frozenset()
     if as_typed:
-        read, unwanted = ([_plain(phrase, lexicon) for phrase in some] for some in (given, unwanted))
-        substitutions: dict[str, str] = {}
+        read, unwanted, conditions = ([_plain(p, lexicon) for p in some] for some in (given, unwanted, conditions))
+        every = [*read, *unwanted]
     else:
-        is_question = taken_apart and len(given) == 1
         plain, unwanted = _without_negation(given, unwanted, lexicon, is_question=is_question)
+        conditions = [_plain(phrase, lexicon) for phrase in conditions]
+        said = _words_said([*(plain if is_question else []), *conditions], lexicon)
         every = [*plain, *unwanted]
-        substitutions = {word: meant for phrase in every for word, meant in lexicon.substitutions(phrase).items()}
-        read, unwanted = ([_substitute(phrase, substitutions) for phrase in some] for some in (plain, unwanted))
-    for phrase in (*read, *unwanted):
+        for phrase in (*every, *conditions):
+            found = lexicon.substitutions(phrase)
+            substitutions.update({word: meant for word, meant in found.items() if word not in said})
+        read, unwanted, conditions = (
+            [_substitute(phrase, substitutions) for phrase in some] for some in (plain, unwanted, conditions)
+        )
+    reading = Reading([], [], "", [])
+    if is_question:
+        if as_typed:
+            reading = Reading(lexicon.noun_phrases(read[0]), [], read[0], [])
+        else:
+            reading = read_relations(read[0], lexicon.noun_phrases)
+        read = [reading.rest]
+    readings = [read_condition(condition, lexicon.noun_phrases) for condition in conditions]
+    things_of_conditions = [thing for condition in readings for thing in condition.things]
+    for phrase in (*read, *unwanted, *things_of_conditions):
         _check_words(phrase, lexicon)
-    if not as_typed:
-        _check_content(every, [*read, *unwanted], lexicon)
-    unknown = list(dict.fromkeys(word for phrase in (*read, *unwanted) for word in lexicon.unknown_words(phrase)))
-    canonical = {} if as_typed else _canonical(unwanted, lexicon)
-    if len(given) > 1 or not taken_apart:
-        return Query(given, read, list(range(len(read))), unknown, substitutions, canonical, unwanted)
-    nouns = list(dict.fromkeys(lexicon.noun_phrases(read[0])))
-    forms = {} if as_typed else _canonical([*read, *nouns], lexicon)
-    asked = forms.get(read[0], read[0])
-    nouns = [noun for noun in nouns if _is_other(noun, read[0]) and forms.get(noun, noun) != asked]
-    canonical |= {phrase: form for phrase, form in forms.items() if phrase in (read[0], *nouns)}
-    scored = list(dict.fromkeys([*read, *nouns]))
-    # Of a question with several things in it, the boxes are the things'; the question's own is mostly the whole scene.
-    grounded = [scored.index(noun) for noun in nouns] if len(nouns) > 1 else [0]
-    return Query(given, scored, grounded, unknown, substitutions, canonical, unwanted)
+    if not as_typed and every:
+        _check_content(every, [*read, *unwanted], lexicon, said)
+    looked_for = (*read, *unwanted, *things_of_conditions)
+    unknown = list(dict.fromkeys(word for phrase in looked_for for word in lexicon.unknown_words(phrase)))
+    unknown = [word for word in unknown if word not in said]
+    things = _Things(read, lexicon, as_typed=as_typed)
+    if is_question:
+        things.add_question(reading)
+    for condition in readings:
+        things.add_condition(condition)
+    canonical = things.canonical if as_typed else {**things.canonical, **_canonical(unwanted, lexicon)}
+    return Query(
+        given, things.phrases, things.grounded, unknown, substitutions, canonical, unwanted,
+        things.relations, things.counts, reading.untold,
+    )  # fmt: skip
+
+
+class _Things:
+    """Collects the phrases of a query, and what is said of the things that they name."""
+
+    def __init__(self, phrases: Sequence[str], lexicon: "Lexicon", *, as_typed: bool):
+        """phrases: as asked."""
+        self._lexicon = lexicon
+        self._as_typed = as_typed
+        self.phrases = list(phrases)
+        self.grounded = list(range(len(phrases)))
+        self.canonical: dict[str, str] = {}
+        self.relations: list[Relation] = []
+        self.counts: dict[str, Count] = {}
+
+    def add_question(self, reading: Reading) -> None:
+        """The things of a question, which is the only phrase so far."""
+        (question,) = self.phrases
+        if not self._as_typed:
+            self.canonical.update(_canonical([question], self._lexicon))
+        names = {thing: self._phrase(thing) for thing in reading.things if _is_thing(thing)}
+        self.grounded = list(dict.fromkeys(map(self.phrases.index, names.values()))) or [0]
+        self._add_relations(reading, names)
+
+    def add_condition(self, reading: Reading) -> None:
+        """How two things lie, or where one does; and the things, where they are not asked for yet."""
+        names = {thing: self._phrase(thing) for thing in reading.things}
+        self.grounded = list(dict.fromkeys([*self.grounded, *map(self.phrases.index, names.values())]))
+        self._add_relations(reading, names)
+
+    def _phrase(self, thing: str) -> str:
+        """The phrase for a thing, added if there is none."""
+        count = None if self._as_typed else counted(thing, self._lexicon.canonical)
+        name = thing if count is None else count[1]
+        form = name if self._as_typed else self._lexicon.canonical(name)
+        for phrase in self.phrases:
+            if self.canonical.get(phrase, phrase) == form or words_of(phrase) == words_of(name):
+                name = phrase
+                break
+        else:
+            self.phrases.append(name)
+            if form != name:
+                self.canonical[name] = form
+        if count is not None:
+            self.counts[name] = count[0]
+        return name
+
+    def _add_relations(self, reading: Reading, names: Mapping[str, str]) -> None:
+        for relation in reading.relations:
+            subject = names.get(relation.subject)
+            other = names.get(relation.object) if relation.object is not None else None
+            if subject is not None and subject != other and (relation.object is None or other is not None):
+                said = replace(relation, subject=subject, object=other)
+                if said not in self.relations:
+                    self.relations.append(said)
+
+
+def _is_thing(noun: str) -> bool:
+    """Whether a noun phrase names a thing; the "s" of "it's" and "of" name none."""
+    return any(word != "s" for word in content_words(words_of(noun)))
+
+
+def _words_said(phrases: Sequence[str], lexicon: "Lexicon") -> frozenset[str]:
+    """The words of phrases that say how things lie, which are no names of things: "underneath"."""
+    readings = [read_relations(phrase, lexicon.noun_phrases) for phrase in phrases]
+    said = [relation.said for reading in readings for relation in reading.relations]
+    return frozenset(
+        word.lower() for words in (*said, *(w for r in readings for w in r.untold)) for word in words.split()
+    )
 
 
 def _uniform(phrases: Sequence[str]) -> list[str]:
@@ -159,11 +269,6 @@ def _plain(phrase: str, lexicon: "Lexicon") -> str:
     return " ".join(" ".join(words).split()).strip(" ,-")
 
 
-def _is_other(noun: str, question: str) -> bool:
-    """Whether a noun phrase asks for another thing than the question does; the "s" of "it's" asks for none."""
-    return words_of(noun) not in (words_of(question), ["s"])
-
-
 def _asking(phrase: str) -> int:
     """How much of a question only says that something is asked for: all of "photos of" in "photos of a dog"."""
     end = _ASKING.match(phrase).end()  # type: ignore[union-attr]  # it always matches
@@ -198,9 +303,10 @@ def _check_words(phrase: str, lexicon: "Lexicon") -> None:
         )
 
 
-def _check_content(phrases: Sequence[str], corrected: Sequence[str], lexicon: "Lexicon") -> None:
-    """phrases: as typed; corrected: with the words that were meant."""
-    words = content_words(list(dict.fromkeys(word for phrase in phrases for word in words_of(phrase))))
+def _check_content(phrases: Sequence[str], corrected: Sequence[str], lexicon: "Lexicon", said: frozenset[str]) -> None:
+    """phrases: as typed; corrected: with the words that were meant. said: words that say how things lie."""
+    every = dict.fromkeys(word for phrase in phrases for word in words_of(phrase))
+    words = content_words([word for word in every if word not in said])
     if not words:
         raise QueryError(
             f'"{" ".join(phrases)}" says nothing of what a photograph shows: name a thing, such as "dog on couch".'

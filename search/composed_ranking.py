@@ -1,0 +1,70 @@
+"""`ComposedRanking`: photographs ranked by all parts of a question, no further than is asked for.
+
+No photograph scores more than the mean of its best regions does (`search.composition.upper_bounds`), so those whose
+bound is below what is found need not be looked at closely.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from db.records import RegionScores
+from search.composition import compose, upper_bounds
+from search.hits import described_photos
+from search.likelihood import closest_regions
+from search.ranking import best_scores, rounded
+from search.wording.parse import Query
+
+if TYPE_CHECKING:
+    from db.collection import Collection
+
+# Of each photograph these many regions are looked at for each phrase, those with the best scores: as many as an
+# assignment tries (`search.assignment`).
+CHOICES = 16
+# Photographs looked at together.
+_BATCH = 50
+
+
+class ComposedRanking:
+    """The photographs of some scored regions, best first; equal ones by id."""
+
+    def __init__(self, collection: "Collection", query: Query, regions: RegionScores, scoring: str):
+        self._scores: dict[int, float] = {}  # of the photographs looked at, by id
+        self._collection = collection
+        self._query = query
+        self._scoring = scoring
+        self._regions = worth_looking_at(regions)
+        bounds = upper_bounds(query, best_scores(regions))
+        photo_ids = regions.photo_ids[regions.starts()]
+        order = np.lexsort((photo_ids, -bounds))
+        self._photo_ids, self._bounds = photo_ids[order], bounds[order]
+
+    def first(self, count: int) -> list[int]:
+        """The ids of the first `count` photographs, or of all if there are fewer."""
+        while True:
+            seen = len(self._scores)
+            best_first = sorted(self._scores, key=lambda photo_id: (-self._scores[photo_id], photo_id))
+            if seen == len(self._photo_ids):
+                return best_first[:count]
+            # Rounded up, as scores may be.
+            if seen >= count and self._scores[best_first[count - 1]] > self._bounds[seen] + 1e-6:
+                return best_first[:count]
+            self._look_at(self._photo_ids[seen : seen + _BATCH])
+
+    def score_of(self, photo_id: int) -> float:
+        """The score of a photograph that `first` gave."""
+        return self._scores[photo_id]
+
+    def _look_at(self, photo_ids: np.ndarray) -> None:
+        regions = self._regions.take(np.isin(self._regions.photo_ids, photo_ids))
+        found = {}
+        for photo, scores in described_photos(self._collection, regions):
+            size = (photo.width, photo.height)
+            composition = compose(self._query, scores, photo.regions, size, self._scoring, located=False)
+            found[photo.photo_id] = float(rounded(composition.score))
+        self._scores |= {photo_id: found[photo_id] for photo_id in photo_ids.tolist()}
+
+
+def worth_looking_at(regions: RegionScores) -> RegionScores:
+    """Those of the regions of each photograph that may answer one of Q phrases, or tell how surely others do."""
+    return regions.take(closest_regions(regions, CHOICES).any(axis=0))
