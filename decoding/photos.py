@@ -2,7 +2,7 @@
 
 Files come from strangers. Nothing here trusts them: the size is checked before any pixel is decoded, only the named
 formats are opened, and whatever is wrong with one file ends as a `PhotoError` with the reason. A decoder that crashes
-or never ends takes the process with it: whoever decodes unattended does so in a process of its own.
+or never ends takes the process with it: programs that run unattended decode in a process of its own.
 """
 
 import os

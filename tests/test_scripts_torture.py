@@ -259,7 +259,9 @@ def test_two_collections_that_are_wrong_alike_differ_from_a_fresh_one(tmp_path, 
     in_this_process.after = after
     result = run(tmp_path, "--kills 1 --commands build,compact")
     assert result.exit_code == 1, result.output
-    assert re.search("stage 0, at its end: .*undisturbed is not as one built anew: .* differs in boxes", result.stderr)
+    assert re.search(
+        "stage 0, at its end: .*undisturbed is not as one built from scratch: .* differs in boxes", result.stderr
+    )
 
 
 def test_what_is_lost_on_the_way_is_found():

@@ -25,7 +25,7 @@ REGIONS_PER_LIST = 500
 # An index whose lists were made for this share of the regions or less is made again: its lists are too long by then.
 GROWN = 0.5
 AT_ONCE = 2  # indexes made at the same time, each by several processes of the server
-_LOCK = 0x5EA7C8  # held by whoever makes indexes
+_LOCK = 0x5EA7C8  # held while indexes are made
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _megabytes(lists: int, dimensions: int) -> int:
 
 @contextmanager
 def _alone(server: Server) -> Iterator[None]:
-    """While nobody else makes indexes of this collection."""
+    """While no other process makes indexes of this collection."""
     with _autocommit(server.engine) as connection:
         got = connection.scalar(text("SELECT pg_try_advisory_lock(:lock, hashtext(current_schema()))"), {"lock": _LOCK})
         if not got:

@@ -106,7 +106,7 @@ def m001_tables(connection: Connection, model: ModelIdentity) -> None:
         CREATE TRIGGER delete_regions AFTER DELETE ON photo FOR EACH ROW WHEN (OLD.first_region_id IS NOT NULL)
         EXECUTE FUNCTION delete_regions()""",
         # So many ids in a row: a sequence by itself gives single ones, which writers at the same time would share out.
-        # What it gave is not taken back by a rollback, so nobody waits for the transaction of another.
+        # What it gave is not taken back by a rollback, so no writer waits for the transaction of another.
         """
         CREATE FUNCTION take_ids(name regclass, how_many bigint) RETURNS bigint LANGUAGE plpgsql AS $$
         DECLARE

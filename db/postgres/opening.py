@@ -15,7 +15,7 @@ from db.records import ModelIdentity
 
 # The first with iterative scans, which find what a filter leaves.
 PGVECTOR = (0, 8)
-_LOCK = 0x5EA7C0  # held by whoever makes or migrates tables
+_LOCK = 0x5EA7C0  # held while tables are made or migrated
 
 
 def prepare(session: Session, address: Address, *, write: bool, create: ModelIdentity | None) -> ModelIdentity:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-# Any number that nothing else locks: whoever makes a partition holds it, together with the schema's own number.
+# Any number that nothing else locks: held while a partition is made, together with the schema's own number.
 _LOCK = 0x5EA7C4
 
 

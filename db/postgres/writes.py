@@ -54,7 +54,7 @@ def add(session: Session, photos: Sequence[NewPhoto], model: ModelIdentity) -> N
 
 
 def take_ids(session: Session, sequence: str, count: int) -> int:
-    """The first of so many ids in a row that nobody else gets, whatever becomes of this transaction."""
+    """The first of so many ids in a row that no other writer gets, whatever becomes of this transaction."""
     first = session.scalar(text("SELECT take_ids(:name, :count)"), {"name": sequence, "count": count})
     assert isinstance(first, int)
     return first

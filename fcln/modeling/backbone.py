@@ -126,7 +126,7 @@ def _raw_resnet(name: str) -> nn.Module:
 def _fold(resnet: nn.Module, *, caffe_strides: bool) -> nn.Sequential:
     """conv1 to layer3 with every batch norm folded into its convolution.
 
-    Batches of photographs are too small to estimate statistics anew, so the norms would be frozen anyway; folded, they
+    Batches of photographs are too small to estimate new statistics, so the norms would be frozen anyway; folded, they
     cost nothing at test time and the convolutions' biases stay trainable.
     """
     from torch.nn.utils.fusion import fuse_conv_bn_eval

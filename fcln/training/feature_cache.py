@@ -15,7 +15,7 @@ class FeatureCache:
     """A group a photograph, named by its image id, of float16 maps "0", "1" and so on; the file names its backbone.
 
     An HDF5 file does not survive a kill while it grows. From the first `write` until `flush` it is marked as growing;
-    one that is found so, or that no longer opens, is set aside and filled anew.
+    one that is found so, or that no longer opens, is set aside and filled again.
     """
 
     def __init__(self, path: Path, fingerprint: str):
@@ -26,7 +26,9 @@ class FeatureCache:
             if file is not None:
                 file.close()
             os.replace(path, path.with_name(path.name + ".damaged"))
-            logging.getLogger(__name__).warning("%s was being filled when its training was killed; filled anew.", path)
+            logging.getLogger(__name__).warning(
+                "%s was being filled when its training was killed; it is filled again.", path
+            )
             file = h5py.File(path, "a")
         self._file = file
         self._growing = False

@@ -35,7 +35,7 @@ _TEXTS = 256
 # Augmentation: half of the photographs are cut to a window of this share of their sides or more; brightness, contrast
 # and colour change by at most this factor.
 _SMALLEST_WINDOW, _TINT = 0.6, 0.3
-# On a GPU batches are filled up to few different shapes: for each its library looks for the fastest convolution anew.
+# On a GPU batches are filled up to few different shapes: for each its library seeks the fastest convolution once more.
 _PAD_MULTIPLE = 64
 # An image classifier that is that sure names the region; what it finds that likely may be shown.
 _SURE, _LIKELY = 0.7, 0.05
@@ -330,7 +330,7 @@ class BatchLoader:
         box_terms = torch.full((len(labels), most, _TERMS_OF_BOX), -1, dtype=torch.int64)
         main = torch.full((len(labels),), -1, dtype=torch.int64)
         for n, (photo, known) in enumerate(zip(seen, labels, strict=True)):
-            # Of a window nobody knows which of the photograph's things it still shows, but for its boxes.
+            # Of a window it is not known which of the photograph's things it still shows, but for its boxes.
             in_boxes = {term for number in photo.numbers for term in known.box_terms[number]}
             shown = known.shown if photo.window == WHOLE or len(known.named) == 1 else in_boxes
             for value, terms in ((-1, known.possible | known.shown), (1, shown)):

@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import click
+import inflect
 
 from fcln.vocabulary import words_of
 from scripts.data.wordnet import Synset, WordNet
@@ -168,20 +169,14 @@ class Terms:
         return list(dict.fromkeys(word.replace("_", " ") for word in words))
 
 
+_ENGLISH = inflect.engine()
+
+
 def forms(name: str) -> list[str]:
     """The phrases that ask for a thing: with its article, bare, in the plural."""
     if name.split()[-1] in _MASS | _PLURAL:
         return [name, f"some {name}", name]
-    article = "an" if name[0] in "aeiou" and not name.startswith(("uni", "eu", "one")) else "a"
-    if name.endswith(("s", "x", "z", "ch", "sh")):
-        plural = name + "es"
-    elif name.endswith("y") and name[-2:-1] not in "aeiou":
-        plural = name[:-1] + "ies"
-    elif name.endswith("man") and not name.endswith("human"):
-        plural = name[:-3] + "men"
-    else:
-        plural = name + "s"
-    return [f"{article} {name}", name, plural]
+    return [_ENGLISH.a(name), name, _ENGLISH.plural_noun(name)]
 
 
 _MASS = frozenset(

@@ -196,7 +196,7 @@ class Torture:
         expected = state(self._fresh)
         for collection in (self.undisturbed, self.killed):
             if fault := difference(state(collection), expected):
-                raise Fault(f"{collection} is not as one built anew: {fault}")
+                raise Fault(f"{collection} is not as one built from scratch: {fault}")
         shutil.rmtree(self._fresh)
 
     def step(self, command: str, tries: int) -> Iterator[Kill]:

@@ -10,13 +10,13 @@ Each distinct phrase of a photograph is asked of it, and of one photograph drawn
 
 - A region is right if it overlaps (IoU >= 0.5) a box labelled with the phrase, or with a phrase that has all its words.
 - In its own photograph a region is wrong if it is not right and touches (IoU >= 0.1) some labelled box: people said
-  what is there, and not this. A region that touches none is left out: labels are incomplete, and what nobody labelled
+  what is there, and not this. A region that touches none is left out: labels are incomplete, and what is not labelled
   may still be another dog. (About a quarter of them; `strict` in the report is the error if all of those were wrong.)
 - A photograph lacks the phrase if none of its phrases and captions has a thing of it, nor a word for the same things.
   The things are the last words of its noun phrases. Words for the same things are those that people used for the same
   boxes: a tenth of the boxes of either are enough ("man", "guy"). So "a brown dog" is never asked of a photograph of
   an unmentioned brown or a black dog; what it is mistaken for there, its own photograph tells. There every region is
-  wrong. What nobody mentioned may still be there (jeans, grass): confidences err on the low side.
+  wrong. What is not mentioned may still be there (jeans, grass): confidences err on the low side.
 
 As many photographs show the thing as do not, which is what confidences mean for photographs that somebody names. Over
 a collection, few show it: `prevalence` is the share of those labelled with a phrase among all pairs of a phrase and a
@@ -56,7 +56,7 @@ TOUCHING_IOU = 0.1
 SAME_THING = 0.1  # share of a word's boxes that another word must share to stand for the same things
 RIGHT, WRONG, UNKNOWN = 1, 0, -1
 BINS = 10
-# Boxes below are what nobody looks at: nine tenths of all, nearly all of them wrong, and no merit to know it.
+# Boxes below are not worth a look: nine tenths of all, nearly all of them wrong, and no merit to know it.
 LEAST = 0.1
 # Asked of all photographs: enough for a table.
 COLLECTION_PHRASES = 400

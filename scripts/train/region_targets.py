@@ -103,7 +103,7 @@ def look(
     for pixels, boxes in tqdm(reader, mininterval=5, unit="photo"):
         image = normalize(torch.as_tensor(pixels).to(device).permute(2, 0, 1)[None])
         waiting.append(roi_align(image, [torch.as_tensor(boxes).to(device)], _CROP, sampling_ratio=2, aligned=True))
-        # Batches of one size: a GPU's library looks for the fastest convolution anew for each other size.
+        # Batches of one size: a GPU's library looks for the fastest convolution again for each other size.
         while sum(map(len, waiting)) >= _BATCH:
             crops = torch.cat(waiting)
             ask(crops[:_BATCH])

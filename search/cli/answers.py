@@ -69,6 +69,6 @@ def show_answer(
     try:
         click.echo(text, nl=False)
     except BrokenPipeError:
-        raise  # whoever reads the answer has read enough: click ends the command without a word
+        raise  # the reader of the answer has read enough: click ends the command without a word
     except OSError as error:
         raise click.ClickException(f"The answer could not be written: {error.strerror}.") from error

@@ -146,7 +146,7 @@ def _open(location: "Location | None") -> "Collection | None":
     except CollectionMissing:
         return None
     except DbError as error:
-        click.echo(f"Note: {error} The photographs are looked at anew.", err=True)
+        click.echo(f"Note: {error} The photographs are looked at again.", err=True)
         return None
 
 

@@ -52,7 +52,7 @@ class Evaluation:
     def figures(self) -> dict[str, Any]:
         """Each figure and its interval of 95 %: {"recall@1": {"value", "low", "high"}, ...}.
 
-        Localization is missing where no box was labelled. Intervals come from drawing questions anew (bootstrap); the
+        Localization is missing where no box was labelled. Intervals come from resampling the questions (bootstrap); the
         seed is fixed, so the same questions have the same interval.
         """
         ranks = [judged.rank for judged in self.judged]

@@ -102,7 +102,7 @@ class Guard:
             return True
         if self._token is None:
             return False
-        # Whoever reaches this server by another number of its own: the token decides, and no name leads here.
+        # A client that reaches this server by another number of its own: the token decides, and no name leads here.
         try:
             ipaddress.ip_address(name.strip("[]"))
         except ValueError:

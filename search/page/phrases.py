@@ -13,7 +13,7 @@ from search.wording.lexicon import Lexicon
 
 logger = logging.getLogger(__name__)
 
-# Those of 20,000 photographs; rarer ones nobody would look for in a list.
+# Those of 20,000 photographs; rarer ones would be lost in a list.
 MAX_PHRASES = 20_000
 
 # Counting reads every region, which takes seconds for millions, and a build commits every five seconds.
@@ -51,7 +51,7 @@ class Phrases:
         self._counted_at = self._counting_took = 0.0
 
     def counted(self, revision: int) -> Counted:
-        """The phrases as last counted; if the collection has a newer revision, they are counted anew meanwhile."""
+        """The phrases as last counted; if the collection has a newer revision, they are counted again meanwhile."""
         with self._lock:
             due = time.monotonic() - self._counted_at >= self._counting_took / _SHARE_OF_COUNTING
             if self._counted.revision != revision and not self._is_counting and due:

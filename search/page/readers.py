@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from db.location import Location
 
 # What a commit changes is read again with the next question. Of a large collection that takes seconds, and a build
-# commits every five: no more of the time than this goes into it, unless nobody would notice.
+# commits every five: no more of the time than this goes into it, unless it is too short to notice.
 _SHARE_OF_READING = 0.1
 _UNNOTICED_SECONDS = 0.5
 
@@ -43,7 +43,7 @@ class Readers:
         self._read_at = self._reading_took = 0.0
 
     def close(self) -> None:
-        """Close what nobody is using now."""
+        """Close what is not in use now."""
         with self._lock:
             idle, self._idle = self._idle, []
         for opened in idle:

@@ -72,7 +72,7 @@ class Worker:
         """End the process, whatever it is doing."""
         process = self._process
         if process is not None:
-            process.kill()  # whoever waits for it lets go of the lock
+            process.kill()  # the thread that waits for it lets go of the lock
         with self._lock:
             self._end()
 

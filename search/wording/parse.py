@@ -32,7 +32,7 @@ _ASKING = re.compile(
     re.IGNORECASE,
 )
 
-# Every phrase is a scan of all vectors (about 15 ms over 350,000 regions), and nobody means that many at once: more
+# Every phrase is a scan of all vectors (about 15 ms over 350,000 regions), and no question means so many: more
 # are nearly always one question that lost its quotation marks.
 MAX_PHRASES = 16
 
