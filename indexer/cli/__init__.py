@@ -12,15 +12,16 @@ def main() -> None:
     """Take photographs apart into regions that `search` finds by words.
 
     \b
-    indexer build photos/          describe what is new or changed below photos/
-    indexer status                 what the collection holds
-    indexer errors                 the files that could not be described, and why
-    indexer remove photos/old/     forget photographs; their files stay where they are
-    indexer export --format coco   photographs and regions for other programs
-    indexer verify                 whether the collection holds together; --repair where not
-    indexer compact                give back the room of photographs that are gone
-    indexer rebuild                rebuild the search index from the features
-    indexer copy FROM TO           a folder to a server, or back
+    Examples:
+      indexer build photos/          describe what is new or changed below photos/
+      indexer status                 what the collection holds
+      indexer errors                 the files that could not be described, and why
+      indexer remove photos/old/     forget photographs; their files stay where they are
+      indexer export --format coco   photographs and regions for other programs
+      indexer verify                 whether the collection holds together; --repair where not
+      indexer compact                give back the room of photographs that are gone
+      indexer rebuild                rebuild the search index from the features
+      indexer copy FROM TO           a folder to a server, or back
 
     Exit codes: 0 done (files that failed are named and counted), 1 verify found problems, 2 an error, 130 interrupted
     (what is done is kept).

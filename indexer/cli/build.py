@@ -106,7 +106,10 @@ def build(
     Without FOLDERS: all that were built before. Ctrl-C ends it after the photographs in work; run it again to go on.
 
     \b
-    indexer build ~/Pictures /media/disk/photos
+    Examples:
+      indexer build ~/Pictures /media/disk/photos
+      indexer build --exclude '*.gif' --exclude raw
+      indexer build photos/ --regions boxes.json --collection work/
     """
     from db.collection import Collection, open_collection
     from db.local.collection import LocalCollection

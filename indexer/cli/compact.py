@@ -24,6 +24,10 @@ def compact(collection: "Location | None", wait: bool, as_json: bool) -> None:
 
     Worth it after many small builds or removals. Needs free space for the features once more. Searches go on.
     A server cleans up by itself; this has it do so now.
+
+    \b
+    Examples:
+      indexer compact --wait
     """
     from db import maintenance
     from db.location import default_collection

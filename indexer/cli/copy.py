@@ -27,8 +27,9 @@ def copy(source: "Location", target: "Location", quiet: bool) -> None:
     are read again and compared, photograph by photograph. FROM stays as it is.
 
     \b
-    indexer copy ~/.local/share/densecap-search/collection postgresql://me@server/photos
-    indexer copy postgresql://me@server/photos /backup/collection
+    Examples:
+      indexer copy ~/.local/share/densecap-search/collection postgresql://me@server/photos
+      indexer copy postgresql://me@server/photos /backup/collection
     """
     from db.collection import open_collection
     from db.copying import copy as copy_collection

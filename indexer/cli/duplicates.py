@@ -23,6 +23,11 @@ def duplicates(collection: "Location | None", near: bool, as_json: bool) -> None
     Groups are set apart by empty lines; of a group, the file that was added first comes first. With --near, photographs
     that only look the same are marked with "~". A file that is not there any more is marked so: to delete what stands
     beside it would lose the photograph.
+
+    \b
+    Examples:
+      indexer duplicates
+      indexer duplicates --near --json
     """
     from db.collection import open_collection
     from db.location import default_collection

@@ -21,6 +21,11 @@ def errors(collection: "Location | None", as_json: bool) -> None:
     """List the files that could not be described, and why; and those that were, though a part of them is missing.
 
     They are tried again once they change, or with `indexer build --retry`.
+
+    \b
+    Examples:
+      indexer errors
+      indexer errors --json | jq -r '.[].path'
     """
     from db.collection import open_collection
     from db.location import default_collection

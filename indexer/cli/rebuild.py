@@ -25,6 +25,11 @@ def rebuild(collection: "Location | None", wait: bool, as_json: bool) -> None:
     The network is not needed. On a server each full partition gets an index; questions and builds go on meanwhile.
     Recall: of the best regions for a vector, those that exact search finds, the share that the index finds, on vectors
     drawn from the collection.
+
+    \b
+    Examples:
+      indexer rebuild
+      indexer rebuild --json --collection work/
     """
     from db import maintenance
     from db.location import default_collection

@@ -27,7 +27,8 @@ def relocate(old: Path, new: Path, collection: "Location | None", wait: bool) ->
     NEW. OLD may be a folder within one that was built, and need not exist.
 
     \b
-    indexer relocate /media/old-disk/photos ~/Pictures
+    Examples:
+      indexer relocate /media/old-disk/photos ~/Pictures
     """
     from db.collection import open_collection
     from db.location import default_collection

@@ -26,7 +26,8 @@ def remove(paths: tuple[Path, ...], collection: "Location | None", wait: bool) -
     around them describes them again, unless `--exclude` keeps them out.
 
     \b
-    indexer remove ~/Pictures/scans /media/old-disk
+    Examples:
+      indexer remove ~/Pictures/scans /media/old-disk
     """
     from db.collection import open_collection
     from db.location import default_collection

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, with every failed file.")
 @plain_errors()
 def status(collection: "Location | None", as_json: bool) -> None:
-    """What the collection holds, where its photographs are, and which files failed."""
+    """What the collection holds, where its photographs are, and which files failed.
+
+    \b
+    Examples:
+      indexer status
+      indexer status --json | jq .photographs
+    """
     from db.collection import open_collection
     from db.location import default_collection
     from indexer import output

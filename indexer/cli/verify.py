@@ -50,6 +50,11 @@ def verify(
     SQLite's own checks; every file's and every photograph's checksum; the same regions in the database, in the
     features and in the search index. On a server: its rows against each other and their checksums, and its indexes.
     Exit code 0 only if all holds, or was repaired; 1 if not; 2 if it could not be checked.
+
+    \b
+    Examples:
+      indexer verify
+      indexer verify --deep --repair
     """
     from db import maintenance
     from db.collection import open_collection

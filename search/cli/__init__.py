@@ -37,6 +37,13 @@ def commands() -> None:
     `search "dog on couch"` is short for `search query "dog on couch"`.
 
     `indexer build FOLDER` makes the collection that is searched here.
+
+    \b
+    Examples:
+      search "dog on couch"
+      search "a birthday cake" --after 2023 --html cakes.html --open
+      search describe photo.jpg --draw
+      search query --help
     """
 
 
