@@ -25,7 +25,9 @@ def matching(session: Session, wanted: PhotoFilter, roots: Mapping[int, Path]) -
         photo_ids = _named(session, photo_ids, tuple(suffix.lower() for suffix in wanted.suffixes))
     if wanted.near is not None:
         photo_ids = _within(session, photo_ids, wanted.near)
-    return Matching(photo_ids, _silent(session, wanted))
+    silent = _silent(session, wanted)
+    unread = _count(session, Photo.keywords.is_(None)) if silent else 0
+    return Matching(photo_ids, silent, unread)
 
 
 def regions_of_area(session: Session, area: AreaRange, photo_ids: Iterable[int] | None = None) -> np.ndarray:
@@ -105,11 +107,13 @@ def _silent(session: Session, wanted: PhotoFilter) -> dict[str, int]:
         told["camera"] = and_(Photo.make.is_(None), Photo.model.is_(None))
     if wanted.near is not None:
         told["place"] = or_(Photo.latitude.is_(None), Photo.longitude.is_(None))
-    counts = {
-        what: session.scalar(select(func.count()).select_from(Photo).where(Photo.reason.is_(None), missing)) or 0
-        for what, missing in told.items()
-    }
+    counts = {what: _count(session, missing) for what, missing in told.items()}
     return {what: count for what, count in counts.items() if count}
+
+
+def _count(session: Session, condition: ColumnElement[bool]) -> int:
+    """Described photos that fulfil a condition."""
+    return session.scalar(select(func.count()).select_from(Photo).where(Photo.reason.is_(None), condition)) or 0
 
 
 def _distances_km(latitudes: np.ndarray, longitudes: np.ndarray, place: Circle) -> np.ndarray:

@@ -132,6 +132,7 @@ class Matching:
 
     photo_ids: np.ndarray  # (P,) int64, ascending
     silent: dict[str, int]  # how many photos do not say what is asked: "date", "camera", "place"
+    unread: int = 0  # how many of these were described before headers were kept: the next build reads them
 
 
 # -- out

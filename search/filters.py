@@ -110,7 +110,7 @@ class Filters:
         """Every condition alone, by what it says to people."""
         found = {}
         if self.under:
-            found[f"under {' or '.join(map(str, self.under))}"] = Filters(under=self.under)
+            found[f"under {' or '.join(map(os.path.abspath, self.under))}"] = Filters(under=self.under)
         if self.after is not None:
             found[f"after {self.after}"] = Filters(after=self.after)
         if self.before is not None:
@@ -149,6 +149,7 @@ class Selection:
     photographs: int  # in the collection
     photo_ids: np.ndarray = field(compare=False)  # (P,) int64, ascending: those that may answer
     silent: Mapping[str, int]  # photographs that do not say what is asked: "date", "camera", "place"
+    unread: int = 0  # photographs whose headers were not read yet
     alone: Mapping[str, int] = field(default_factory=dict)  # if none may answer: how many each condition alone allows
 
     @property
@@ -163,7 +164,7 @@ class Selection:
         alone = {}
         if not len(found.photo_ids):
             alone = {said: len(collection.matching(one.photos).photo_ids) for said, one in filters.each().items()}
-        return cls(filters, collection.photo_count(), found.photo_ids, found.silent, alone)
+        return cls(filters, collection.photo_count(), found.photo_ids, found.silent, found.unread, alone)
 
     def cosines(
         self, collection: "Collection", vectors: np.ndarray, photo_ids: np.ndarray | None = None

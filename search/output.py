@@ -57,12 +57,12 @@ def as_json(answer: "Answer", *, explain: bool = False) -> bytes:
 
     Boxes are [x, y, width, height] in upright pixels. readings: {word of the query: the word that it was read as}. With
     filters, also "filters": {name: value}, "allowed": how many photographs they leave, "of": how many there are,
-    "silent": {"date", "camera" or "place": how many do not say theirs}. If something was not wanted, also "without":
-    [phrase], "excluded": [{"path", "region"}], before the hits. A hit has those of "taken", "utc_offset" (minutes),
-    "make", "model", "lens", "latitude", "longitude" (degrees), "rating" (-1 rejected, 0 to 5 stars) and "keywords" that
-    its headers tell.
-    Of what is like a photograph, also "like": {"path", "regions": [{"box", "phrase"}], "overlap": with the box asked
-    for, null if it is exactly that or if the whole photograph is meant}.
+    "silent": {"date", "camera" or "place": how many do not say theirs}, "unread": of how many of these the headers were
+    not read yet, if there are any. If something was not wanted, also "without": [phrase], "excluded": [{"path",
+    "region"}], before the hits. Of what is like a photograph, also "like": {"path", "regions": [{"box", "phrase"}],
+    "overlap": with the box asked for, null if it is exactly that or if the whole photograph is meant}. A hit has those
+    of "taken", "utc_offset" (minutes), "make", "model", "lens", "latitude", "longitude" (degrees), "rating" (-1
+    rejected, 0 to 5 stars) and "keywords" that its headers tell.
     """
     excluded = [{"path": str(photo.path), "region": _region(photo.region)} for photo in answer.excluded]
     left_out = {"without": answer.without, "excluded": excluded} if answer.without else {}
@@ -240,6 +240,7 @@ def _selected(selection: "Selection | None") -> dict[str, Any]:
         "allowed": selection.allowed,
         "of": selection.photographs,
         "silent": dict(selection.silent),
+        **({"unread": selection.unread} if selection.unread else {}),
     }
 
 

@@ -282,6 +282,8 @@ class Searcher:
         words = self._model.encode_phrases(query.encoded) if query.phrases else example.embeddings[:0]
         allowed = (None, None) if selection is None else (selection.photo_ids, selection.filters.area)
         count = max(self._shortlist_photos, k) * (EXCLUDING_FACTOR if query.excluded else 1)
+        if not self._collection.region_count():
+            return answer
         proposed = self._collection.candidates(
             balanced(example.embeddings, words), count + len(example.photo_ids), *allowed
         )

@@ -121,6 +121,8 @@ def test_photos_that_do_not_say_are_counted(collection):
     assert collection.matching(PhotoFilter()).silent == {}
     assert collection.matching(PhotoFilter(taken_until="2000")).silent == {"date": 4}
     assert collection.matching(PhotoFilter(cameras=("x",))).silent == {"camera": 5}
+    assert collection.matching(PhotoFilter(cameras=("x",))).unread == 2
+    assert collection.matching(PhotoFilter(orientation="square")).unread == 0
     assert collection.matching(PhotoFilter(near=Circle(0, 0, 1))).silent == {"place": 4}
 
 

@@ -160,8 +160,10 @@ def test_filters_that_allow_nothing(search, place):
     assert result.code == 1
     document = json.loads(result.out)
     assert (document["hits"], document["allowed"], document["silent"]) == ([], 0, {"date": 3})
-    note, nothing = result.err.splitlines()
+    note, unread, nothing = result.err.splitlines()
     assert note == "Note: 3 photographs tell no date, and are left out."
+    assert unread == "Note: the headers of 3 of these were not read yet; `indexer build` reads them."
+    assert document["unread"] == 3
     assert nothing == (
         f"Nothing found: the filters together allow none of the 3 photographs in {place.full}; "
         "alone after 2023 allows 0, format png or dng allows 2."

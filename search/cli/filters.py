@@ -99,7 +99,7 @@ def filter_options(function: Callable[..., int]) -> Callable[..., int]:
         names = ("under", "cameras", "formats", "after", "before", "orientation", "near", "min_area", "max_area")
         given = {name: values.pop(name) for name in names}
         if values.pop("here"):
-            given["under"] = (*given["under"], Path.cwd())
+            given["under"] = (*given["under"], Path())
         filters = None
         if any(value is not None and value != () for value in given.values()):
             from search.filters import Filters  # imports numpy: `--help` is not to wait for it
@@ -108,6 +108,8 @@ def filter_options(function: Callable[..., int]) -> Callable[..., int]:
                 filters = Filters(**given)
             except FilterError as error:
                 raise click.UsageError(str(error)) from error
+            except OSError as error:
+                raise click.UsageError("The folder that you are in is not there any more.") from error
         return function(filters=filters, **values)
 
     return with_options(*_OPTIONS)(with_filters)
@@ -120,6 +122,9 @@ def tell_silent(selection: "Selection | None") -> None:
     for what, count in selection.silent.items():
         verb = "photographs tell" if count > 1 else "photograph tells"
         click.echo(f"Note: {count:,} {verb} no {what}, and {'are' if count > 1 else 'is'} left out.", err=True)
+    if selection.unread:
+        text = f"the headers of {selection.unread:,} of these were not read yet; `indexer build` reads them."
+        click.echo(f"Note: {text}", err=True)
 
 
 def tell_empty(selection: "Selection", location: "Location") -> None:
