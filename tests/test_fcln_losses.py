@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,7 @@ from fcln.training.losses import (
     spoken_regions,
     training_losses,
 )
+from fcln.training.region_targets import RegionTargets
 from fcln.training.sampling import Sample
 from helpers.small_world import tiny_config, vocabulary, word_pieces, write_world
 
@@ -178,6 +180,7 @@ def batch_of(boxes: list[list[list[float]]], phrases: list[tuple[int, int, bool]
         "sizes": torch.full((len(boxes), 2), 100.0),
         "boxes": padded,
         "is_box": torch.tensor([[n < len(own) for n in range(most)] for own in boxes]),
+        "is_weak": torch.zeros(len(boxes), most, dtype=torch.bool),
         "complete": torch.tensor([bool(own) for own in boxes]),
         "captions": torch.zeros(len(boxes), most, 1, dtype=torch.int64),
         "whole_captions": torch.zeros(len(boxes), 1, dtype=torch.int64),
@@ -495,6 +498,25 @@ def test_of_a_photograph_that_is_labelled_in_part_only_what_is_labelled_is_judge
     assert first["proposal_score"].item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_detectors_boxes_are_neither_things_nor_background_where_people_labelled():
+    """Where people did not, they are things; a person's box is one in both."""
+    config = tiny_config(anchors_per_image=8)
+    low = torch.arange(10.0)[:, None].expand(-1, 2) * 10
+    offsets = torch.full((2, 10, 4), 0.5, requires_grad=True)
+    anchors = Anchors(torch.randn(2, 10).requires_grad_(), offsets, torch.cat([low, low + 10], 1))
+    own, weak = [0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]
+    batch = batch_of(
+        [[own, weak]] * 2, [(0, 0, True)],
+        is_weak=torch.tensor([[False, True], [True, True]]), complete=torch.tensor([True, False]),
+    )  # fmt: skip
+    losses = localization_losses(anchors, batch, config, torch.Generator().manual_seed(0))
+    total = losses["proposal_score"] + losses["proposal_box"]
+    scored, moved = torch.autograd.grad(total, [anchors.scores, anchors.offsets])
+    assert scored[0, 0] < 0 and scored[0, 5] == 0 and (scored[0] > 0).sum() == 6
+    assert scored[1, 0] < 0 and scored[1, 5] < 0 and not (scored[1] > 0).any()
+    assert moved.abs().sum(2).nonzero().tolist() == [[0, 0], [1, 0], [1, 5]]
+
+
 def test_final_losses_by_hand():
     """Two photographs, the second labelled in part: of its regions the positive alone is judged, by its overlap."""
     truth = [0.0, 0.0, 10.0, 10.0]
@@ -632,8 +654,16 @@ def test_a_name_is_said_of_the_whole_photograph_and_of_the_region_that_answers_i
 # -- an image classifier teaches codes
 
 
-def test_region_distillation_by_hand():
-    targets = torch.tensor([[0.0, 9.0], [3.0, 0.0], [0.0, 2.0], [4.0, 3.0]]).half()
+def region_targets(tmp_path, vectors, classes=None, probabilities=None) -> RegionTargets:
+    """Those of one photograph, from a file."""
+    none = np.zeros((len(vectors), 5))
+    found = (none if values is None else np.array(values) for values in (classes, probabilities))
+    RegionTargets.write(tmp_path / "targets.h5", [1], [len(vectors)], np.array(vectors), *found)
+    return RegionTargets(tmp_path / "targets.h5")
+
+
+def test_region_distillation_by_hand(tmp_path):
+    targets = region_targets(tmp_path, [[0.0, 9.0], [3.0, 0.0], [0.0, 2.0], [4.0, 3.0]])
     distillation = RegionDistillation(targets, 2)
     with torch.no_grad():
         distillation.linear.weight.copy_(torch.eye(2))
@@ -655,8 +685,44 @@ def test_region_distillation_by_hand():
     assert not codes.grad.any()
 
 
-def test_targets_are_not_kept_with_the_weights():
-    auxiliary = AuxiliaryLosses(torch.zeros(5, 7).half(), code_size=3)
+def test_what_the_classifier_sees_is_said_in_words_by_hand(tmp_path):
+    """Two photographs, two regions each and the whole; terms east, north, west; classes 0 and 1 are east and north."""
+    classes = [[0, 1, 2, 2, 2], [1, 2, 2, 2, 2]]
+    targets = region_targets(tmp_path, [[1.0], [1.0]], classes, [[0.5, 0.25, 0.25, 0, 0], [1, 0, 0, 0, 0]])
+    distillation = RegionDistillation(targets, 2)
+    terms = unit((1, 0), (0, 1), (-1, 0))
+    regions = torch.stack([unit((1, 0), (0, 1), (0, 1)), unit((1, 0), (1, 0), (0, 1))])
+    rois = Sample(
+        torch.zeros(2, 2, dtype=torch.int64), torch.zeros(2, 2, dtype=torch.int64),
+        torch.tensor([[True, False], [False, False]]), torch.zeros(2, 2, dtype=torch.bool),
+    )  # fmt: skip
+    batch = batch_of(
+        [[[0.0, 0.0, 9.0, 9.0]]] * 2, [(0, 0, True)],
+        target_rows=torch.tensor([[0, 1], [-1, -1]]), class_terms=torch.tensor([0, 1, -1]),
+        photo_terms=torch.tensor([[0, 0, -1], [0, 0, 0]], dtype=torch.int8),
+    )  # fmt: skip
+    scale = torch.tensor(2.0)
+    found = distillation.class_loss(regions, terms, scale, rois, batch)
+    # The first region lies at east: 0.5 of east and 0.25 of north, against those two: west may be there. The whole lies
+    # at north, which it is.
+    east, north = 2 - math.log(math.exp(2) + 1), -math.log(math.exp(2) + 1)
+    assert found.item() == pytest.approx((-(0.5 * east + 0.25 * north) - east) / 2, abs=1e-6)
+    shown = replace(batch, photo_terms=torch.tensor([[1, 0, 0], [0, 0, 0]], dtype=torch.int8))
+    found = distillation.class_loss(regions, terms, scale, rois, shown)
+    # East is no wrong answer for the whole of a photograph that shows it, but west is; it stays a right one.
+    east, north = (x - math.log(math.exp(2) + 1 + math.exp(-2)) for x in (2.0, 0.0))
+    whole = 2 - math.log(math.exp(2) + 1)
+    assert found.item() == pytest.approx((-(0.5 * east + 0.25 * north) - whole) / 2, abs=1e-6)
+    regions.requires_grad_()
+    nothing = replace(batch, target_rows=torch.full((2, 2), -1))
+    none = distillation.class_loss(regions, terms, scale, rois, nothing)
+    assert none.item() == 0 and none.requires_grad
+    elsewhere = replace(batch, class_terms=torch.tensor([-1, -1, -1]))
+    assert distillation.class_loss(regions, terms, scale, rois, elsewhere).item() == 0
+
+
+def test_targets_are_not_kept_with_the_weights(tmp_path):
+    auxiliary = AuxiliaryLosses(region_targets(tmp_path, np.zeros((5, 7))), code_size=3)
     assert set(auxiliary.state_dict()) == {
         "contrastive.log_scale", "log_term_scale", "distillation.linear.weight", "distillation.linear.bias",
     }  # fmt: skip

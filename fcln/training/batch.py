@@ -18,6 +18,7 @@ class Batch:
     sizes: Tensor  # (B, 2) float32 width, height without padding
     boxes: Tensor  # (B, G, 4) float32, filled up with zeros
     is_box: Tensor  # (B, G) bool, which are boxes
+    is_weak: Tensor  # (B, G) bool, which of them come from a detector
     complete: Tensor  # (B,) bool: people boxed what matters, so that what lies outside all boxes is background
     captions: Tensor  # (B, G, T) int64: one phrase of each box as words, padded with 0; all 0: none short enough
     whole_captions: Tensor  # (B, T) int64: a phrase of all of the photograph; all 0: none
@@ -39,6 +40,7 @@ class Batch:
     photo_terms: Tensor | None = None  # (B, M) int8: 1 it shows that, -1 it may, 0 nothing says that it does
     box_terms: Tensor | None = None  # (B, G, K) int64, terms of each box, 0..M-1, filled up with -1
     main_term: Tensor | None = None  # (B,) int64: what whole_captions names, -1: nothing
+    class_terms: Tensor | None = None  # (C,) int64: the term of each class of the image classifier, 0..M-1, -1: not here
     # Rows of RegionTargets, if an image classifier teaches: of each box and, last, the photograph; -1: none.
     target_rows: Tensor | None = None  # (B, G + 1) int64
 
@@ -57,6 +59,7 @@ class Batch:
             sizes=self.sizes[one],
             boxes=self.boxes[one],
             is_box=self.is_box[one],
+            is_weak=self.is_weak[one],
             complete=self.complete[one],
             captions=self.captions[one],
             whole_captions=self.whole_captions[one],

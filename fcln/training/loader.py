@@ -34,11 +34,14 @@ _NAMES = 4
 _TEXTS = 256
 # Augmentation: half of the photographs are cut to a window of this share of their sides or more; brightness, contrast
 # and colour change by at most this factor.
-_SMALLEST_WINDOW, _TINT = 0.6, 0.3
+_SMALLEST_WINDOW, _TINT = 0.55, 0.35
 # On a GPU batches are filled up to few different shapes: for each its library seeks the fastest convolution once more.
 _PAD_MULTIPLE = 64
 # An image classifier that is that sure names the region; what it finds that likely may be shown.
 _SURE, _LIKELY = 0.7, 0.05
+# Where people boxed things a detector's names train no captions; elsewhere this share of them, else eighty words
+# crowd out all others.
+_SPOKEN_WEAK = 0.4
 # Terms of a box that are kept: its own and broader ones.
 _TERMS_OF_BOX = 12
 # A photograph with at most so many names shows little else: the first is what a caption of the whole says.
@@ -240,7 +243,14 @@ class BatchLoader:
             if flipped:
                 scaled = torch.stack([width - scaled[:, 2], scaled[:, 1], width - scaled[:, 0], scaled[:, 3]], 1)
             boxes.append(scaled)
-            captions.append([self._words(self._spoken(rng.choice(phrases)), flipped) for phrases in photo.phrases])
+            captions.append(
+                [
+                    self._words(self._spoken(rng.choice(phrases)), flipped)
+                    if not weak or (not photo.complete and rng.random() < _SPOKEN_WEAK)
+                    else []
+                    for phrases, weak in zip(photo.phrases, photo.weak, strict=True)
+                ]
+            )
             whole_captions.append(self._whole_caption(photo, labels[n]))
             for text, named, of_whole, in_group in self._phrases(photo, labels[n], rng):
                 texts.append(mirror(text) if flipped else text)
@@ -272,6 +282,7 @@ class BatchLoader:
             sizes=torch.tensor(sizes, dtype=torch.float32),
             boxes=_padded(boxes, most),
             is_box=torch.tensor([[n < len(b) for n in range(most)] for b in boxes]),
+            is_weak=torch.tensor([[n < len(photo.weak) and photo.weak[n] for n in range(most)] for photo in seen]),
             complete=torch.tensor([photo.complete for photo in seen]),
             captions=_tokens(captions, most),
             whole_captions=_tokens([[words] for words in whole_captions], 1)[:, 0],
@@ -345,6 +356,7 @@ class BatchLoader:
             "photo_terms": photo_terms,
             "box_terms": box_terms,
             "main_term": main,
+            "class_terms": torch.tensor([place.get(term, -1) for term in self.terms.classes]),
         }
 
     def _window(self, photo: AnnotatedImage, rng: random.Random) -> tuple[float, float, float, float]:

@@ -8,6 +8,7 @@ from fcln.modeling.boxes import apply_offsets, find_offsets, iou
 from fcln.modeling.fcln import FCLN, Anchors, FCLNConfig, Stages, whole_boxes
 from fcln.modeling.localization import inside, move_anchors
 from fcln.training.batch import Batch
+from fcln.training.region_targets import RegionTargets
 from fcln.training.sampling import Sample, sample_boxes
 
 # Paper 3.5: the four of the localization layer and the recognition network 0.1 each, the captions 1.
@@ -25,7 +26,7 @@ CONTRASTIVE_WEIGHTS = {"photographs": 1.0, "phrases": 1.0, "grounding": 1.0}
 TEACHER_WEIGHTS = {"meaning": 1.0}
 # With terms, and with an image classifier as teacher: see naming_losses, RegionDistillation.
 NAMING_WEIGHTS = {"names": 1.0, "named_photographs": 0.5, "region_names": 0.5}
-DISTILLATION_WEIGHTS = {"region_features": 1.0}
+DISTILLATION_WEIGHTS = {"region_features": 1.0, "region_classes": 0.5}
 
 # How much of a phrase's target is shared out to photographs whose phrases mean nearly the same, by the teacher.
 _SHARED = 0.3
@@ -71,6 +72,10 @@ def training_losses(
         with torch.autocast(batch.sizes.device.type, enabled=False):
             named, best_named = naming_losses(regions, terms, auxiliary.term_scale, rois[0], batch)
             losses |= named
+            if auxiliary.distillation is not None and batch.target_rows is not None:
+                losses["region_classes"] = auxiliary.distillation.class_loss(
+                    regions, terms, auxiliary.term_scale, rois[0], batch
+                )
     if auxiliary.distillation is not None and batch.target_rows is not None:
         losses["region_features"] = auxiliary.distillation(stages.codes, rois[0], batch.target_rows)
     losses["caption"] = caption_loss(model, *spoken_regions(stages.codes, rois[0], batch, best_named))
@@ -80,8 +85,8 @@ def training_losses(
 class AuxiliaryLosses(nn.Module):
     """What losses need of their own: temperatures, the teacher's linear layer. Trained too, dropped afterwards."""
 
-    def __init__(self, targets: Tensor | None = None, *, code_size: int = 0):
-        """targets: (N, D) float16 of RegionTargets, if an image classifier teaches codes of code_size numbers."""
+    def __init__(self, targets: RegionTargets | None = None, *, code_size: int = 0):
+        """targets: if an image classifier teaches codes of code_size numbers."""
         super().__init__()
         self.contrastive = ContrastiveLoss()
         self.log_term_scale = nn.Parameter(torch.tensor(2.7))
@@ -120,7 +125,7 @@ def localization_losses(
             anchors.scores.gather(1, sample.indices), sample.positive.float(), _judged(sample, batch)
         ),
         "proposal_box": box_loss(
-            _rows(anchors.offsets, sample.indices), start, _rows(batch.boxes, sample.matched), sample.positive,
+            _rows(anchors.offsets, sample.indices), start, _rows(batch.boxes, sample.matched), _trusted(sample, batch),
             config.smooth_l1_beta,
         ),
     }  # fmt: skip
@@ -132,7 +137,15 @@ def _inside(anchors: Anchors, batch: Batch) -> Tensor:
 
 def _judged(sample: Sample, batch: Batch) -> Tensor:
     """(B, count) bool: what is not labelled is background only where people labelled all that matters."""
-    return sample.positive | (sample.negative & batch.complete[:, None])
+    return _trusted(sample, batch) | (sample.negative & batch.complete[:, None])
+
+
+def _trusted(sample: Sample, batch: Batch) -> Tensor:
+    """(B, count) bool: positives, but not a detector's where people labelled all that matters.
+
+    People box what they would speak of; a detector's boxes beside theirs would teach another idea of a thing.
+    """
+    return sample.positive & ~(batch.is_weak.gather(1, sample.matched) & batch.complete[:, None])
 
 
 def _rows(values: Tensor, indices: Tensor) -> Tensor:
@@ -240,7 +253,7 @@ def recognition_losses(stages: Stages, rois: Sample, batch: Batch, config: FCLNC
         target = target * iou(refined.flatten(0, 1)[:, None], truth.flatten(0, 1)[:, None]).view_as(target)
     return {
         "final_score": objectness_loss(stages.logits[:, :count], target, _judged(rois, batch)),
-        "final_box": box_loss(offsets, boxes, truth, rois.positive, config.smooth_l1_beta),
+        "final_box": box_loss(offsets, boxes, truth, _trusted(rois, batch), config.smooth_l1_beta),
     }
 
 
@@ -418,18 +431,48 @@ class RegionDistillation(nn.Module):
     """Codes must tell, through one linear layer, what an image classifier sees in the region cut out: 1 - cosine."""
 
     targets: Tensor  # (N, D) float16
+    classes: Tensor  # (N, 5) int16
+    probabilities: Tensor  # (N, 5) float16
 
-    def __init__(self, targets: Tensor, code_size: int):
+    def __init__(self, targets: RegionTargets, code_size: int):
         super().__init__()
-        self.register_buffer("targets", targets, persistent=False)
-        self.linear = nn.Linear(code_size, targets.shape[1])
+        self.register_buffer("targets", torch.from_numpy(targets.vectors), persistent=False)
+        self.register_buffer("classes", torch.from_numpy(targets.classes), persistent=False)
+        self.register_buffer("probabilities", torch.from_numpy(targets.probabilities), persistent=False)
+        self.linear = nn.Linear(code_size, targets.vectors.shape[1])
 
     def forward(self, codes: Tensor, rois: Sample, target_rows: Tensor) -> Tensor:
         """codes (B, S + 1, code_size), the whole photographs last; target_rows (B, G + 1), see Batch."""
-        rows = torch.where(rois.positive, target_rows[:, :-1].gather(1, rois.matched), -1)
-        rows = torch.cat([rows, target_rows[:, -1:]], 1)
+        rows = self._rows(rois, target_rows)
         where = (rows >= 0).nonzero(as_tuple=True)
         if not len(where[0]):
             return codes.sum() * 0
         wanted = self.targets[rows[where]].float()
         return (1 - F.cosine_similarity(self.linear(codes[where]).float(), wanted, dim=1)).mean()
+
+    def class_loss(self, regions: Tensor, terms: Tensor, scale: Tensor, rois: Sample, batch: Batch) -> Tensor:
+        """What the classifier takes a region for, in words: cross-entropy of its five likeliest classes' terms.
+
+        regions (B, S + 1, E) unit length, the whole photographs last. terms (M, E). Against the terms that nothing says
+        the photograph shows, as in naming_losses.
+        """
+        assert batch.target_rows is not None and batch.class_terms is not None and batch.photo_terms is not None
+        rows = self._rows(rois, batch.target_rows)
+        where = (rows >= 0).nonzero(as_tuple=True)
+        if not len(where[0]):
+            return regions.sum() * 0
+        columns = batch.class_terms[self.classes[rows[where]].long()]  # (N, 5)
+        share = self.probabilities[rows[where]].float() * (columns >= 0)
+        columns = columns.clamp(min=0)
+        logits = regions[where] @ terms.T * scale  # (N, M)
+        mine = logits.new_zeros(len(logits), logits.shape[1] + 1)
+        mine = mine.scatter_(1, columns.where(share > 0, logits.shape[1]), 1)[:, :-1] > 0
+        other = (batch.photo_terms[where[0]] == 0) | mine
+        log_probability = F.log_softmax(logits.masked_fill(~other, -torch.inf), 1).gather(1, columns)
+        return -(share * log_probability.masked_fill(share == 0, 0)).sum(1).mean()
+
+    @staticmethod
+    def _rows(rois: Sample, target_rows: Tensor) -> Tensor:
+        """(B, S + 1) int64: the row of each region's box, and of the whole photograph; -1: none."""
+        rows = torch.where(rois.positive, target_rows[:, :-1].gather(1, rois.matched), -1)
+        return torch.cat([rows, target_rows[:, -1:]], 1)

@@ -87,8 +87,7 @@ class Trainer:
         self.folder = folder
         self.world = world or World()
         self.device = torch.device(device)
-        targets = None if loader.targets is None else torch.from_numpy(loader.targets.vectors)
-        self.auxiliary = AuxiliaryLosses(targets, code_size=model.config.code_size).to(device)
+        self.auxiliary = AuxiliaryLosses(loader.targets, code_size=model.config.code_size).to(device)
         self.weights = PAPER_WEIGHTS | CONTRASTIVE_WEIGHTS | TEACHER_WEIGHTS | NAMING_WEIGHTS | DISTILLATION_WEIGHTS
         for name in DETECTION_LOSSES:
             self.weights[name] *= config.detection_weight
