@@ -3,7 +3,7 @@
 Needs no torch.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 # How the regions of a photograph are scored for a phrase: see `search.likelihood`.
@@ -20,12 +20,47 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class AnswerCalibration:
+    """How likely a photograph shows what a phrase names: a logistic function's weights (`search.probability`).
+
+    Some phrases lie close to everything and some to nothing, so beside the similarity of the closest region the
+    function sees what is usual for the phrase: the mean and the spread (standard deviation) of that similarity over
+    photographs, each a linear function of the phrase's embedding of E numbers.
+    """
+
+    constant: float
+    closest: float  # times the similarity of the closest region
+    mean: float  # times the usual similarity
+    spread: float  # times its spread
+    usual_mean: tuple[float, ...]  # E weights, then a constant
+    usual_spread: tuple[float, ...]  # likewise
+    prevalence: float  # share of the photographs that showed what a phrase of the fit names
+    # Of a question with several parts: a logistic function of the mean of their log-odds.
+    parts_constant: float = 0.0
+    parts_slope: float = 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As a weights file keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "AnswerCalibration":
+        """The inverse of `to_json`; raises KeyError, TypeError or ValueError for values of another form."""
+        values = dict(values)
+        usual = {name: tuple(map(float, values.pop(name))) for name in ("usual_mean", "usual_spread")}
+        if len(usual["usual_mean"]) != len(usual["usual_spread"]) or not usual["usual_mean"]:
+            raise ValueError("a calibration of answers whose usual mean and spread differ in length")
+        return cls(**{name: float(value) for name, value in values.items()}, **usual)
+
+
+@dataclass(frozen=True)
 class Scoring:
-    """Which score ranks best on validation data, the weight of the likelihood in the fused one; how sure a box is."""
+    """Which score ranks best on validation data, weight of the likelihood in the fused one, how sure answers are."""
 
     default: str = "embedding"  # one of SCORINGS
     fused_weight: float = 0.05
-    calibration: Calibration | None = None  # None: not fitted, `python -m scripts.choose_confidence` does it
+    calibration: Calibration | None = None  # None: not fitted, `python -m scripts.train.choose_confidence` does it
+    answers: AnswerCalibration | None = None  # None: not fitted, `python -m scripts.train.calibrate_answers` does it
 
     def to_json(self) -> dict[str, Any]:
         """As a weights file keeps it: the calibration is called "confidence" there."""
@@ -36,7 +71,8 @@ class Scoring:
                 "place": self.calibration.place,
                 "prevalence": self.calibration.prevalence,
             }
-        return {"default": self.default, "fused_weight": self.fused_weight, "confidence": fitted}
+        answers = {} if self.answers is None else {"answers": self.answers.to_json()}
+        return {"default": self.default, "fused_weight": self.fused_weight, "confidence": fitted, **answers}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Scoring":
@@ -45,7 +81,9 @@ class Scoring:
         Raises KeyError, TypeError or ValueError for values of another form.
         """
         values = dict(values)
-        fitted = values.pop("confidence", None)
+        fitted, answers = values.pop("confidence", None), values.pop("answers", None)
+        if answers is not None:
+            values["answers"] = AnswerCalibration.from_json(answers)
         if fitted is None:
             return cls(**values)
         presence, place = (tuple(map(float, fitted[name])) for name in ("presence", "place"))

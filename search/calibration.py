@@ -50,15 +50,26 @@ def presence_features(similarities: np.ndarray, places: np.ndarray) -> np.ndarra
 
 
 def confidences(
-    calibration: "Calibration", similarities: np.ndarray, scores: np.ndarray, *, prior: float = 0.5
+    calibration: "Calibration",
+    similarities: np.ndarray,
+    scores: np.ndarray,
+    *,
+    prior: float = 0.5,
+    presence: np.ndarray | None = None,
 ) -> np.ndarray:
     """The probability that each region of a photograph overlaps (IoU >= 0.5) a thing that the phrase names.
 
     similarities: (Q, N) cosines of phrases and regions. scores: (N,) objectness in [0, 1]. prior: the share, in (0, 1),
-    of photographs like this one that show the thing. Returns (Q, N) float64 in [0, 1].
+    of photographs like this one that show the thing. presence: (Q,) the probability that the photograph does, if it is
+    known otherwise (`search.probability`); then some region shows it that surely, so that a photograph is never
+    likelier to answer than its regions together. Returns (Q, N) float64 in [0, 1].
     """
-    presence, places = _presence_and_places(calibration, similarities, scores, prior)
-    return presence[:, None] * places
+    if presence is None:
+        presence, places = _presence_and_places(calibration, similarities, scores, prior)
+        return presence[:, None] * places
+    places = sigmoid(place_features(similarities, scores) @ calibration.place)
+    some = 1 - np.prod(1 - places, axis=1, keepdims=True)
+    return np.asarray(presence)[:, None] * places / np.maximum(some, places.max(axis=1, keepdims=True))
 
 
 def presences(

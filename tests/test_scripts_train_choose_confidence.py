@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from fcln.checkpoint import load_checkpoint
-from fcln.scoring import Calibration
+from fcln.scoring import AnswerCalibration, Calibration
 from helpers.labelled_photos import write_labelled_photos, write_labels, write_photo
 from scripts.train.choose_confidence import (
     RIGHT,
@@ -169,7 +169,7 @@ def make_world(count, seed):
         photo = Described(boxes, scores, np.empty((8, 0)), boxes[:1], [frozenset()], frozenset())
         verdicts = (rng.random(8) < sure).astype(int) if present else np.zeros(8, int)
         overlaps = np.eye(8)[:, verdicts == 1] if present else np.empty((8, 0))
-        cases.append(Case(photo, similarities, present, verdicts, overlaps))
+        cases.append(Case(photo, similarities, present, verdicts, overlaps, np.zeros(1)))
     return cases, truth
 
 
@@ -181,6 +181,14 @@ def test_the_fit_finds_numbers_that_tell_the_truth():
     assert report["calibration_error"] < 0.02
     wrong = Calibration(presence=(3.0, 8.0, 0.3), place=truth.place, prevalence=0.02)
     assert judge(cases, wrong)["calibration_error"] > 0.05
+
+
+def test_boxes_are_judged_with_the_presence_that_the_weights_tell():
+    cases = make_world(400, seed=0)[0]
+    numbers = fit(cases, 0.02)
+    never = AnswerCalibration(-20.0, 0.0, 0.0, 0.0, (0.0, 0.0), (0.0, 0.0), 0.5)
+    assert judge(cases, numbers)["thresholds"][0]["recall"] > 0.3
+    assert judge(cases, numbers, never)["thresholds"][0]["recall"] == 0
 
 
 def test_every_photograph_is_asked_as_in_a_collection():

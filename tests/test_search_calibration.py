@@ -51,6 +51,16 @@ def test_a_prior_moves_the_odds_that_the_photograph_shows_it():
     assert confidences(evidence, np.zeros((1, 1)), np.array([0.5]), prior=0.02)[0, 0] == pytest.approx(4 / 53)
 
 
+def test_a_known_presence_is_shared_out_among_the_regions():
+    calibration = Calibration(presence=(9.0, 9.0, 9.0), place=(0.0, 0.0, 1.0, 0.0), prevalence=0.02)
+    # Places: 1/2 and 3/4, so some region is right in 7 of 8 cases; the photograph shows it for sure in 0.7.
+    sure = confidences(calibration, np.zeros((1, 2)), np.array([0.5, 0.75]), presence=np.array([0.7]))
+    assert sure[0] == pytest.approx([0.7 * 0.5 / 0.875, 0.7 * 0.75 / 0.875])
+    # A lone region is where it is.
+    alone = confidences(calibration, np.zeros((2, 1)), np.array([0.5]), presence=np.array([0.7, 0.2]))
+    assert alone[:, 0] == pytest.approx([0.7, 0.2])
+
+
 def test_logistic_takes_any_odds():
     assert sigmoid(np.array([-1e9, 0.0, 1e9])) == pytest.approx([0, 0.5, 1])
 

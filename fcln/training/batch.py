@@ -40,7 +40,9 @@ class Batch:
     photo_terms: Tensor | None = None  # (B, M) int8: 1 it shows that, -1 it may, 0 nothing says that it does
     box_terms: Tensor | None = None  # (B, G, K) int64, terms of each box, 0..M-1, filled up with -1
     main_term: Tensor | None = None  # (B,) int64: what whole_captions names, -1: nothing
-    class_terms: Tensor | None = None  # (C,) int64: the term of each class of the image classifier, 0..M-1, -1: not here
+    class_terms: Tensor | None = (
+        None  # (C,) int64: the term of each class of the image classifier, 0..M-1, -1: not here
+    )
     # Rows of RegionTargets, if an image classifier teaches: of each box and, last, the photograph; -1: none.
     target_rows: Tensor | None = None  # (B, G + 1) int64
 

@@ -42,13 +42,14 @@ from tqdm import tqdm
 from fcln.boxes import iou
 from fcln.checkpoint import load_checkpoint, save_checkpoint
 from fcln.predictor import Predictor
-from fcln.scoring import Calibration
+from fcln.scoring import AnswerCalibration, Calibration
 from fcln.training.annotations import load_annotations
 from fcln.vocabulary import words_of
 from scripts.evaluate.command import errors_as_sentences, show
 from scripts.evaluate.labelled_collection import EvaluationError, LabelledCollection, labelled_collection
 from search.calibration import confidences, nms, place_features, presence_features, sigmoid
 from search.file_description import MAX_REGIONS
+from search.probability import presences_of
 from search.wording.lexicon import Lexicon
 
 RIGHT_IOU = 0.5
@@ -83,6 +84,7 @@ class Case:
     present: bool
     verdicts: np.ndarray  # (N,) RIGHT, WRONG or UNKNOWN
     overlaps: np.ndarray  # (N, L) with the L boxes labelled with the phrase itself; L = 0 where it is not present
+    vector: np.ndarray  # (E,) of the phrase
 
 
 @click.command(help=__doc__)
@@ -108,8 +110,12 @@ def main(weights: Path, photos: Path, annotations: Path, images: int, device: st
         report = {
             "confidence": asdict(calibration),
             "fitted_on": counts(cases),
-            **judge(make_cases(judging, things, predictor.encode_phrases, seed=1), calibration),
-            "collection": judge_collection(judging, things, predictor.encode_phrases, calibration),
+            **judge(
+                make_cases(judging, things, predictor.encode_phrases, seed=1), calibration, predictor.scoring.answers
+            ),
+            "collection": judge_collection(
+                judging, things, predictor.encode_phrases, calibration, predictor.scoring.answers
+            ),
         }
         if not dry_run:
             checkpoint = load_checkpoint(weights)
@@ -146,6 +152,14 @@ class Things:
         """last_words: of the noun phrases of each phrase. same: for each of them, the words for the same things."""
         self._last_words = last_words
         self._same = same
+
+    def of(self, phrase: str) -> frozenset[str]:
+        """The words that name the things of a phrase."""
+        return self._last_words[phrase]
+
+    def same(self, word: str) -> frozenset[str]:
+        """The words for the same things as one of those, itself among them."""
+        return self._same[word]
 
     def lacks(self, photo: Described, phrase: str) -> bool:
         """Whether nothing that people said of a photograph names a thing of the phrase."""
@@ -204,12 +218,12 @@ def _present(photo: Described, phrase: str, vector: np.ndarray) -> Case:
     overlaps = iou(photo.boxes, photo.labelled)  # (N, G)
     verdicts = np.where((overlaps >= TOUCHING_IOU).any(axis=1), WRONG, UNKNOWN)
     verdicts[(overlaps[:, fitting] >= RIGHT_IOU).any(axis=1)] = RIGHT
-    return Case(photo, (photo.embeddings @ vector)[None], True, verdicts, overlaps[:, named])
+    return Case(photo, (photo.embeddings @ vector)[None], True, verdicts, overlaps[:, named], vector)
 
 
 def _absent(photo: Described, vector: np.ndarray) -> Case:
     count = len(photo.boxes)
-    return Case(photo, (photo.embeddings @ vector)[None], False, np.full(count, WRONG), np.empty((count, 0)))
+    return Case(photo, (photo.embeddings @ vector)[None], False, np.full(count, WRONG), np.empty((count, 0)), vector)
 
 
 def prevalence(photos: Sequence[Described], things: Things) -> float:
@@ -244,11 +258,11 @@ def fit(cases: Sequence[Case], share: float) -> Calibration:
     return Calibration(tuple(presence.tolist()), tuple(place.tolist()), share)
 
 
-def fit_logistic(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def fit_logistic(features: np.ndarray, targets: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
     """Logistic regression by Newton's method: (N, F) features, the first of which is 1, (N,) targets 0 or 1 -> (F,).
 
-    A weak pull of the others to 0 (a prior of standard deviation 10 on standardised features) keeps perfectly separable
-    data finite.
+    counts: (N,) how often each counts, None: once. A weak pull of the others to 0 (a prior of standard deviation 10 on
+    standardised features) keeps perfectly separable data finite.
     """
     scale = np.where(features.std(axis=0) > 0, features.std(axis=0), 1.0)
     centre = features.mean(axis=0)
@@ -256,10 +270,11 @@ def fit_logistic(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
     x = (features - centre) / scale
     pull = np.full(x.shape[1], 0.01)
     weights = np.zeros(x.shape[1])
+    often = np.ones(len(x)) if counts is None else counts
     for _ in range(100):
         p = sigmoid(x @ weights)
-        gradient = x.T @ (targets - p) - pull * weights
-        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + np.diag(pull), gradient)
+        gradient = x.T @ (often * (targets - p)) - pull * weights
+        step = np.linalg.solve((x * (often * p * (1 - p))[:, None]).T @ x + np.diag(pull), gradient)
         weights += step
         if np.abs(step).max() < 1e-9:
             break
@@ -268,11 +283,12 @@ def fit_logistic(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return weights
 
 
-def judge(cases: Sequence[Case], calibration: Calibration) -> dict:
-    """How well confidences tell the truth, and detection with them."""
+def judge(cases: Sequence[Case], calibration: Calibration, answers: AnswerCalibration | None = None) -> dict:
+    """How well confidences tell the truth, and detection with them. answers: of the same weights, if it was fitted."""
     sure, verdicts, found = [], [], []
     for case in cases:
-        confidence = confidences(calibration, case.similarities, case.photo.scores)[0]
+        presence = presences_of(answers, case.vector[None], case.similarities, 0.5)
+        confidence = confidences(calibration, case.similarities, case.photo.scores, presence=presence)[0]
         rows = nms(case.photo.boxes, confidence)
         sure.append(confidence[rows])
         verdicts.append(case.verdicts[rows])
@@ -292,7 +308,11 @@ def judge(cases: Sequence[Case], calibration: Calibration) -> dict:
 
 
 def judge_collection(
-    photos: Sequence[Described], things: Things, encode: Callable[[Sequence[str]], np.ndarray], calibration: Calibration
+    photos: Sequence[Described],
+    things: Things,
+    encode: Callable[[Sequence[str]], np.ndarray],
+    calibration: Calibration,
+    answers: AnswerCalibration | None = None,
 ) -> list[dict]:
     """Confidences from LEAST on where each of COLLECTION_PHRASES is asked of all photographs that have or lack it.
 
@@ -303,7 +323,11 @@ def judge_collection(
     vectors = encode(phrases)
     sure, verdicts = [], []
     for photo in tqdm(photos, unit="photograph", desc="As a collection", mininterval=5):
-        confidence = confidences(calibration, vectors @ photo.embeddings.T, photo.scores, prior=calibration.prevalence)
+        similarities = vectors @ photo.embeddings.T
+        confidence = confidences(
+            calibration, similarities, photo.scores, prior=calibration.prevalence,
+            presence=presences_of(answers, vectors, similarities, calibration.prevalence),
+        )  # fmt: skip
         for row in np.flatnonzero(confidence.max(axis=1) >= LEAST):
             if any(phrases[row] in box for box in photo.phrases):
                 verdict = _present(photo, phrases[row], vectors[row]).verdicts
