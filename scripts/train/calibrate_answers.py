@@ -9,9 +9,9 @@ judged. What is asked of every photograph of a set:
 
 - the questions of its `questions.json` that list their answers;
 - where people labelled regions: the things that most of them name ("dog"), pairs of these, which tell how likely all
-  parts of a question are answered at once, and labelled phrases drawn at random. A photograph shows a thing if something
-  that people said of it names it, and a phrase if a region is labelled with it; it lacks both if nothing names the
-  things or a word for the same things (`scripts.train.choose_confidence` has the rule); between the two it is not asked.
+  parts of a question are answered at once, and labelled phrases drawn at random. A photograph shows a thing if what
+  people said of it names it, and a phrase if a region is labelled with it; it lacks both if nothing names the things or
+  a word for the same things (`scripts.train.choose_confidence` has the rule); between the two it is not asked.
 
 Writing it into a weights file makes it another file: collections that it described need `indexer build --redescribe`.
 --dry-run prints only.
