@@ -37,7 +37,10 @@ def preview(file: BinaryIO) -> tuple[io.BytesIO, int]:
     except rawpy.LibRawUnsupportedThumbnailError as error:
         raise PhotoError("a camera raw photograph whose preview is of a kind that cannot be read") from error
     except rawpy.LibRawError as error:
-        raise PhotoError(f"a camera raw photograph that cannot be read ({_text(error)})") from error
+        text = _text(error)
+        if text == "Input/output error":  # LibRaw's word for a file that ends where it should go on
+            raise PhotoError("a camera raw photograph that is damaged or ends early") from error
+        raise PhotoError(f"a camera raw photograph that cannot be read ({text})") from error
     return _as_file(thumbnail), orientation
 
 

@@ -534,8 +534,8 @@ def test_a_folder_that_asks_later_to_be_left_out_is_forgotten_and_said_to_be(sho
     (shop.root / "private" / ".nomedia").touch()
     assert counts(shop.build()) == {"unchanged": 2, "gone": 2}
     assert shop.progress.warnings == [
-        "2 photographs that were described are forgotten because a file in their folder asks galleries to leave it out "
-        "(.nomedia), the first is private/b.png; a build without that describes them again"
+        "2 photographs that were described are forgotten because a file beside or above asks galleries to leave it "
+        "out (.nomedia), the first is private/b.png; a build without that describes them again"
     ]
     assert shop.build().gone == 0 and shop.progress.warnings == []
     (shop.root / "private" / ".nomedia").unlink()

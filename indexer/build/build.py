@@ -190,7 +190,7 @@ class _Build:
     def _say_what_was_excluded(self, gone: list[PhotoStat]) -> None:
         for covered, because, remedy in (
             (self._plan.excluded, "--exclude covers them", "without it"),
-            (self._plan.silenced, "a file in their folder asks galleries to leave it out (.nomedia)", "without that"),
+            (self._plan.silenced, "a file beside or above asks galleries to leave it out (.nomedia)", "without that"),
         ):
             forgotten = [stat.path for stat in gone if stat.photo_id in covered]
             if forgotten:
