@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -97,17 +98,21 @@ def describe_photos(
     unreadable: list[Unreadable],
     *,
     max_regions: int = MAX_REGIONS,
+    progress: Callable[[Sequence[Path]], AbstractContextManager[Iterable[Path]]] = nullcontext,
 ) -> list[DescribedPhoto]:
     """Photographs and their regions, best first, in the order given; those that cannot be read go to `unreadable`.
 
     What the collection knows is taken from there; the network is loaded for the others only, if there are any.
+    progress: makes an iterable of these that shows how far it is.
     """
     known = {path: describe_from_collection(collection, path) if collection else None for path in paths}
     found = {path.absolute(): photo for path, photo in known.items() if photo is not None}
     others = [path for path, photo in known.items() if photo is None]
     if others:
-        for photo, _ in describe_files(load(), others, unreadable, max_regions=max_regions):
-            found[photo.path] = photo
+        describer = load()
+        with progress(others) as watched:
+            for photo, _ in describe_files(describer, watched, unreadable, max_regions=max_regions):
+                found[photo.path] = photo
     return [found[path.absolute()] for path in paths if path.absolute() in found]
 
 

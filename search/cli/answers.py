@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from search.detector import Detections
     from search.searcher import Answer
 
-WRITERS = {
+WRITERS: dict[str, Callable[..., bytes]] = {
     "paths": output.as_paths,
     "paths0": output.as_paths0,
     "json": output.as_json,

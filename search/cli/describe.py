@@ -1,7 +1,8 @@
 """`search describe`: photographs -> all of their regions, each with what the network wrote about it."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,8 +117,6 @@ def describe(
 def _describe(
     photos: Sequence[Path], location: "Location | None", weights: Path | None, device: str, count: int | None
 ) -> "tuple[list[DescribedPhoto], list[Unreadable]]":
-    from contextlib import ExitStack
-
     from search.file_description import MAX_REGIONS, Describer, Unreadable, describe_photos
 
     def load() -> Describer:
@@ -125,12 +124,18 @@ def _describe(
 
         return Predictor.load(weights, device=device)
 
+    def progress(others: Sequence[Path]) -> "AbstractContextManager[Iterable[Path]]":
+        hidden = len(others) == 1 or not sys.stderr.isatty()
+        return click.progressbar(others, label="Looking", file=sys.stderr, hidden=hidden)
+
     unreadable: list[Unreadable] = []
+    most = max(count or 0, MAX_REGIONS)
     with ExitStack() as stack:
         opened = None if weights else _open(location)
         if opened is not None:
             stack.enter_context(opened)
-        return describe_photos(photos, opened, load, unreadable, max_regions=max(count or 0, MAX_REGIONS)), unreadable
+        found = describe_photos(photos, opened, load, unreadable, max_regions=most, progress=progress)
+    return found, unreadable
 
 
 def _open(location: "Location | None") -> "Collection | None":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class Evaluation:
         """
         ranks = [judged.rank for judged in self.judged]
         precisions = [judged.average_precision for judged in self.judged]
-        figures = {f"recall@{k}": _figure(ranks, lambda drawn, k=k: recall_at(drawn, k)) for k in (1, 5, 10)}
+        figures = {f"recall@{k}": _figure(ranks, partial(recall_at, k=k)) for k in (1, 5, 10)}
         figures["median rank"] = _figure(ranks, median_rank)
         figures["mean AP"] = _figure(precisions, lambda drawn: float(np.mean(drawn)))
         overlaps = [np.mean([place[1] >= RIGHT_IOU for place in j.places.values()]) for j in self.judged if j.places]

@@ -98,10 +98,7 @@ def _line(number: int, text: str, where: str) -> Line:
         raise EvaluationError(f"{where} is not JSON: {error}.") from error
     if not isinstance(value, dict):
         raise EvaluationError(f'{where} is no {{"phrase": ..., "photograph": ...}}.')
-    phrase, photograph, box = value.get("phrase"), value.get("photograph"), value.get("box")
-    for field_name, given in (("phrase", phrase), ("photograph", photograph)):
-        if not isinstance(given, str) or not given.strip():
-            raise EvaluationError(f'{where} has no "{field_name}".')
+    phrase, photograph, box = _words(value, "phrase", where), _words(value, "photograph", where), value.get("box")
     if box is None:
         return Line(number, phrase.strip(), photograph, None)
     numbers = isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))
@@ -109,6 +106,13 @@ def _line(number: int, text: str, where: str) -> Line:
         raise EvaluationError(f"{where} has a box that is not [x, y, width, height] in pixels.")
     x, y, width, height = map(float, box)
     return Line(number, phrase.strip(), photograph, (x, y, x + width, y + height))
+
+
+def _words(value: dict[str, Any], name: str, where: str) -> str:
+    given = value.get(name)
+    if not isinstance(given, str) or not given.strip():
+        raise EvaluationError(f'{where} has no "{name}".')
+    return given
 
 
 def _is_number(value: Any) -> bool:
