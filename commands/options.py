@@ -9,6 +9,9 @@ import click
 
 Command = TypeVar("Command", bound=Callable)
 
+# The same name as `db.location` has, which is not imported for `--help`.
+ROOTS_VARIABLE = "DENSECAP_SEARCH_ROOT_AS"
+
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 version_option = click.version_option(
@@ -23,13 +26,37 @@ class LocationType(click.Path):
         return value if "://" in os.fspath(value) else super().convert(value, parameter, context)
 
 
-collection_option = click.option(
+_collection_option = click.option(
     "--collection",
     type=LocationType(path_type=Path),
     metavar="PATH|URL",
     help="The folder that holds the collection, or a server (postgresql://user@host/database?schema=name). Default: "
     "$DENSECAP_SEARCH_COLLECTION, or a folder in your data folder (`indexer status` prints it).",
 )
+
+
+def _remember_roots(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
+    """Whoever opens the collection reads them from the environment, other processes too."""
+    if value:
+        os.environ[ROOTS_VARIABLE] = os.pathsep.join(value)
+
+
+_root_as_option = click.option(
+    "--root-as",
+    multiple=True,
+    metavar="NAME=PATH",
+    expose_value=False,
+    callback=_remember_roots,
+    help="On a server: where a folder of photographs is on this computer, by its name or path in `indexer status`. "
+    "Repeatable. Default: $DENSECAP_SEARCH_ROOT_AS.",
+)
+
+
+def collection_option(command: Command) -> Command:
+    """--collection, and what belongs to it."""
+    return _collection_option(_root_as_option(command))
+
+
 weights_option = click.option(
     "--weights",
     type=click.Path(path_type=Path),

@@ -8,7 +8,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from db.errors import CollectionError
-from db.location import Location, collection_folder, is_server
+from db.location import Location, collection_folder, is_server, roots_here
 from db.records import (
     AreaRange,
     BuildRecord,
@@ -26,6 +26,7 @@ from db.records import (
     RegionRow,
     RegionScores,
 )
+from db.task_queue import LEASE_SECONDS, TaskQueue
 
 
 class Collection(Protocol):
@@ -241,6 +242,13 @@ class Collection(Protocol):
         """The last build that finished."""
         ...
 
+    def queue(self, lease_seconds: float = LEASE_SECONDS) -> TaskQueue | None:
+        """The files to look at, shared with other builds; None: this collection has one writer at a time.
+
+        lease_seconds: others take over what this build has claimed, once it has been silent for so long.
+        """
+        ...
+
 
 def open_collection(
     location: Location, *, write: bool = False, create: bool = False, model: ModelIdentity | None = None
@@ -259,6 +267,11 @@ def open_collection(
     if is_server(location):
         return _on_server(str(location), write=write, create=create, model=model)
     folder = collection_folder(location)
+    if roots_here():
+        raise CollectionError(
+            f"--root-as is for a collection on a server, not in {folder}: `indexer relocate OLD NEW` says where its "
+            "photographs are now."
+        )
     from db.local.collection import LocalCollection  # imports SQLAlchemy: 0.25 s that `--help` need not wait for
 
     return LocalCollection.open(folder, write=write, create=create, model=model)

@@ -10,6 +10,8 @@ import platformdirs
 from db.errors import CollectionError
 
 ENVIRONMENT_VARIABLE = "DENSECAP_SEARCH_COLLECTION"
+# Where roots of a collection on a server are on this computer: NAME=PATH, with os.pathsep between several.
+ROOTS_VARIABLE = "DENSECAP_SEARCH_ROOT_AS"
 
 Location = Path | str  # a str may be either, a Path is a folder
 
@@ -28,6 +30,21 @@ def default_collection() -> Location:
 def is_server(location: Location) -> bool:
     """Whether this is the URL of a server."""
     return isinstance(location, str) and _SERVER.match(location) is not None
+
+
+def roots_here() -> dict[str, Path]:
+    """What DENSECAP_SEARCH_ROOT_AS says (`--root-as` sets it): a root's name or path -> where it is on this computer.
+
+    Raises:
+        CollectionError: it cannot be read.
+    """
+    found = {}
+    for entry in filter(None, os.environ.get(ROOTS_VARIABLE, "").split(os.pathsep)):
+        name, equals, path = entry.partition("=")
+        if not (name and equals and path):
+            raise CollectionError(f"--root-as takes NAME=PATH, such as photos=/media/photos, not {entry!r}.")
+        found[name] = Path(path).expanduser().resolve()
+    return found
 
 
 def without_password(location: Location) -> str:

@@ -134,15 +134,17 @@ def photo_ids_of(session: Session, region_ids: np.ndarray) -> np.ndarray:
     return found[index, 1]
 
 
-def photos(session: Session, photo_ids: Sequence[int] | np.ndarray) -> list[PhotoRow]:
-    """Described photos, in the order asked.
+def photos(
+    session: Session, photo_ids: Sequence[int] | np.ndarray, folders: Mapping[int, Path] | None = None
+) -> list[PhotoRow]:
+    """Described photos, in the order asked. folders: root id -> where it is; None: as it is remembered.
 
     Raises:
         UnknownId: an id that is not known.
     """
     columns = (Photo.id, Photo.root_id, Photo.path, Photo.width, Photo.height, Photo.digest, Photo.incomplete)
     told = [getattr(Photo, field.name) for field in fields(PhotoHeaders)]
-    folders = roots(session)
+    folders = folders or roots(session)
     rows = session.execute(select(*columns, *told).where(among(Photo.id, photo_ids), Photo.reason.is_(None)))
     found = {}
     for row in rows:

@@ -17,6 +17,7 @@ from PIL import Image
 from db.collection import open_collection
 from db.local.maintenance.verification import verify
 from fcln.errors import DeviceError
+from helpers.db_server import new_url
 from helpers.workshop import POISON, Workshop, counts
 from indexer.build import build as building
 from indexer.build import content, decoders, pending, waiting
@@ -26,8 +27,13 @@ from indexer.errors import DescribeError, FolderError
 
 
 @pytest.fixture
-def shop(tmp_path) -> Workshop:
+def folder_shop(tmp_path) -> Workshop:
     return Workshop(tmp_path)
+
+
+@pytest.fixture(params=["folder", "server"])
+def shop(request, tmp_path) -> Workshop:
+    return Workshop(tmp_path, new_url() if request.param == "server" else None)
 
 
 # -- the first build
@@ -377,19 +383,19 @@ def test_what_failed_is_tried_again_only_with_another_content(shop):
     assert counts(shop.build(retry=True)) == {"unchanged": 1, "failed": 6}
 
 
-def test_what_was_damaged_in_the_collection_is_described_again_wherever_it_is_now(shop):
+def test_what_was_damaged_in_the_collection_is_described_again_wherever_it_is_now(folder_shop):
     for number in range(3):
-        shop.photo(f"{number}.png", (40 * number, 0, 0))
-    shop.build()
-    before = shop.contents()
-    (segment,) = (shop.path / "features").iterdir()
+        folder_shop.photo(f"{number}.png", (40 * number, 0, 0))
+    folder_shop.build()
+    before = folder_shop.contents()
+    (segment,) = (folder_shop.path / "features").iterdir()
     segment.write_bytes(segment.read_bytes()[:-1])
-    assert verify(shop.path, repair=True).to_describe == 3
-    (shop.root / "1.png").rename(shop.root / "moved.png")
-    os.utime(shop.root / "2.png", ns=(0, 0))
-    assert counts(shop.build()) == {"new": 3}
-    after = shop.contents()
-    assert after[str(shop.root / "moved.png")] == before[str(shop.root / "1.png")] and len(after) == 3
+    assert verify(folder_shop.path, repair=True).to_describe == 3
+    (folder_shop.root / "1.png").rename(folder_shop.root / "moved.png")
+    os.utime(folder_shop.root / "2.png", ns=(0, 0))
+    assert counts(folder_shop.build()) == {"new": 3}
+    after = folder_shop.contents()
+    assert after[str(folder_shop.root / "moved.png")] == before[str(folder_shop.root / "1.png")] and len(after) == 3
 
 
 def test_a_file_that_is_deleted_during_the_build(shop, monkeypatch):
@@ -794,21 +800,21 @@ def test_headers_and_what_is_missing_are_kept_and_go_with_copies(shop):
         assert row.incomplete is not None and row.incomplete.startswith("the file ends early, 9")
 
 
-def test_headers_of_an_older_collection_are_read_once_without_describing(shop):
+def test_headers_of_an_older_collection_are_read_once_without_describing(folder_shop):
     exif = Image.Exif()
     exif[0x0110] = "D90"
-    shop.photo("a.jpg", exif=exif)
-    shop.photo("b.png", "lime")
-    shop.build()
-    database = sqlite3.connect(shop.path / "photos.db")
+    folder_shop.photo("a.jpg", exif=exif)
+    folder_shop.photo("b.png", "lime")
+    folder_shop.build()
+    database = sqlite3.connect(folder_shop.path / "photos.db")
     database.executescript("UPDATE photo SET ctime_ns = NULL, model = NULL, keywords = NULL")
     database.close()
-    assert counts(shop.build()) == {"unchanged": 2}
-    stats = shop.stats()
+    assert counts(folder_shop.build()) == {"unchanged": 2}
+    stats = folder_shop.stats()
     assert all(stat.headers_read and stat.ctime_ns for stat in stats.values())
-    with open_collection(shop.path) as collection:
+    with open_collection(folder_shop.path) as collection:
         models = [row.headers.model for row in collection.photos(collection.photo_ids())]
-    assert (models, shop.predictor.described) == (["D90", None], 2)
+    assert (models, folder_shop.predictor.described) == (["D90", None], 2)
 
 
 def test_what_is_left_out_is_remembered_by_root(shop):

@@ -44,6 +44,7 @@ from db.records import (
     RegionRow,
     RegionScores,
 )
+from db.task_queue import LEASE_SECONDS, TaskQueue
 
 logger = logging.getLogger(__name__)
 
@@ -332,6 +333,9 @@ class LocalCollection:
     def last_build(self) -> BuildRecord | None:
         with self.database.session() as session:
             return queries.last_build(session)
+
+    def queue(self, lease_seconds: float = LEASE_SECONDS) -> TaskQueue | None:
+        return None
 
     # -- the FAISS files
 

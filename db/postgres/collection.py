@@ -11,15 +11,17 @@ from sqlalchemy.orm import Session
 
 from db import queries, writes
 from db.candidates import closest_photos, nearest_photos
-from db.checks import check_changes, check_photo
 from db.errors import CheckpointMismatch, CollectionError
+from db.location import roots_here
 from db.matching import matching, regions_of_area
 from db.postgres import indexes, nearest
 from db.postgres.address import Address
+from db.postgres.claims import ServerQueue
 from db.postgres.opening import prepare
 from db.postgres.refusals import plain_errors
+from db.postgres.root_places import RootPlaces
 from db.postgres.server import Server
-from db.postgres.writes import add, finish, take_ids
+from db.postgres.writes import Changes, apply, finish
 from db.records import (
     AreaRange,
     BuildRecord,
@@ -37,6 +39,7 @@ from db.records import (
     RegionRow,
     RegionScores,
 )
+from db.task_queue import LEASE_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ class PostgresCollection:
         self.server = server
         self.model = model
         self._writes = write
-        self._region_count: tuple[int, int] | None = None  # as of a revision
+        self._places = RootPlaces(roots_here())
 
     @classmethod
     def open(
@@ -127,7 +130,7 @@ class PostgresCollection:
         return self.server.read(queries.photo_ids)
 
     def matching(self, wanted: PhotoFilter) -> Matching:
-        return self.server.read(_matching, wanted)
+        return self.server.read(lambda session: matching(session, wanted, self._places.of(session)))
 
     def regions_of_area(self, area: AreaRange, photo_ids: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         return self.server.read(regions_of_area, area, photo_ids)
@@ -147,7 +150,7 @@ class PostgresCollection:
         return self.server.read(nearest.features, photo_ids, self.model)
 
     def photos(self, photo_ids: Sequence[int] | np.ndarray) -> list[PhotoRow]:
-        return self.server.read(queries.photos, photo_ids)
+        return self.server.read(lambda session: queries.photos(session, photo_ids, self._places.of(session)))
 
     def copies(self, photo_ids: Sequence[int] | np.ndarray) -> dict[int, list[int]]:
         return self.server.read(queries.copies, photo_ids)
@@ -164,11 +167,11 @@ class PostgresCollection:
     # -- building
 
     def roots(self) -> dict[int, Path]:
-        return self.server.read(queries.roots)
+        return self.server.read(self._places.of)
 
     def add_root(self, folder: Path) -> int:
         self.require_writer()
-        return self.server.write(writes.add_root, Path(folder).resolve())
+        return self.server.write(self._places.add, Path(folder).resolve())
 
     def remove_root(self, root_id: int) -> None:
         self.require_writer()
@@ -210,25 +213,14 @@ class PostgresCollection:
         failed: Sequence[FailedFile] = (),
     ) -> None:
         self.require_writer()
-        moved, touched = moved or {}, touched or {}
-        if not (new or moved or touched or gone or failed):
-            return
-        for photo in new:
-            check_photo(photo, self.model)
-        check_changes(new, moved, touched, gone, failed)
+        changes = Changes(new, moved or {}, touched or {}, gone, failed)
+        if changes:
+            changes.check(self.model)
+            self.server.write_once(lambda session: apply(session, changes, self.model))
 
-        def change(session: Session) -> None:
-            writes.require_known(session, [*moved, *touched, *gone])
-            writes.remove(session, gone)
-            writes.move(session, moved)
-            writes.touch(session, touched)
-            writes.clear(session, new)
-            writes.clear(session, failed)
-            add(session, new, self.model)
-            writes.add_failed(session, failed, take_ids(session, "photo_id", len(failed)) if failed else None)
-            finish(session)
-
-        self.server.write_once(change)
+    def queue(self, lease_seconds: float = LEASE_SECONDS) -> ServerQueue:
+        self.require_writer()
+        return ServerQueue(self.server, self.model, lease_seconds)
 
     def record_build(self, counts: Mapping[str, int], *, seconds: float) -> None:
         """Partitions that have come to need an index get one, unless another process makes indexes already."""
@@ -254,10 +246,6 @@ def _counted(session: Session, function, *arguments) -> None:  # type: ignore[no
     """A change that counts as a commit."""
     function(session, *arguments)
     finish(session)
-
-
-def _matching(session: Session, wanted: PhotoFilter) -> Matching:
-    return matching(session, wanted, queries.roots(session))
 
 
 def _candidates(

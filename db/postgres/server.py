@@ -113,27 +113,30 @@ class Server:
 
         def attempt() -> None:
             nonlocal begun
-            if self._writer_id is None:
-                self._writer_id = self.write(_register)
+            self.writer_id()
             with Session(self._engine) as session, session.begin():
                 # Waits for an attempt that the server is still at.
-                last = session.scalar(text("SELECT last_commit FROM writer WHERE id = :id FOR UPDATE"), self._me)
-                if begun and last == token:
+                found = session.execute(
+                    text("SELECT last_commit FROM writer WHERE id = :id FOR NO KEY UPDATE"), {"id": self._writer_id}
+                ).scalar()
+                if begun and found == token:
                     return
                 begun = True
-                if last is None:  # tidied away while this writer slept
+                if found is None:  # tidied away while this writer slept
                     self._writer_id = _register(session)
                 function(session)
                 session.execute(
-                    text("UPDATE writer SET last_commit = :token, seen = now() WHERE id = :id"),
-                    {"token": token, **self._me},
+                    text("UPDATE writer SET last_commit = :token WHERE id = :id"),
+                    {"token": token, "id": self._writer_id},
                 )
 
         self._until_undisturbed(attempt)
 
-    @property
-    def _me(self) -> dict[str, int | None]:
-        return {"id": self._writer_id}
+    def writer_id(self) -> int:
+        """The id of this writer's row of table `writer`."""
+        if self._writer_id is None:
+            self._writer_id = self.write(_register)
+        return self._writer_id
 
     def _until_undisturbed(self, attempt: Callable[[], Result]) -> Result:
         def undisturbed() -> Result:
@@ -212,9 +215,9 @@ def driver_connection(session: Session) -> psycopg.Connection:
 
 
 def _register(session: Session) -> int:
-    """A row for this writer; those that have not been seen for a day are tidied away."""
-    session.execute(text("DELETE FROM writer WHERE seen < now() - interval '1 day'"))
-    writer_id = session.scalar(text("INSERT INTO writer (seen, last_commit) VALUES (now(), '') RETURNING id"))
+    """A row for this writer; those that have been silent for a day are tidied away."""
+    session.execute(text("DELETE FROM writer WHERE alive_until < now() - interval '1 day'"))
+    writer_id = session.scalar(text("INSERT INTO writer (alive_until) VALUES (now()) RETURNING id"))
     assert isinstance(writer_id, int)
     return writer_id
 

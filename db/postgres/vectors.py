@@ -53,13 +53,13 @@ def copy_in(
     table: str,
     columns: Sequence[Column],
     arrays: dict[str, np.ndarray],
-    texts: tuple[str, Sequence[str]] | None = None,
+    texts: tuple[str, Sequence[bytes]] | None = None,
 ) -> None:
     """Rows into a table.
 
     Args:
         arrays: (N,) or (N, dimensions) of each column.
-        texts: the name of one more column, and its N texts.
+        texts: the name of one more column, of text or bytea, and its N values; text as UTF-8.
     """
     count = len(arrays[columns[0][0]])
     rows = np.zeros(count, _record(columns, more=texts is not None))
@@ -74,11 +74,10 @@ def copy_in(
         data = rows.tobytes()
     else:
         names.append(texts[0])
-        encoded = [text.encode() for text in texts[1]]
-        rows["text length"] = [len(text) for text in encoded]
+        rows["text length"] = [len(text) for text in texts[1]]
         fixed, size = rows.tobytes(), rows.itemsize
         data = b"".join(
-            part for row, text in enumerate(encoded) for part in (fixed[row * size : (row + 1) * size], text)
+            part for row, text in enumerate(texts[1]) for part in (fixed[row * size : (row + 1) * size], text)
         )
     into = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
         sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, names))

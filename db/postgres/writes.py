@@ -1,17 +1,63 @@
 """What one commit does to the rows that only a server has: functions over a session."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from sqlalchemy import insert, text, update
 from sqlalchemy.orm import Session
 
+from db import writes
+from db.checks import check_changes, check_photo
 from db.postgres.partitions import ensure_partitions
 from db.postgres.server import driver_connection
 from db.postgres.vectors import copy_in
-from db.records import ModelIdentity, NewPhoto
+from db.records import FailedFile, FileState, ModelIdentity, NewPath, NewPhoto
 from db.tables import Meta, Photo
 from db.writes import photo_row, storable
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a commit is to do; see `Collection.commit`."""
+
+    new: Sequence[NewPhoto] = ()
+    moved: Mapping[int, NewPath] = field(default_factory=dict)
+    touched: Mapping[int, FileState | tuple[int, int]] = field(default_factory=dict)
+    gone: Sequence[int] = ()
+    failed: Sequence[FailedFile] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.moved or self.touched or self.gone or self.failed)
+
+    def check(self, model: ModelIdentity) -> None:
+        """Raise ValueError for arrays that do not fit, or two changes of one photo or path."""
+        for photo in self.new:
+            check_photo(photo, model)
+        check_changes(self.new, self.moved, self.touched, self.gone, self.failed)
+
+    def without(self, files: Collection[tuple[int, str]]) -> "Changes":
+        """All but what concerns these files (root id, path). Touched ones stay: that can be noted twice."""
+        return replace(
+            self,
+            new=[photo for photo in self.new if (photo.root_id, photo.path) not in files],
+            moved={some_id: to for some_id, to in self.moved.items() if (to.root_id, to.path) not in files},
+            failed=[file for file in self.failed if (file.root_id, file.path) not in files],
+        )
+
+
+def apply(session: Session, changes: Changes, model: ModelIdentity) -> None:
+    """Make all of these changes. Raises UnknownId."""
+    failed = changes.failed
+    writes.require_known(session, [*changes.moved, *changes.touched, *changes.gone])
+    writes.remove(session, changes.gone)
+    writes.move(session, changes.moved)
+    writes.touch(session, changes.touched)
+    writes.clear(session, changes.new)
+    writes.clear(session, failed)
+    add(session, changes.new, model)
+    writes.add_failed(session, failed, take_ids(session, "photo_id", len(failed)) if failed else None)
+    finish(session)
 
 
 def add(session: Session, photos: Sequence[NewPhoto], model: ModelIdentity) -> None:
@@ -43,7 +89,7 @@ def add(session: Session, photos: Sequence[NewPhoto], model: ModelIdentity) -> N
             "score": np.concatenate([photo.scores for photo in photos]),
             "embedding": np.concatenate([photo.embeddings for photo in photos]),
         },
-        ("phrase", [storable(phrase) for photo in photos for phrase in photo.phrases]),
+        ("phrase", [storable(phrase).encode() for photo in photos for phrase in photo.phrases]),
     )
     copy_in(
         connection,

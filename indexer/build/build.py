@@ -10,8 +10,9 @@ folder. The digest comes before decoding: photographs that were only moved or co
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +22,7 @@ import numpy as np
 from commands.text import counted, printable
 from db.collection import Collection
 from db.records import NewPhoto, PhotoHeaders, PhotoStat
+from db.task_queue import TaskQueue
 from decoding.errors import PhotoError
 from decoding.photos import Photograph
 from fcln.errors import FclnError
@@ -94,6 +96,10 @@ def build(
     options = options or BuildOptions()
     given = options.regions
     progress = progress or Progress()
+    if given is None and (queue := collection.queue(options.lease_seconds)) is not None:
+        from indexer.build.together import build_together  # which imports this module
+
+        return build_together(collection, queue, folders, predictor, options, progress=progress, stop=stop)
     follow_moved_roots(collection, folders, progress)
     plan = find_changes(
         collection,
@@ -111,17 +117,10 @@ def build(
     for scope in plan.walked_roots:
         if scope.root_id is not None:
             collection.set_left_out(scope.root_id, plan.left_out[scope.root])
-    pool = ThreadPoolExecutor(options.threads or min(8, os.cpu_count() or 1), "read")
-    network = ThreadPoolExecutor(1, "network")
-    with Decoders() as decoders:
-        run = _Build(collection, plan, predictor, network, decoders, options, progress, stop)
-        try:
-            run.report.without_regions = without_regions
-            run.run(pool)
-        finally:
-            # Without waiting: after an interrupt, what is in flight is not needed.
-            for threads in (pool, network):
-                threads.shutdown(wait=False, cancel_futures=True)
+    with executors(options) as (pool, network, decoders):
+        run = Run(collection, plan, predictor, network, decoders, options, progress, stop)
+        run.report.without_regions = without_regions
+        run.run(pool)
     if not run.report.interrupted:
         tell_of_missing_roots(collection, plan.described_in_missing_roots, progress, prune=options.prune)
     run.report.seconds = time.monotonic() - started
@@ -130,7 +129,21 @@ def build(
     return run.report
 
 
-class _Build:
+@contextmanager
+def executors(options: BuildOptions) -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExecutor, Decoders]]:
+    """Threads that read, the network's thread, and processes that decode."""
+    pool = ThreadPoolExecutor(options.threads or min(8, os.cpu_count() or 1), "read")
+    network = ThreadPoolExecutor(1, "network")
+    with Decoders() as decoders:
+        try:
+            yield pool, network, decoders
+        finally:
+            # Without waiting: after an interrupt, what is in flight is not needed.
+            for threads in (pool, network):
+                threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Run:
     """One run. All of it happens in one thread; only `read` and `_decode` are called from others."""
 
     def __init__(
@@ -143,7 +156,9 @@ class _Build:
         options: BuildOptions,
         progress: Progress,
         stop: Callable[[], bool],
+        queue: TaskQueue | None = None,
     ):
+        """queue: where the files come from that other builds look at too; None: they are all in the plan."""
         left_out = dict(sum(plan.left_out.values(), Counter()))
         self.report = BuildReport(unchanged=plan.unchanged, failed_before=plan.failed_before, left_out=left_out)
         self._plan = plan
@@ -154,18 +169,34 @@ class _Build:
         self._options = options
         self._progress = progress
         self._stop = stop
-        self._pending = Pending(collection, self.report, progress, commit_seconds=options.commit_seconds)
+        self._pending = Pending(collection, self.report, progress, commit_seconds=options.commit_seconds, queue=queue)
         self._triage = Triage(
-            collection, plan, self._pending, self.report, retry=options.retry, regions=options.regions
+            collection, plan, self._pending, self.report, retry=options.retry, regions=options.regions, queue=queue
         )
 
     def run(self, pool: ThreadPoolExecutor) -> None:
+        self.note_unnoted()
+        self._progress.start(len(self._plan.tasks))
+        self.work(pool, self._plan.tasks)
+        if self._stop():
+            self.report.interrupted = True
+            self._pending.commit()
+        else:
+            gone = self._triage.missing
+            self._pending.commit(gone=[stat.photo_id for stat in gone])
+            self.tell_gone(gone)
+            self.read_headers(pool)
+
+    def note_unnoted(self) -> None:
+        """What an older version did not note of unchanged files."""
         for photo_id, state in self._plan.unnoted.items():
             self._pending.note(photo_id, state)
-        self._progress.start(len(self._plan.tasks))
+
+    def work(self, pool: ThreadPoolExecutor, tasks: Iterable[Task]) -> None:
+        """Look at files; what came of the last of them waits for a commit, or is committed."""
         ahead = 2 * self._options.batch_size
         idle = self._pending.commit_if_due
-        unknown = self._triage.unknown(mapped(pool, read, self._until_stopped(), ahead, idle, self._stop))
+        unknown = self._triage.unknown(mapped(pool, read, self._until_stopped(tasks), ahead, idle, self._stop))
         window: list[Decoded] = []
         for content, outcome in mapped(pool, self._decode, unknown, ahead, idle, self._stop):
             decoded = self._accept(content, outcome)
@@ -177,15 +208,15 @@ class _Build:
             if self._stop():
                 break
         self._describe(window)
-        if self._stop():
-            self.report.interrupted = True
-            self._pending.commit()
-        else:
-            gone = self._triage.missing
-            self.report.gone = sum(not stat.failed for stat in gone)
-            self._pending.commit(gone=[stat.photo_id for stat in gone])
-            self._say_what_was_excluded(gone)
-            self._read_headers(pool)
+
+    def commit(self) -> None:
+        """Commit what waits for it."""
+        self._pending.commit()
+
+    def tell_gone(self, gone: list[PhotoStat]) -> None:
+        """Count what is forgotten now, and say what is for an option's sake."""
+        self.report.gone = sum(not stat.failed for stat in gone)
+        self._say_what_was_excluded(gone)
 
     def _say_what_was_excluded(self, gone: list[PhotoStat]) -> None:
         for covered, because, remedy in (
@@ -201,7 +232,7 @@ class _Build:
                     f"the first is {printable(forgotten[0])}; a build {remedy} describes {again} again"
                 )
 
-    def _read_headers(self, pool: ThreadPoolExecutor) -> None:
+    def read_headers(self, pool: ThreadPoolExecutor) -> None:
         """Read the headers of photographs that an older version described: last, for nothing else waits for it."""
         unread = self._plan.headers_unread
         if not unread:
@@ -227,8 +258,8 @@ class _Build:
         except OSError:
             return None
 
-    def _until_stopped(self) -> Iterator[Task]:
-        for task in self._plan.tasks:
+    def _until_stopped(self, tasks: Iterable[Task]) -> Iterator[Task]:
+        for task in tasks:
             if self._stop():
                 return
             yield task

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from db.task_queue import LEASE_SECONDS
+
 if TYPE_CHECKING:
     from indexer.build.given_regions import GivenRegions
 
@@ -20,5 +22,7 @@ class BuildOptions:
     prune: bool = False  # remove what is not there even if its whole root is missing, unreadable or empty
     # A commit costs an fsync or three, and whatever is not committed is lost with the power.
     commit_seconds: float = 5.0
+    # On a server: others take over what this build has claimed, once it has been silent for so long.
+    lease_seconds: float = LEASE_SECONDS
     # Boxes to describe in the place of those that the network finds; photographs that it lacks stay as they are.
     regions: "GivenRegions | None" = None

@@ -1,6 +1,7 @@
 """What a build did, in counts."""
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, fields
 
 
 @dataclass
@@ -33,3 +34,10 @@ class BuildReport:
         """The counts that a collection remembers of its last build."""
         names = ("new", "changed", "moved", "gone", "unchanged", "failed", "failed_before")
         return {name: getattr(self, name) for name in names}
+
+    def include(self, other: "BuildReport") -> None:
+        """Add what another run did."""
+        for each in fields(self):
+            if each.type is int:
+                setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        self.left_out = dict(Counter(self.left_out) + Counter(other.left_out))

@@ -6,6 +6,7 @@ import numpy as np
 
 from db.collection import Collection
 from db.records import NewPhoto, PhotoStat
+from db.task_queue import ListedFile, TaskQueue
 from decoding.formats import can_be_decoded_now
 from indexer.build.content import Content
 from indexer.build.given_regions import GivenRegions
@@ -16,6 +17,8 @@ from indexer.scan.plan import Plan, Task
 
 # Boxes that differ by less are the same, pixels: they were rounded on their way.
 _SAME_BOX = 0.02
+# How long a file waits whose content another build is describing.
+_POSTPONED_SECONDS = 2.0
 
 
 class Triage:
@@ -30,9 +33,12 @@ class Triage:
         *,
         retry: bool,
         regions: GivenRegions | None = None,
+        queue: TaskQueue | None = None,
     ):
         """retry: content that failed before is to be tried again. regions: what each file is to be described by, then
-        it is not enough that another file's content is known."""
+        it is not enough that another file's content is known. queue: knows what else is missing, and which contents
+        other builds are at."""
+        self._queue = queue
         self._regions = regions
         self._collection = collection
         self._pending = pending
@@ -81,9 +87,9 @@ class Triage:
         if known and not known.failed and known.digest == digest:
             self._report.unchanged += 1
             self._pending.touch(known.photo_id, content)
-        elif self._missing_photos.get(digest):
+        elif (photo_id := self._take_missing(digest, self._missing_photos, failed=False)) is not None:
             self._report.moved += 1
-            self._move(self._missing_photos[digest].pop(), content)
+            self._move(photo_id, content)
         elif digest in self._duplicates:
             self._duplicates[digest].append(content)
         elif photo := self._pending.find(digest):
@@ -93,12 +99,31 @@ class Triage:
         elif known and self._failed_before(known, content):
             self._report.failed_before += 1
             self._pending.touch(known.photo_id, content)
-        elif self._missing_failures.get(digest):
+        elif (photo_id := self._take_missing(digest, self._missing_failures, failed=True)) is not None:
             self._report.failed_before += 1
-            self._move(self._missing_failures[digest].pop(), content)
+            self._move(photo_id, content)
+        else:
+            return self._queue is not None and self._settle_shared(content, self._queue)
+        return True
+
+    def _settle_shared(self, content: Content, queue: TaskQueue) -> bool:
+        """Whether another build describes a content, or has just done so."""
+        if not queue.claim_content(content.digest):
+            # By then it is known, or its build is dead.
+            queue.postpone(listed(content.task), _POSTPONED_SECONDS)
+        elif (photo_id := self._collection.find_digest(content.digest)) is not None:
+            self._pending.add(content, self._load(photo_id, content))
         else:
             return False
         return True
+
+    def _take_missing(self, digest: str, missing: dict[str, list[int]], *, failed: bool) -> int | None:
+        """The id of what is remembered of a missing file of this content; nobody gets it again."""
+        if missing.get(digest):
+            return missing[digest].pop()
+        if self._queue is None or (failed and self._retry):
+            return None
+        return self._queue.take_missing(digest, failed=failed)
 
     def _settle_given(self, content: Content, given: GivenRegions) -> bool:
         """Whether a file is described by its given regions already."""
@@ -152,3 +177,9 @@ class Triage:
             codes=features.codes,
             embeddings=features.embeddings,
         )
+
+
+def listed(task: Task) -> ListedFile:
+    """A file to look at, as builds that share it know it."""
+    _, size, mtime_ns, ctime_ns = task.file
+    return ListedFile(task.root_id, task.file.path, size, mtime_ns, ctime_ns)

@@ -64,6 +64,14 @@ if TYPE_CHECKING:
     help="Time between commits: the work that a power cut costs at most.",
 )
 @click.option(
+    "--lease-seconds",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    help="On a server, several builds share the work: what one has begun others take over once it has been silent for "
+    "so long.",
+)
+@click.option(
     "--regions",
     "regions_file",
     type=click.Path(path_type=Path),
@@ -88,6 +96,7 @@ def build(
     prune: bool,
     redescribe: bool,
     commit_seconds: float,
+    lease_seconds: float,
     regions_file: Path | None,
     wait: bool,
     quiet: bool,
@@ -103,6 +112,9 @@ def build(
     A file that crashes its decoder, or takes it longer than a minute, is named and left out like any
     other that is broken.
 
+    With a collection on a server, any number of builds may run at once, on any number of computers that see the same
+    folders: they share the work. --root-as says where a folder is on this one.
+
     Without FOLDERS: all that were built before. Ctrl-C ends it after the photographs in work; run it again to go on.
 
     \b
@@ -113,7 +125,7 @@ def build(
     """
     from db.collection import Collection, open_collection
     from db.local.collection import LocalCollection
-    from db.location import default_collection, is_server
+    from db.location import default_collection, is_server, without_password
     from indexer import output, redescription
     from indexer.build import build as building
     from indexer.build.given_regions import read_regions
@@ -126,6 +138,12 @@ def build(
         raise click.UsageError("--regions and --redescribe are two ways to describe again: give one of them.")
     regions = read_regions(regions_file) if regions_file is not None else None
     location = collection or default_collection()
+    if redescribe and is_server(location):
+        raise Failure(
+            "A collection on a server moves to other weights by a new one beside it: `indexer build FOLDERS "
+            f"--collection '{without_password(location)}{'&' if '?' in str(location) else '?'}schema=NEW'`, while the "
+            "old one is searched."
+        )
     first = not redescribe and not is_server(location) and not Path(location).exists()
     if not folders and first:
         raise click.UsageError("Missing argument 'FOLDERS...': the folders that the photographs are in.")
@@ -154,6 +172,7 @@ def build(
                 retry=retry,
                 prune=prune,
                 commit_seconds=commit_seconds,
+                lease_seconds=lease_seconds,
                 regions=regions,
             )
             watched: dict[str, Any] = {"progress": progress, "stop": stop.is_set}

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from db.collection import open_collection
+from db.location import Location
 from db.records import ModelIdentity
 from indexer.build.build import build
 from indexer.build.options import BuildOptions
@@ -95,10 +96,11 @@ class Listener(Progress):
 class Workshop:
     """A folder of photographs, a collection, a predictor, and the command between them."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, location: Location | None = None):
+        """location: of the collection; None: in the folder."""
         self.root = folder / "photos"
         self.root.mkdir()
-        self.path = folder / "collection"
+        self.path: Any = location or folder / "collection"
         self.predictor = ColourPredictor()
         self.progress = Listener()
 
