@@ -4,7 +4,7 @@ from click.testing import CliRunner
 from indexer.cli import main as indexer
 from search.cli import commands as search
 
-URL = "postgresql://me:secret@example.org/photos"
+URL = "postgresql://me:secret@/photos?host=/nowhere"
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,12 @@ URL = "postgresql://me:secret@example.org/photos"
     ids=lambda value: value[0] if isinstance(value, list) else None,
 )
 @pytest.mark.parametrize("how", ["option", "environment"])
-def test_a_collection_on_a_server_is_refused_and_its_password_not_shown(program, arguments, how, monkeypatch):
+def test_every_command_asks_a_server_and_shows_no_password(program, arguments, how, monkeypatch):
     if how == "option":
         arguments = [*arguments, "--collection", URL]
     else:
         monkeypatch.setenv("DENSECAP_SEARCH_COLLECTION", URL)
     result = CliRunner().invoke(program, arguments)
     assert result.exit_code == 2
-    assert result.output == "Error: A collection cannot be on a server yet (postgresql://...): name a folder.\n"
+    assert result.output.startswith("Error: No server answers at postgresql://me@/photos?host=%2Fnowhere (")
+    assert result.output.endswith("): start PostgreSQL there, or correct the URL.\n") and result.output.count("\n") == 1

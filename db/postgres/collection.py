@@ -1,10 +1,10 @@
 """`PostgresCollection`: a schema of a PostgreSQL database as a Collection, with any number of writers."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from sqlalchemy.orm import Session
@@ -242,7 +242,7 @@ class PostgresCollection:
             raise CollectionError(f"The collection {self.location} was opened for reading.")
 
 
-def _counted(session: Session, function, *arguments) -> None:  # type: ignore[no-untyped-def]
+def _counted(session: Session, function: Callable[..., None], *arguments: Any) -> None:
     """A change that counts as a commit."""
     function(session, *arguments)
     finish(session)

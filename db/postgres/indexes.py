@@ -102,7 +102,7 @@ def indexes(session: Session) -> list[Ivf]:
             "WHERE a.amname = 'ivfflat' AND t.relnamespace = current_schema()::regnamespace ORDER BY i.relname"
         )
     )
-    return [Ivf(*row) for row in rows]
+    return [Ivf(name, partition, valid, size) for name, partition, valid, size in rows]
 
 
 def report(session: Session) -> IndexReport:

@@ -45,6 +45,8 @@ def measure(session: Session, partition: Partition, lists: int) -> Recall:
 
 def sample(session: Session, partition: Partition) -> np.ndarray:
     """(Q <= QUERIES, E) float32: embeddings drawn from a partition; of the same one the same ones."""
+    first: int
+    last: int
     first, last = session.execute(text(f"SELECT min(id), max(id) FROM {partition.name}")).one()
     ids = np.random.default_rng(SEED).integers(first, last + 1, 20 * QUERIES)
     size = session.scalar(text("SELECT embedding_size FROM meta"))

@@ -42,7 +42,7 @@ def copy_out(connection: psycopg.Connection, query: str, columns: Sequence[Colum
     query: its columns must be of these types (int8, float8, halfvec) and never NULL.
     """
     record = _record(columns)
-    with connection.cursor() as cursor, cursor.copy(sql.SQL(f"COPY ({query}) TO STDOUT (FORMAT BINARY)")) as copy:  # type: ignore[arg-type]
+    with connection.cursor() as cursor, cursor.copy(sql.SQL(f"COPY ({query}) TO STDOUT (FORMAT BINARY)")) as copy:
         data = b"".join(copy)
     rows = np.frombuffer(data, record, offset=len(_HEADER), count=(len(data) - len(_HEADER) - 2) // record.itemsize)
     return {name: rows[name].astype(rows[name].dtype.newbyteorder("=")) for name, _ in columns}
