@@ -12,6 +12,7 @@ from PIL import Image
 from fcln.predictor import Predictor
 from helpers.labelled_photos import write_photo
 from scripts.benchmark import build as benchmark_build
+from scripts.benchmark import filters as benchmark_filters
 from scripts.benchmark import query as benchmark_query
 from scripts.evaluate.labelled_collection import EvaluationError
 from scripts.torture.tiny_checkpoint import write_tiny_checkpoint
@@ -124,3 +125,20 @@ def test_a_kept_collection_is_asked_as_it_is(
 def test_a_command_that_fails_is_no_time(tmp_path: Path, tiny_checkpoint: Path) -> None:
     with pytest.raises(EvaluationError, match=r"ended with 2: .*nowhere"):
         benchmark_query.time_command(tmp_path / "nowhere", tiny_checkpoint, "cpu", "red lamp")
+
+
+def test_the_filter_benchmark_compares_with_the_exact_answer(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark_filters, "SHORTLIST_PHOTOS", 20)
+    place = ["--collection", str(tmp_path / "made-up")]
+    command = ["--photographs", "300", "--regions", "4", "--weights", str(tiny_checkpoint), *place]
+    for _ in range(2):  # the second time the collection is there
+        result = CliRunner().invoke(benchmark_filters.main, [*command, "--json"])
+        assert result.exit_code == 0, result.output
+        rows = json.loads(result.stdout)
+        assert [row["photographs"] for row in rows] == [1, 3, 30, 150] * 2
+        assert all(row["found"] == 1 and row["median_ms"] > 0 for row in rows)
+        assert rows[1]["found_afterwards"] < 0.5  # of 3 photographs among 20 of 300
+    lines = benchmark_filters.table([benchmark_filters.Row(0.01, True, 70, 12.345, 1.0, 0.21)]).splitlines()
+    assert lines[1].split() == ["70", "1.0%", "large", "regions", "12.3", "ms", "100.0%", "21.0%"]
