@@ -69,10 +69,10 @@ def best_found(owner: Sequence[np.ndarray], scores: Sequence[np.ndarray], photos
     """The best score that each photo can have for each phrase, given the regions found: (Q, photos) float32.
 
     owner: Q arrays, the photo (0 .. photos - 1) of each region found. scores: Q arrays, descending. A photo of which
-    nothing was found has at most the list's last score, and gets that.
+    nothing was found has at most the list's last score, and gets that. A list may be empty.
     """
     best = np.empty((len(scores), photos), dtype=np.float32)
     for row, photo, score in zip(best, owner, scores):
-        row[:] = score[-1]
+        row[:] = score[-1] if len(score) else -1  # the least cosine there is
         np.maximum.at(row, photo, score)
     return best

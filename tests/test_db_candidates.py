@@ -21,6 +21,13 @@ def test_best_found_is_what_a_photograph_may_score_at_most():
     assert best == pytest.approx(np.array([[0.8, 0.9, 0.7], [0.4, 0.4, 0.4]]))
 
 
+def test_best_found_where_nothing_was():
+    none = np.empty(0, np.float32)
+    best = best_found([np.array([1]), np.array([], int)], [np.array([0.9], np.float32), none], photos=2)
+    assert best == pytest.approx(np.array([[0.9, 0.9], [-1, -1]]))
+    assert best_found([np.array([], int)], [none], photos=0).shape == (1, 0)
+
+
 @pytest.fixture(params=["scan", "FAISS"])
 def collection(tmp_path, request, monkeypatch):
     """A small collection, as such and as if it were a large one."""
