@@ -21,6 +21,7 @@ from search.filters import Filters, Selection
 from search.grounding import PhotoRegions
 from search.hits import DescribedPhoto, Hit, HitRegion, Sort, described_photos, in_order
 from search.model import Model, require_same_checkpoint
+from search.probability import presences_of
 from search.shortlist import SHORTLIST_PHOTOS
 from search.wording.lexicon import Lexicon
 from search.wording.parse import Query, parse_query
@@ -117,7 +118,7 @@ class Detector:
                 photo, similarities = _of_area(photo, similarities, area)
             if len(photo.region_ids) == 0:
                 continue
-            if regions := self._answering(photo, similarities, read, threshold, prior):
+            if regions := self._answering(photo, similarities, read, vectors, threshold, prior):
                 found.append((photo, regions))
         return _detections(query, found, k, threshold, prior, looked_at, unreadable)
 
@@ -141,13 +142,14 @@ class Detector:
         phrases that cannot be asked, CheckpointMismatch if other weights described the collection.
         """
         require_same_checkpoint(collection, self._model)
-        prior = self._calibration.prevalence if prior is None else prior
+        if prior is None:
+            prior = (self._model.scoring.answers or self._calibration).prevalence
         query, read, vectors = self._read(phrases, as_typed)
         selection = None if filters is None else Selection.of(collection, filters)
         allowed = None if selection is None else selection.photo_ids
         found = []
         for photo, similarities in _closest(collection, vectors, max(SHORTLIST_PHOTOS, k), selection):
-            if regions := self._answering(photo, similarities, read, threshold, prior):
+            if regions := self._answering(photo, similarities, read, vectors, threshold, prior):
                 found.append((photo, regions))
 
         def folded(photo_ids: list[int]) -> list[Group]:
@@ -164,10 +166,19 @@ class Detector:
         return query, read, self._model.encode_phrases(read)
 
     def _answering(
-        self, photo: DescribedPhoto, similarities: np.ndarray, phrases: Sequence[str], threshold: float, prior: float
+        self,
+        photo: DescribedPhoto,
+        similarities: np.ndarray,
+        phrases: Sequence[str],
+        vectors: np.ndarray,
+        threshold: float,
+        prior: float,
     ) -> list[HitRegion]:
         """The boxes of a photograph with N regions that show what a phrase names. similarities: (Q, N)."""
-        confidence = confidences(self._calibration, similarities, photo.regions.objectness, prior=prior)
+        presence = presences_of(self._model.scoring.answers, vectors, similarities, prior)
+        confidence = confidences(
+            self._calibration, similarities, photo.regions.objectness, prior=prior, presence=presence
+        )
         return [
             photo.hit_region(row, of_phrase[row], phrase)
             for phrase, of_phrase in zip(phrases, confidence)

@@ -59,15 +59,16 @@ class Explanation:
 
 
 def answer_of(
-    query: Query, scores: np.ndarray, photo: DescribedPhoto, scoring: str
+    query: Query, scores: np.ndarray, photo: DescribedPhoto, scoring: str, likely: np.ndarray | None = None
 ) -> tuple[list[HitRegion], Explanation]:
     """The regions that show where a photograph answers, and the parts of its score.
 
-    scores: (Q, N) of its N regions in the scoring named; -inf: not judged.
+    scores: (Q, N) of its N regions in the scoring named; -inf: not judged. likely: (Q, N) how likely each shows it.
     """
 
     def region(row: int, column: int) -> HitRegion:
-        return photo.hit_region(row, scores[column, row], query.phrases[column])
+        probability = None if likely is None else likely[column, row]
+        return photo.hit_region(row, scores[column, row], query.phrases[column], probability)
 
     if not query.is_composed:
         found = [region(row, column) for row, column in answering_regions(scores, photo.regions, [0], scoring)]

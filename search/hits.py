@@ -28,6 +28,7 @@ class HitRegion:
     score: float  # in the answer's scoring, to a millionth
     phrase: str  # what the model wrote about the region; may be ""
     for_phrase: str  # the phrase of the query that it answers
+    probability: float | None = None  # that somebody would agree, to a ten-thousandth; None: not known
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Hit:
     similar: tuple[Path, ...] = ()  # photographs that look the same, where they were folded
     headers: PhotoHeaders | None = None  # what they tell; None: they were not read
     explanation: "Explanation | None" = None  # None: found otherwise than by a question
+    probability: float | None = None  # that it answers, in somebody's eyes, to a ten-thousandth; None: not known
 
     @property
     def taken(self) -> str | None:
@@ -79,11 +81,16 @@ class DescribedPhoto:
             photo.headers,
         )
 
-    def hit_region(self, index: int, score: float, for_phrase: str) -> HitRegion:
+    def hit_region(self, index: int, score: float, for_phrase: str, probability: float | None = None) -> HitRegion:
         """The region number `index` as an answer."""
         x1, y1, x2, y2 = (round(float(side), 2) for side in self.regions.boxes[index])
         return HitRegion(
-            self.region_ids[index], (x1, y1, x2, y2), round(float(score), 6), self.phrases[index], for_phrase
+            self.region_ids[index],
+            (x1, y1, x2, y2),
+            round(float(score), 6),
+            self.phrases[index],
+            for_phrase,
+            None if probability is None else round(float(probability), 4),
         )
 
     def hit(self, rank: int, score: float, regions: Sequence[HitRegion], group: Group | None = None) -> Hit:

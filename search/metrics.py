@@ -44,6 +44,19 @@ def precision_at(relevant: ArrayLike, k: int) -> float:
     return float(np.sum(np.asarray(relevant, dtype=bool)[:k])) / k
 
 
+def list_f1(relevant: ArrayLike, answers: int) -> float:
+    """F1 of a list: 2 * right ones / (its length + all that answer). relevant: (K,) bool. answers: at least 1."""
+    relevant = np.asarray(relevant, dtype=bool)
+    return float(2 * relevant.sum() / (len(relevant) + answers))
+
+
+def best_f1(relevant: ArrayLike) -> float:
+    """The highest F1 of all beginnings of a whole ranking; 0 if nothing answers. relevant: (P,) bool, best first."""
+    relevant = np.asarray(relevant, dtype=bool)
+    right = np.cumsum(relevant)
+    return float((2 * right / (np.arange(1, len(relevant) + 1) + relevant.sum())).max(initial=0.0))
+
+
 def standard_error(values: ArrayLike) -> float:
     """Standard error of the mean over draws: sample standard deviation / sqrt(N). values: (N,); nan for one draw."""
     values = np.asarray(values, dtype=np.float64)

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from search.hits import DescribedPhoto, Hit, HitRegion
     from search.searcher import Answer
 
-_CSV_COLUMNS = "rank path score width height scoring region_id x y region_width region_height region_score phrase for"
+_CSV_COLUMNS = (
+    "rank path score width height scoring region_id x y region_width region_height region_score phrase for "
+    "probability region_probability"
+)
 
 
 def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf-8", explain: bool = False) -> bytes:
@@ -34,7 +37,7 @@ def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf
     asks = max((len(region.for_phrase) for region in regions), default=0)
     phrases = max((len(region.phrase) for region in regions), default=0)
     for hit in answer.hits:
-        score = click.style(f"{hit.score:8.3f}", fg="green")
+        score = click.style(_sure(hit.probability, hit.score), fg="green")
         lines.append(
             f"{hit.rank:4} {score}  {click.style(shown(hit.path), bold=True)}{_won(hit)}{_beside(hit)}"
             f"{_date(hit, answer.sort)}"
@@ -43,7 +46,7 @@ def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf
             x, y, width, height = (round(side) for side in _box(region))
             ask = click.style(f"{region.for_phrase:{asks}}", fg="cyan")
             where = f"{f'{width}x{height}':>9} at {x},{y}"
-            lines.append(f"     {region.score:8.3f}  {ask}  {region.phrase:{phrases}}  {where}")
+            lines.append(f"     {_sure(region.probability, region.score)}  {ask}  {region.phrase:{phrases}}  {where}")
         if explain and hit.explanation is not None:
             lines += [f"               {line}" for line in explanation_lines(hit.explanation, hit.score)]
     if explain and isinstance(excluded := getattr(answer, "excluded", None), list):
@@ -60,13 +63,15 @@ def as_json(answer: "Answer", *, explain: bool = False) -> bytes:
     "silent": {"date", "camera" or "place": how many do not say theirs}, "unread": of how many of these the headers were
     not read yet, if there are any. If something was not wanted, also "without": [phrase], "excluded": [{"path",
     "region"}], before the hits. Of what is like a photograph, also "like": {"path", "regions": [{"box", "phrase"}],
-    "overlap": with the box asked for, null if it is exactly that or if the whole photograph is meant}. A hit has those
-    of "taken", "utc_offset" (minutes), "make", "model", "lens", "latitude", "longitude" (degrees), "rating" (-1
-    rejected, 0 to 5 stars) and "keywords" that its headers tell.
+    "overlap": with the box asked for, null if it is exactly that or if the whole photograph is meant}. A hit has its
+    "probability": that it answers, in somebody's eyes, and its regions that they show it; where that is known, also
+    "convincing": false if the hits are only the closest photographs, "next": how likely the one after them answers,
+    null if there is none. A hit has those of "taken", "utc_offset" (minutes), "make", "model", "lens", "latitude",
+    "longitude" (degrees), "rating" (-1 rejected, 0 to 5 stars) and "keywords" that its headers tell.
     """
     excluded = [{"path": str(photo.path), "region": _region(photo.region)} for photo in answer.excluded]
     left_out = {"without": answer.without, "excluded": excluded} if answer.without else {}
-    said = {**_said(answer), **_example(answer.example)}
+    said = {**_said(answer), **_example(answer.example), **_end(answer)}
     return _json({**_asked(answer), **said, **left_out, "hits": [_hit(hit, explain=explain) for hit in answer.hits]})
 
 
@@ -155,7 +160,8 @@ def as_csv(answer: "Answer | Detections") -> bytes:
     for hit in answer.hits:
         photo = [hit.rank, hit.path, hit.score, hit.width, hit.height, answer.scoring]
         for region in hit.regions:
-            writer.writerow([*photo, region.region_id, *_box(region), region.score, region.phrase, region.for_phrase])
+            said = [region.score, region.phrase, region.for_phrase, hit.probability, region.probability]
+            writer.writerow([*photo, region.region_id, *_box(region), *said])
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
@@ -176,6 +182,19 @@ def shown(path: Path) -> str:
     """A path as a person would type it from here."""
     here = Path.cwd()
     return printable(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _sure(probability: float | None, score: float) -> str:
+    """How likely, in hundredths; the score where that is not known."""
+    return f"{score:8.3f}" if probability is None else f"{probability:7.0%} "
+
+
+def _end(answer: "Answer") -> dict[str, Any]:
+    """Where the list stopped, if it is known how likely photographs answer."""
+    if answer.end is None:
+        return {}
+    following = None if answer.end.next is None else round(answer.end.next, 4)
+    return {"convincing": answer.end.convincing, "next": following}
 
 
 def _won(hit: "Hit") -> str:
@@ -245,7 +264,10 @@ def _selected(selection: "Selection | None") -> dict[str, Any]:
 
 
 def _hit(hit: "Hit", *, explain: bool = False) -> dict[str, Any]:
-    photo = {"rank": hit.rank, "path": str(hit.path), "score": hit.score, "width": hit.width, "height": hit.height}
+    photo = {"rank": hit.rank, "path": str(hit.path), "score": hit.score}
+    if hit.probability is not None:
+        photo["probability"] = hit.probability
+    photo |= {"width": hit.width, "height": hit.height}
     headers = asdict(hit.headers) if hit.headers else {}
     told = {name: value for name, value in headers.items() if value not in (None, ())}
     beside = {"copies": [str(path) for path in hit.copies], "similar": [str(path) for path in hit.similar]}
@@ -259,10 +281,12 @@ def _hit(hit: "Hit", *, explain: bool = False) -> dict[str, Any]:
 
 
 def _region(region: "HitRegion") -> dict[str, Any]:
+    told = {} if region.probability is None else {"probability": region.probability}
     return {
         "region_id": region.region_id,
         "box": _box(region),
         "score": region.score,
+        **told,
         "phrase": region.phrase,
         "for": region.for_phrase,
     }

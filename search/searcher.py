@@ -30,6 +30,7 @@ from search.likelihood import (
     judged_photos,
     log_likelihoods,
 )
+from search.likely import LOOKED_AT, Likelihoods, ListEnd, with_probabilities
 from search.likeness import balanced, rank_alike
 from search.model import Model, require_same_checkpoint
 from search.ranking import Ranking, rank_photographs
@@ -61,6 +62,7 @@ class Answer:
     sort: Sort = "score"  # the order of the hits
     example: Example | None = None  # what the photographs are to be like; its name is the first of `query`
     reading: Query | None = None  # how the question was read
+    end: ListEnd | None = None  # where the list stopped; None: how likely photographs answer is not known
 
     @property
     def scored(self) -> str:
@@ -72,6 +74,8 @@ class Answer:
         return region.phrase or region.for_phrase
 
 
+# Photographs of a list that neither k nor its answers end.
+DEFAULT_TOP = 10
 # So many times as many photographs are looked at if some of them are to fall away.
 EXCLUDING_FACTOR = 5
 
@@ -201,7 +205,8 @@ class Searcher:
         self,
         phrases: Sequence[str],
         *,
-        k: int = 10,
+        k: int | None = None,
+        least: float | None = None,
         scoring: str | None = None,
         exact: bool = False,
         excluded: Sequence[str] = (),
@@ -212,8 +217,11 @@ class Searcher:
         sort: Sort = "score",
         explain: bool = False,
     ) -> Answer:
-        """The k best photographs, or all if there are fewer; no hits in an empty collection.
+        """The photographs that answer, best first; no hits in an empty collection.
 
+        k: that many of the best, or all if there are fewer. None: the list stops where answers stop
+        (`search.likely.ListEnd`), or, where it is not known how likely a photograph answers (scored otherwise than by
+        the embedding, weights without a calibration), after DEFAULT_TOP. least: the least probability of any of them.
         phrases: one question, or several phrases as given. scoring: one of SCORINGS, None for the one that measured
         best when the weights were trained. exact: score every region of every photograph; else FAISS proposes
         photographs and, of those, the cosine proposes regions for the language model to judge. Up to
@@ -226,9 +234,9 @@ class Searcher:
         photographs; "date": newest first, undated ones last. explain: also the log-probability of each word where the
         language model judged.
 
-        Raises QueryError for a question that cannot be asked.
+        Raises QueryError for a question that cannot be asked, or a least probability where none is known.
         """
-        if k < 1:
+        if k is not None and k < 1:
             raise QueryError(f"The number of hits must be at least 1, not {k}.")
         scoring = self._checked(scoring)
         query = parse_query(phrases, self._lexicon, excluded=excluded, where=where, as_typed=as_typed)
@@ -241,15 +249,30 @@ class Searcher:
         if exact:
             regions = self._score(query, self._cosines(vectors, None, selection), scoring)
         else:
-            shortlist = self._shortlist(query, vectors, scoring, k, selection)
+            shortlist = self._shortlist(query, vectors, scoring, k or DEFAULT_TOP, selection)
             regions = self._score(query, shortlist, scoring, _judged_regions(query))
         ranked = self._ranked(query, regions, scoring)
-        groups, fallen = self._groups(query, ranked, k, fold_similar, selection)
+        likely, end = self._likely(query, vectors, scoring), None
+        if likely is not None:
+            best = ranked.first(max(LOOKED_AT, k or 0))
+            end = likely.end(np.array([ranked.score_of(photo_id) for photo_id in best]), k=k, least=least)
+        elif least is not None:
+            raise QueryError(
+                "How likely a photograph answers is known of embedding scoring only, with weights that hold it "
+                "(`python -m scripts.train.calibrate_answers WEIGHTS`): leave the least probability out."
+            )
+        count = (k or DEFAULT_TOP) if end is None else end.count
+        groups, fallen = self._groups(query, ranked, count, fold_similar, selection) if count else ({}, [])
         if query.is_composed:
             regions = worth_looking_at(regions)
-        answering = partial(self._answering, query, scoring, explain=explain)
+        answering = partial(self._answering, query, scoring, likely, explain=explain)
         hits = self._hits(regions, groups, ranked.score_of, answering)
-        return replace(answer, hits=in_order(hits, sort), excluded=fallen)
+        if likely is not None:
+            hits = with_probabilities(hits, likely, query)
+        if end is not None and end.count and (k is None or least is not None):
+            # Copies and what fell away made room for photographs beyond the end.
+            hits = [hit for hit in hits if hit.score >= ranked.score_of(best[end.count - 1])]
+        return replace(answer, hits=in_order(hits, sort), excluded=fallen, end=end)
 
     @_one_at_a_time
     def like(
@@ -477,11 +500,25 @@ class Searcher:
             hits.append(replace(hit, explanation=explanation))
         return hits
 
+    def _likely(self, query: Query, vectors: np.ndarray, scoring: str) -> Likelihoods | None:
+        """How likely photographs answer; None: that is not known."""
+        if scoring != "embedding" or self._model.scoring.answers is None:
+            return None
+        return Likelihoods(self._model.scoring, query, vectors)
+
     def _answering(
-        self, query: Query, scoring: str, scores: np.ndarray, photo: DescribedPhoto, *, explain: bool
+        self,
+        query: Query,
+        scoring: str,
+        likely: Likelihoods | None,
+        scores: np.ndarray,
+        photo: DescribedPhoto,
+        *,
+        explain: bool,
     ) -> tuple[list[HitRegion], Explanation]:
         """The regions that show where a photograph answers, and why. scores: (Q, N) of its N regions."""
-        answering, explanation = answer_of(query, scores, photo, scoring)
+        boxes = None if likely is None else likely.of_boxes(scores, photo.regions.objectness)
+        answering, explanation = answer_of(query, scores, photo, scoring, boxes)
         if explain and scoring != "embedding":
             explanation = with_words(explanation, query, self._region_words)
         return answering, explanation

@@ -4,6 +4,8 @@ import pytest
 
 from search.metrics import (
     average_precision,
+    best_f1,
+    list_f1,
     localization_recall,
     median_iou,
     median_rank,
@@ -43,3 +45,11 @@ def test_standard_error():
     # Deviations from the mean 2: -1, 0, 1; sample variance 1; over sqrt(3).
     assert standard_error([1, 2, 3]) == pytest.approx(1 / math.sqrt(3))
     assert math.isnan(standard_error([0.4]))
+
+
+def test_f1_of_a_list_and_of_the_best_one():
+    assert list_f1([True, False, True], 4) == pytest.approx(2 * 2 / (3 + 4))
+    assert list_f1([], 4) == 0
+    # Cut after one: 2 * 1 / (1 + 3); after three: 2 * 2 / (3 + 3); after six: 2 * 3 / (6 + 3).
+    assert best_f1([True, False, True, False, False, True]) == pytest.approx(2 / 3)
+    assert best_f1([False, False]) == 0 and best_f1([]) == 0

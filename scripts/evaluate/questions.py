@@ -6,7 +6,8 @@ Indexes the photographs with the product's own pipeline and ranks all of them fo
 Either it lists the photographs that answer ([{"question", "answers": [image_id, ...]}]; photographs without boxes are
 ranked too), or words ([{"question", "all_of": [[word, ...], ...]}]): a photograph answers if its captions
 (`captions.json`) together contain at least one word of each group. Captions leave things out, so a perfect search
-scores below 1. Questions that no photograph answers are not asked. Chance: the mean AP to expect of a random order.
+scores below 1. Where it is known how likely a photograph answers, the list that stops by itself is judged too.
+Questions that no photograph answers are not asked. Chance: the mean AP to expect of a random order.
 """
 
 import json
@@ -24,8 +25,8 @@ from fcln.vocabulary import words_of
 from scripts.evaluate.command import collection_options, errors_as_sentences, scoring_options, show
 from scripts.evaluate.labelled_collection import EvaluationError, LabelledPhoto, labelled_collection
 from search.likelihood import JUDGED_REGIONS
-from search.metrics import average_precision, expected_by_chance, precision_at
-from search.searcher import Searcher
+from search.metrics import average_precision, best_f1, expected_by_chance, list_f1, precision_at
+from search.searcher import Answer, Searcher
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,11 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
                 phrases = [question.text] * 2 if as_one_phrase else [question.text]
                 judged = None if exact else JUDGED_REGIONS
                 ranked = searcher.rank(phrases, scoring=scoring, judged_regions=judged).photo_ids
-                results.append(judge(question, ranked.tolist(), answers[question]))
+                listed_hits = searcher.search(phrases, scoring=scoring)
+                results.append(
+                    judge(question, ranked.tolist(), answers[question])
+                    | judge_list(listed_hits, ranked.tolist(), answers[question])
+                )
             chance = expected_by_chance(len(labelled.photos), [result["answers"] for result in results])
     unanswered = len(questions) - len(results)
     if unanswered:
@@ -111,14 +116,36 @@ def judge(question: Question, ranked: Sequence[int], answers: set[int]) -> dict:
     }
 
 
+def judge_list(answer: Answer, ranked: Sequence[int], answers: set[int]) -> dict:
+    """How well the list that stops by itself answers a question; nothing where lists do not stop.
+
+    Its F1, and the best that any cut-off of the whole ranking would have had. A list that says that it holds nothing
+    convincing is judged like any other.
+    """
+    if answer.end is None:
+        return {}
+    listed = [hit.photo_id in answers for hit in answer.hits]
+    return {
+        "listed": len(listed),
+        "list_f1": list_f1(listed, len(answers)),
+        "best_f1": best_f1([photo_id in answers for photo_id in ranked]),
+    }
+
+
 def summarize(results: Sequence[dict], *, chance: float) -> dict:
     """Means over the questions, and the questions. Raises EvaluationError if there is none."""
     if not results:
         raise EvaluationError("No photograph answers any of the questions: is there a captions.json?")
+    lists = {
+        name: statistics.fmean(result[name] for result in results)
+        for name in ("list_f1", "best_f1")
+        if all(name in result for result in results)
+    }
     return {
         "mean_ap": statistics.fmean(result["average_precision"] for result in results),
         "precision@5": statistics.fmean(result["precision@5"] for result in results),
         "chance": chance,
+        **lists,
         "questions": list(results),
     }
 
@@ -133,6 +160,9 @@ def table(summary: dict) -> str:
         )
     lines.append(f"{'mean':<36} {'':>7} {summary['mean_ap']:6.3f} {summary['precision@5']:6.2f}")
     lines.append(f"{'chance':<36} {'':>7} {summary['chance']:6.3f}")
+    if "list_f1" in summary:
+        lines += ["", f"F1 of lists where they stop {summary['list_f1']:.3f}, "
+                  f"of the best cut-off in hindsight {summary['best_f1']:.3f}"]  # fmt: skip
     return "\n".join(lines)
 
 

@@ -27,6 +27,26 @@ WRITERS: dict[str, Callable[..., bytes]] = {
 }
 
 
+def tell_end(answer: "Answer", top: int | None, least: float | None) -> None:
+    """Say on stderr why a list stopped where it did, and how to see more of it."""
+    end = answer.end
+    if end is None:
+        return
+    if not answer.hits and least is not None:
+        if end.next is not None:
+            click.echo(f"Nothing found with at least {least:.0%}: the closest answers with {end.next:.0%}.", err=True)
+        return
+    if not end.convincing and answer.hits:
+        closest = "is this photograph" if len(answer.hits) == 1 else f"are these {len(answer.hits)} photographs"
+        click.echo(f"Nothing convincing: the closest {closest}{'' if top else '; -k 20 shows more'}.", err=True)
+    elif top is None and end.next is not None:
+        click.echo(
+            f"The list stops at {len(answer.hits)}: the next photograph answers with {end.next:.0%}; "
+            f"-k {max(20, 2 * len(answer.hits))} shows more.",
+            err=True,
+        )
+
+
 def show_answer(
     answer: "Answer | Detections",
     form: str | None,

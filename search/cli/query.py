@@ -9,7 +9,7 @@ from commands.errors import plain_errors
 from commands.options import collection_option, device_option, weights_option
 from commands.text import printable
 from fcln.scoring import SCORINGS
-from search.cli.answers import WRITERS, show_answer
+from search.cli.answers import WRITERS, show_answer, tell_end
 from search.cli.delivery import Delivery, delivery_options
 from search.cli.filters import filter_options, sort_option, tell_empty, tell_silent
 from search.cli.options import as_typed_option, fold_option, form_options
@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("phrases", nargs=-1, metavar="PHRASE...")
-@click.option("-k", "--top", type=click.IntRange(min=1), default=10, show_default=True, help="Photographs to find.")
+@click.option(
+    "-k", "--top", type=click.IntRange(min=1),
+    help="Find so many photographs. Default: the list stops where answers stop.",
+)  # fmt: skip
+@click.option(
+    "--min-score",
+    "least",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    help="Only photographs that answer with at least this probability, 0 to 1.",
+)
 @click.option(
     "--scoring",
     type=click.Choice(SCORINGS),
@@ -70,7 +80,8 @@ if TYPE_CHECKING:
 @device_option
 def query(
     phrases: tuple[str, ...],
-    top: int,
+    top: int | None,
+    least: float | None,
     scoring: str | None,
     excluded: tuple[str, ...],
     where: tuple[str, ...],
@@ -101,8 +112,11 @@ def query(
     Filters (--under, --after, --camera ...) hold together and before anything is scored: of few photographs among many
     the best are found as surely. Dates, cameras and places are those in the photographs' headers.
 
-    In a terminal the answer is a table; elsewhere one path a line. Boxes are x, y, width, height in pixels of the
-    upright photograph (as a viewer shows it), counted from the top left corner.
+    In a terminal the answer is a table; elsewhere one path a line. The percentage of a photograph is the probability
+    that somebody would agree that it answers, that of a box that it shows what stands beside it; both were fitted on
+    labelled photographs. Without -k the list stops where the next photographs would do it more harm than good. Boxes
+    are x, y, width, height in pixels of the upright photograph (as a viewer shows it), counted from the top left
+    corner.
 
     \b
     Examples:
@@ -115,7 +129,7 @@ def query(
       search query "a boat" --here --orientation landscape --min-area 10%
       search query "child on a swing" -k 50 --copy swings/
       search query "a birthday cake" --html cakes.html --open
-      search query "a red car" -0 | xargs -0 ls -l
+      search query "a red car" --min-score 0.5 -0 | xargs -0 ls -l
 
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, 130 interrupted.
     """
@@ -142,6 +156,7 @@ def query(
             answer = searcher.search(
                 phrases,
                 k=top,
+                least=least,
                 scoring=scoring,
                 exact=exact,
                 excluded=excluded,
@@ -167,6 +182,9 @@ def query(
         tell_silent(answer.selection)
         if answer.selection and answer.selection.photographs and not answer.selection.allowed:
             tell_empty(answer.selection, opened.location)
+            return 1
+        tell_end(answer, top, least)
+        if not answer.hits and answer.end is not None and least is not None:
             return 1
         if not answer.hits and answer.excluded:
             click.echo("Nothing found: every photograph looked at was left out.", err=True)

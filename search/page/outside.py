@@ -17,6 +17,7 @@ from search.model import Model
 from search.output import detections_as_json
 from search.page.errors import RequestError, WorkerError
 from search.page.worker import Worker
+from search.probability import presences_of
 from search.wording.parse import Query
 
 # The first answer waits for torch and the weights: 5 s, or 30 on a busy computer.
@@ -93,9 +94,11 @@ def detected(outside: OutsidePhoto, query: Query, model: Model, threshold: float
     if (calibration := model.scoring.calibration) is None:
         raise DetectError("These weights hold no confidence, so nothing can be said of boxes.")
     phrases = list(dict.fromkeys(query.phrases))
-    similarities = model.encode_phrases(phrases) @ outside.embeddings.T
+    vectors = model.encode_phrases(phrases)
+    similarities = vectors @ outside.embeddings.T
     photo = outside.photo
-    confidence = confidences(calibration, similarities, photo.regions.objectness, prior=prior)
+    presence = presences_of(model.scoring.answers, vectors, similarities, prior)
+    confidence = confidences(calibration, similarities, photo.regions.objectness, prior=prior, presence=presence)
     regions = [
         photo.hit_region(row, of_phrase[row], phrase)
         for phrase, of_phrase in zip(phrases, confidence)
