@@ -3,6 +3,8 @@
 from typing import BinaryIO
 
 _MOST_BITS = 12
+# Of longer pictures the rest is taken to be as dense: 10 s on a busy computer.
+_MOST_BYTES = 16 << 20
 
 
 def share_there(file: BinaryIO) -> float:
@@ -16,8 +18,9 @@ def share_there(file: BinaryIO) -> float:
     if data[position : position + 1] != b"," or not width * height:
         return 0.0
     position += 10 + _colours(data[position + 9 : position + 10])
-    pixels = _pixels(_blocks(data, position + 1)[0], data[position] if position < len(data) else 8, width * height)
-    return pixels / (width * height)
+    codes = _blocks(data, position + 1)[0]
+    pixels = _pixels(codes[:_MOST_BYTES], data[position] if position < len(data) else 8, width * height)
+    return min(1.0, pixels * max(1.0, len(codes) / _MOST_BYTES) / (width * height))
 
 
 def _colours(flags: bytes) -> int:

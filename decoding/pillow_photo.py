@@ -17,7 +17,7 @@ from decoding.frames import seek_first_frame
 from decoding.headers import Headers, read_headers
 from decoding.reasons import LEAST_SHARE, ends_early, is_of_the_disk, percent, share_of_file
 from decoding.signatures import photo_format
-from decoding.slices import Slices
+from decoding.slices import Slices, cut
 
 _DAMAGED = "the file is damaged"
 _ORIENTATION_TAG = 0x0112
@@ -56,7 +56,7 @@ class PillowPhoto:
         """
         size = file.seek(0, os.SEEK_END)
         written = unwritten.written(file, compressed=not head.startswith(b"BM"))
-        self._file = file if written == size else Slices(file, [(0, written)])
+        self._file = file if written == size else cut(file, written)
         self._fault = "the file ends early" if written == size else _DAMAGED
         self._head = head
         self._incomplete: str | None = None
@@ -118,7 +118,7 @@ class PillowPhoto:
             return False
         at = unwritten.first_hole(self._file, self._pixels)
         if at is not None:  # from there on, the file is taken for cut off
-            self._file, self._fault = Slices(self._file, [(0, at)]), _DAMAGED
+            self._file, self._fault = cut(self._file, at), _DAMAGED
             return True
         return self.format == "PNG" and not png.checksums_hold(self._file)
 

@@ -3,7 +3,7 @@
 import io
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 Part = bytes | tuple[int, int]  # bytes of its own, or (start, stop) in the other file
 
@@ -50,6 +50,11 @@ class Slices(io.RawIOBase):
             pieces.append(piece)
             self._position += len(piece)
         return b"".join(pieces)
+
+
+def cut(file: BinaryIO, stop: int) -> BinaryIO:
+    """The beginning of a file as a file."""
+    return cast(BinaryIO, Slices(file, [(0, stop)]))  # reads, seeks and tells
 
 
 def _length(part: Part) -> int:

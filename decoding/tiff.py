@@ -13,7 +13,7 @@ from decoding import unwritten
 from decoding.errors import PhotoError
 from decoding.ifd import Directory, Header
 from decoding.reasons import LEAST_SHARE, percent
-from decoding.slices import Slices
+from decoding.slices import cut
 from decoding.tiff_pages import (
     BLACK_IS_ZERO,
     CMYK,
@@ -55,7 +55,7 @@ class TiffPhotograph:
         self.fault = "the file ends early"  # what to say if a part of the picture is missing
         if written < size:
             self.fault = "the file is damaged"
-            file = Slices(file, [(0, written)])  # type: ignore[assignment]  # reads, seeks and tells
+            file = cut(file, written)
         directory = photograph_directory(file, header)
         page = read_page(directory, file.seek(0, 2)) if directory is not None else None
         if directory is None or page is None:
@@ -82,7 +82,7 @@ class TiffPhotograph:
         at = unwritten.first_hole(self._file, lambda: chunks)
         if at is not None:
             self.fault = "the file is damaged"
-            self._file = Slices(self._file, [(0, at)])  # type: ignore[assignment]  # reads, seeks and tells
+            self._file = cut(self._file, at)
 
     @property
     def memory(self) -> int:
