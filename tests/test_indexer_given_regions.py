@@ -202,6 +202,25 @@ def test_a_broken_file_leaves_no_collection(build, tmp_path):
     assert "give one of them" in build(coco(), "--redescribe", code=2).stderr
 
 
+@pytest.mark.parametrize("before", [False, True], ids=["first build", "known collection"])
+def test_regions_of_no_photograph_here_are_an_error_and_change_nothing(build, tmp_path, before):
+    if before:
+        build()
+    state = regions_of(tmp_path) if before else None
+    result = build(coco(("other/1.jpg", None, [([10, 20, 30, 40], 1, None)])), code=2)
+    assert "has regions of no photograph in" in result.stderr and "such as other/1.jpg" in result.stderr
+    if state is None:
+        assert not (tmp_path / "c").exists()
+    else:
+        assert {name: rows for name, (rows, _) in regions_of(tmp_path).items()} == {n: r for n, (r, _) in state.items()}
+
+
+def test_names_with_umlauts_of_one_letter_or_two(build, tmp_path, photos):
+    (photos / "1.jpg").rename(photos / "u\u0308ber.jpg")
+    build(coco(("\u00fcber.jpg", None, [([10, 20, 30, 40], 1, None)])))
+    assert boxes_of(regions_of(tmp_path)["u\u0308ber.jpg"][0]) == [[10, 20, 40, 60]]
+
+
 def test_boxes_are_cut_at_the_border():
     given = GivenBoxes(np.array([[-10, -10, 20, 20], [90, 70, 300, 300], [200, 10, 210, 20.0]]), ["a", "b", "c"], None)
     boxes, phrases = given.fitted(100, 80)

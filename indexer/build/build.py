@@ -28,7 +28,7 @@ from decoding.photos import Photograph
 from fcln.errors import FclnError
 from indexer.build.content import CHANGING, Content, read
 from indexer.build.decoders import Decoders
-from indexer.build.given_regions import GivenRegions
+from indexer.build.given_regions import GivenRegions, no_photograph_of
 from indexer.build.options import BuildOptions
 from indexer.build.pending import Pending
 from indexer.build.report import BuildReport
@@ -86,6 +86,7 @@ def build(
         stop: asked after every batch; once true, what is done is committed and the build ends.
 
     Raises:
+        RegionsError: regions are given, but none of any photograph in these folders.
         FolderError: a folder cannot be used, or there are no photographs. The collection is as before.
         DescribeError: the network fails. What was described before is committed.
         FclnError: a predictor that loads itself when it is needed cannot.
@@ -112,6 +113,8 @@ def build(
         again=None if given is None else lambda root, path: given.of(root, path) is not None,
     )
     without_regions = _only_given(plan, given, progress) if given is not None else 0
+    if given is not None and not plan.tasks and not stop():
+        raise no_photograph_of(given, folders)
     for scope in plan.new_scopes:
         scope.root_id = collection.add_root(scope.root)
     for scope in plan.walked_roots:

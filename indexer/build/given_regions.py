@@ -1,7 +1,8 @@
 """Boxes that somebody has already, in COCO's format, to be described in the place of those that the network finds."""
 
 import json
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ class GivenRegions:
 
     def of(self, root: Path, path: str) -> GivenBoxes | None:
         """The boxes of a photograph of a root, path relative to it with "/"; None: the file has none."""
-        for name in (path, f"{root}/{path}"):
+        # One system writes umlauts in names of files as one letter, another as two.
+        for name in (_composed(path), _composed(f"{root}/{path}")):
             if name in self.by_name:
                 self._used.add(name)
                 return self.by_name[name]
@@ -68,6 +70,16 @@ class GivenRegions:
     def unused(self) -> list[str]:
         """The names that no photograph was asked for by."""
         return sorted(set(self.by_name) - self._used)
+
+
+def no_photograph_of(given: GivenRegions, folders: Sequence[Path]) -> RegionsError:
+    """The error of regions that are of no photograph in these folders."""
+    where = ", ".join(map(printable, folders))
+    example = printable(next(iter(given.by_name)))
+    return RegionsError(
+        f"{printable(given.file)} has regions of no photograph in {where}: its names, such as {example}, are to be "
+        "relative to the folder, or absolute."
+    )
 
 
 def read_regions(file: Path) -> GivenRegions:
@@ -116,6 +128,10 @@ def _parse(file: Path, document: dict[str, Any]) -> GivenRegions:
     for image_id, regions in found.items():
         image = images[image_id]
         size = (int(image["width"]), int(image["height"])) if image.get("width") and image.get("height") else None
-        path = str(image["file_name"]).replace("\\", "/").removeprefix("./")
+        path = _composed(str(image["file_name"]).replace("\\", "/").removeprefix("./"))
         by_name[path] = GivenBoxes(np.array([box for box, _ in regions]), [phrase for _, phrase in regions], size)
     return GivenRegions(file, by_name, without_box)
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

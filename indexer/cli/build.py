@@ -128,7 +128,7 @@ def build(
     from db.location import default_collection, is_server, without_password
     from indexer import output, redescription
     from indexer.build import build as building
-    from indexer.build.given_regions import read_regions
+    from indexer.build.given_regions import no_photograph_of, read_regions
     from indexer.build.options import BuildOptions
     from indexer.interrupts import interruptible, stop_on_signals
     from indexer.lazy_predictor import LazyPredictor
@@ -148,7 +148,10 @@ def build(
     if not folders and first:
         raise click.UsageError("Missing argument 'FOLDERS...': the folders that the photographs are in.")
     if first:  # neither a mistyped folder nor damaged weights must leave an empty collection behind
-        require_photographs(folders, exclude=exclude)
+        if regions is None:
+            require_photographs(folders, exclude=exclude)
+        elif not require_photographs(folders, exclude=exclude, wanted=lambda *file: regions.of(*file) is not None):
+            raise no_photograph_of(regions, folders)
     remaining: list[Path] = []
     predictor = LazyPredictor(weights, device=device)
     if first:

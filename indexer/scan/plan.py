@@ -253,15 +253,27 @@ def _find_changes(
     return plan
 
 
-def require_photographs(folders: Sequence[Path], *, exclude: Sequence[str] = ()) -> None:
-    """Raises FolderError unless every folder can be walked and at least one of them holds a photograph."""
-    problems = []
+def require_photographs(
+    folders: Sequence[Path], *, exclude: Sequence[str] = (), wanted: Callable[[Path, str], bool] = lambda *_: True
+) -> bool:
+    """Raises FolderError unless every folder can be walked and at least one of them holds a photograph.
+
+    Returns whether one of them, given its root and its path in it, is wanted.
+    """
+    problems, found = [], False
     for scope in find_scopes(folders, {}):
         walk = Walk(scope.root, exclude=exclude)
-        if any(True for _ in walk):
-            return
-        problems.append(_nothing_found(scope, walk, 0))
-    raise FolderError("; ".join(problems))
+        empty = True
+        for file in walk:
+            empty = False
+            if wanted(scope.root, file.path):
+                return True
+        if empty:
+            problems.append(_nothing_found(scope, walk, 0))
+        found = found or not empty
+    if not found:
+        raise FolderError("; ".join(problems))
+    return False
 
 
 def _unseen(walk: Walk, known: Mapping[str, PhotoStat]) -> set[str]:

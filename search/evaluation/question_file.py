@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,8 +75,9 @@ def match(lines: Sequence[Line], collection: "Collection", folder: Path) -> Ques
     by_path: dict[str, int] = {}
     by_name: dict[str, int | None] = {}
     for row in collection.photos(collection.photo_ids()):
-        by_path[str(row.path)] = row.photo_id
-        by_name[row.path.name] = None if row.path.name in by_name else row.photo_id
+        name = _composed(row.path.name)
+        by_path[_composed(str(row.path))] = row.photo_id
+        by_name[name] = None if name in by_name else row.photo_id
     folders = [folder, Path.cwd(), *collection.roots().values()]
     questions: dict[str, Question] = {}
     missing = []
@@ -124,7 +126,12 @@ def _find(
 ) -> int | None:
     for folder in folders:
         path = os.path.abspath(folder / Path(name).expanduser())
-        for candidate in (path, os.path.realpath(path)):
+        for candidate in map(_composed, (path, os.path.realpath(path))):
             if candidate in by_path:
                 return by_path[candidate]
-    return by_name.get(name)
+    return by_name.get(_composed(name))
+
+
+def _composed(name: str) -> str:
+    """One system writes umlauts in names of files as one letter, another as two."""
+    return unicodedata.normalize("NFC", name)
