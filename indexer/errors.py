@@ -4,6 +4,7 @@ IndexerError
 ├── FolderError     a folder given to `indexer build`, or a path to `indexer remove`, that cannot be used
 ├── DecoderError    the processes that decode photographs do not start
 ├── DescribeError   the network fails on whole batches: no fault of one photograph
+├── ClusterError    there is no Ray cluster, or it is lost
 ├── ExportError     an export that cannot be written
 └── RegionsError    a file of given regions that cannot be used
 
@@ -25,6 +26,10 @@ class DecoderError(IndexerError):
 
 class DescribeError(IndexerError):
     """The network failed on every photograph of a batch."""
+
+
+class ClusterError(IndexerError):
+    """There is no Ray cluster at an address, or all of its workers are lost."""
 
 
 class ExportError(IndexerError):

@@ -4,10 +4,11 @@ IVFFlat and not HNSW: over a million vectors of 256 it found more (0.987 of the 
 of the time, and takes a new region in 0.1 ms where HNSW takes 3: 150 ms a photograph, more than the network.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import Engine
@@ -95,14 +96,14 @@ def count_regions(session: Session, partition: Partition) -> int:
 
 def indexes(session: Session) -> list[Ivf]:
     """Every IVFFlat index of a partition; one that is not valid was left by somebody who was cut off."""
-    rows = session.execute(
+    rows: Iterable[Any] = session.execute(
         text(
             "SELECT i.relname, t.relname, indisvalid, pg_relation_size(i.oid) FROM pg_index "
             "JOIN pg_class i ON i.oid = indexrelid JOIN pg_class t ON t.oid = indrelid JOIN pg_am a ON a.oid = i.relam "
             "WHERE a.amname = 'ivfflat' AND t.relnamespace = current_schema()::regnamespace ORDER BY i.relname"
         )
     )
-    return [Ivf(name, partition, valid, size) for name, partition, valid, size in rows]
+    return [Ivf(*row) for row in rows]
 
 
 def report(session: Session) -> IndexReport:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sqlalchemy import text
@@ -45,10 +46,8 @@ def measure(session: Session, partition: Partition, lists: int) -> Recall:
 
 def sample(session: Session, partition: Partition) -> np.ndarray:
     """(Q <= QUERIES, E) float32: embeddings drawn from a partition; of the same one the same ones."""
-    first: int
-    last: int
-    first, last = session.execute(text(f"SELECT min(id), max(id) FROM {partition.name}")).one()
-    ids = np.random.default_rng(SEED).integers(first, last + 1, 20 * QUERIES)
+    ends: Any = session.execute(text(f"SELECT min(id), max(id) FROM {partition.name}")).one()
+    ids = np.random.default_rng(SEED).integers(ends[0], ends[1] + 1, 20 * QUERIES)
     size = session.scalar(text("SELECT embedding_size FROM meta"))
     assert isinstance(size, int)
     found = copy_out(

@@ -34,7 +34,7 @@ from indexer.build.pending import Pending
 from indexer.build.report import BuildReport
 from indexer.build.triage import Triage
 from indexer.build.waiting import done, mapped
-from indexer.errors import DescribeError, RegionsError
+from indexer.errors import ClusterError, DescribeError, RegionsError
 from indexer.progress import Progress
 from indexer.scan.moved_roots import follow_moved_roots, tell_of_missing_roots
 from indexer.scan.plan import Plan, Task, find_changes
@@ -333,7 +333,7 @@ class Run:
         images = [photo.image for _, photo in batch]
         try:
             return self._described(images)
-        except FclnError:  # no weights, no GPU: has a sentence of its own
+        except (FclnError, ClusterError):  # no weights, no GPU: has a sentence of its own
             raise
         except Exception as error:
             first = error
@@ -373,7 +373,7 @@ class Run:
                 regions = describing.result()
                 kept = [phrase or own for phrase, own in zip(phrases, regions.phrases, strict=True)]
                 outcomes.append(replace(regions, boxes=full, phrases=kept))
-            except FclnError:  # no weights, no GPU: has a sentence of its own
+            except (FclnError, ClusterError):  # no weights, no GPU: has a sentence of its own
                 raise
             except Exception as error:
                 outcomes.append(error)

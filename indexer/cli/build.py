@@ -72,6 +72,13 @@ if TYPE_CHECKING:
     "so long.",
 )
 @click.option(
+    "--ray",
+    "ray_address",
+    metavar="ADDRESS",
+    help="Describe on every GPU and processor of this Ray cluster (head:6379, ray://head:10001, auto), or of this "
+    "computer alone (local). --batch-size is of each. Needs the package ray.",
+)
+@click.option(
     "--regions",
     "regions_file",
     type=click.Path(path_type=Path),
@@ -97,6 +104,7 @@ def build(
     redescribe: bool,
     commit_seconds: float,
     lease_seconds: float,
+    ray_address: str | None,
     regions_file: Path | None,
     wait: bool,
     quiet: bool,
@@ -132,6 +140,7 @@ def build(
     from indexer.build.options import BuildOptions
     from indexer.interrupts import interruptible, stop_on_signals
     from indexer.lazy_predictor import LazyPredictor
+    from indexer.ray_describer import RayDescriber
     from indexer.scan.plan import require_photographs
 
     if regions_file is not None and redescribe:
@@ -153,7 +162,12 @@ def build(
         elif not require_photographs(folders, exclude=exclude, wanted=lambda *file: regions.of(*file) is not None):
             raise no_photograph_of(regions, folders)
     remaining: list[Path] = []
-    predictor = LazyPredictor(weights, device=device)
+    predictor: LazyPredictor | RayDescriber
+    if ray_address is None:
+        predictor = LazyPredictor(weights, device=device)
+    else:
+        predictor = RayDescriber(ray_address, weights, batch_size=batch_size)
+        batch_size *= len(predictor)
     if first:
         interruptible(predictor.load)
     with stop_on_signals() as stop:
