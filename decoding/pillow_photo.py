@@ -146,6 +146,8 @@ class PillowPhoto:
 
     def _rescue_jpeg(self, side: int) -> None:
         found = jpeg.structure(self._file)
+        if not found.scans:
+            raise PhotoError(f"{self._fault} before the picture begins")
         if found.progressive:
             found.end_last_scan(self._file)
             if not found.has_everything_coarsely:

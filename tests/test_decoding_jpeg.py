@@ -94,6 +94,13 @@ def test_zeros_where_the_rest_should_be_are_no_picture():
     assert refusal(half + bytes(len(whole) - len(half))) == f"the file is damaged, {there}"
 
 
+def test_a_file_that_ends_among_its_headers_says_so():
+    whole = encoded()
+    headers = whole[: whole.index(b"\xff\xda")]
+    assert refusal(headers) == "the file ends early before the picture begins"
+    assert refusal(headers + bytes(5000)) == "the file is damaged before the picture begins"
+
+
 def test_of_a_progressive_one_every_coefficient_is_needed():
     whole = encoded(progressive=True)
     scans = [at for at in range(len(whole)) if whole.startswith(b"\xff\xda", at)]

@@ -123,7 +123,8 @@ def build(
     With a collection on a server, any number of builds may run at once, on any number of computers that see the same
     folders: they share the work. --root-as says where a folder is on this one.
 
-    Without FOLDERS: all that were built before. Ctrl-C ends it after the photographs in work; run it again to go on.
+    Without FOLDERS: all that were built before. Ctrl-C ends it within seconds and keeps what is done; run it again to
+    go on.
 
     \b
     Examples:
