@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from commands.text import printable
 from search.drawing.photo import NotShown, open_photo, resized
 from search.errors import DeliveryError
+from search.told import numbers, sureness
 
 if TYPE_CHECKING:
     from search.detector import Detections
@@ -82,7 +83,7 @@ def answer_page(answer: "Answer | Detections") -> str:
     """The page of an answer."""
     asked = ", ".join(answer.query)
     count = f"{len(answer.hits)} photograph{'s' if len(answer.hits) != 1 else ''}"
-    return page([Section(asked, f"{count}, {answer.scored}", answer.hits)])
+    return page([Section(asked, f"{count}, {numbers(answer)}", answer.hits)])
 
 
 def page(sections: Sequence[Section], *, title: str = "", text: str = "") -> str:
@@ -186,7 +187,7 @@ def _figure(hit: "Hit", colors: dict[str, str], side: int) -> str:
     beside = f" <small>and {len(hit.copies) + len(hit.similar)} like it</small>" if hit.copies or hit.similar else ""
     return (
         f'<figure>\n<div class="photo" style="{shape}">{image}</div>\n<figcaption><div class="name"><b>{hit.rank}</b> '
-        f'<span class="score">{hit.score:.3f}</span> {uri}{beside}</div>\n<ul>{"".join(lines)}</ul></figcaption>\n'
+        f'<span class="score">{sureness(hit)}</span> {uri}{beside}</div>\n<ul>{"".join(lines)}</ul></figcaption>\n'
         "</figure>"
     )
 
@@ -195,7 +196,7 @@ def _line(number: int, region: "HitRegion", color: str) -> str:
     told = f" <small>{_text(region.phrase)}</small>" if region.phrase and region.phrase != region.for_phrase else ""
     return (
         f'<li><i style="background:{color}">{number}</i><span>{_text(region.for_phrase or region.phrase)}{told}</span>'
-        f'<span class="score" style="flex:none">{region.score:.3f}</span></li>'
+        f'<span class="score" style="flex:none">{sureness(region)}</span></li>'
     )
 
 

@@ -1,6 +1,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -73,6 +74,18 @@ def test_the_page_needs_nothing_else_and_shows_the_photograph_with_its_boxes(pho
     # Nothing is fetched: no address but those of the photographs, which are links.
     assert not tags.all("script") and not tags.all("link")
     assert not [a for _, attributes in tags.tags for a in attributes.values() if a and a.startswith(("http", "//"))]
+
+
+def test_probabilities_are_shown_where_they_are_known(photo):
+    from search.likely import ListEnd
+
+    regions = [replace(region((0, 0, 9, 9)), probability=0.314)]
+    likely = [replace(hit(photo, *regions), probability=0.875)]
+    answer = Answer(["dog"], "embedding", likely, end=ListEnd(1, 0.1))
+    text = Tags(answer_page(answer)).text
+    assert "1 photograph, how likely each answers" in text and "88%" in text and "31%" in text and "0.500" not in text
+    doubtful = replace(answer, end=ListEnd(1, 0.1, convincing=False))
+    assert "1 photograph, nothing convincing: these are the closest" in Tags(answer_page(doubtful)).text
 
 
 def test_names_and_phrases_are_text_only(tmp_path):

@@ -12,6 +12,7 @@ from search.drawing.files import free_targets, write_png
 from search.drawing.labels import Box, draw_label
 from search.drawing.lettering import length, shortened, write
 from search.drawing.photo import NotShown, open_photo, resized
+from search.told import numbers, sureness
 
 if TYPE_CHECKING:
     from search.detector import Detections
@@ -114,7 +115,7 @@ def _draw_header(sheet: Image.Image, answer: "Answer | Detections", colors: dict
     draw = ImageDraw.Draw(sheet)
     asked = ", ".join(printable(phrase) for phrase in answer.query)
     write(draw, (_MARGIN, 16), shortened(asked, 30, sheet.width - 2 * _MARGIN), 30, _INK)
-    scored = answer.scored
+    scored = numbers(answer)
     write(draw, (sheet.width - _MARGIN, 56), scored, 18, _FAINT, anchor="ra")
     x, end = _MARGIN, sheet.width - 2 * _MARGIN - length(scored, 18)
     for phrase, color in colors.items():
@@ -131,7 +132,7 @@ def _draw_caption(sheet: Image.Image, tile: _Tile) -> None:
     draw = ImageDraw.Draw(sheet)
     y = tile.y + tile.height + 6
     write(draw, (tile.x, y), f"{tile.hit.rank}", 20, _INK)
-    write(draw, (tile.x + length(f"{tile.hit.rank}", 20) + 10, y + 3), f"{tile.hit.score:.3f}", 16, _FAINT)
+    write(draw, (tile.x + length(f"{tile.hit.rank}", 20) + 10, y + 3), sureness(tile.hit), 16, _FAINT)
     path = shortened(printable(tile.hit.path), 15, tile.width, keep_end=True)
     write(draw, (tile.x, y + 26), path, 15, _FAINT)
 
