@@ -19,7 +19,7 @@ class ExplainedThing:
     """A thing asked for, and the regions that answer it."""
 
     phrase: str
-    score: float  # its part of the score: of several regions their mean
+    score: float  # its part of the score: half of its best region's and half of its own one's, or the mean of several
     regions: list[HitRegion]
 
 

@@ -339,6 +339,8 @@ class Searcher:
     def rank(self, phrases: Sequence[str], *, scoring: str | None = None, judged_regions: int | None = None) -> Ranking:
         """Every photograph of the collection, best first, every region of it scored.
 
+        A question is ranked as by `search`, several phrases as in the paper: by the mean of their best regions.
+
         judged_regions: how many regions of each photograph and phrase the language model judges (the closest ones by
         cosine), None for all. Keeps the features of the whole collection in memory for the next call (about 2 KB a
         region). Raises QueryError for a question that cannot be asked.
@@ -353,7 +355,7 @@ class Searcher:
             return features.codes[np.searchsorted(features.region_ids, region_ids)]
 
         scored = self._score(query, cosines, scoring, judged_regions, codes)
-        if not query.is_composed:
+        if not (query.as_one or query.relations or query.counts):
             return rank_photographs(scored, query.phrases)
         ranked = self._ranked(query, scored, scoring)
         photo_ids = ranked.first(len(scored.starts()))
