@@ -464,7 +464,7 @@ class Searcher:
 
     def _keep_wanted(self, query: Query, photo_ids: list[int], k: int) -> tuple[list[int], list[Excluded]]:
         """The first k of some photographs that show nothing that the query excludes, and which fell away before."""
-        if (calibration := self._model.scoring.calibration) is None:
+        if self._model.scoring.calibration is None:
             raise QueryError(
                 "These weights hold no confidence, so nothing can be excluded: "
                 "`python -m scripts.train.choose_confidence WEIGHTS` fits one."
@@ -476,7 +476,7 @@ class Searcher:
             found = {photo.photo_id: (photo, scores) for photo, scores in described_photos(self._collection, cosines)}
             return [found[photo_id] for photo_id in some]
 
-        return keep_wanted(photo_ids, k, describe, query.excluded, calibration)
+        return keep_wanted(photo_ids, k, describe, query.excluded, vectors, self._model.scoring)
 
     def _hits(
         self,
