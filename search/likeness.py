@@ -32,7 +32,5 @@ def rank_alike(regions: RegionScores, example_count: int, names: Sequence[str]) 
     regions: (M + Q, N) cosines, the example's M = example_count vectors first, then those of Q phrases. names: M + Q.
     """
     best = best_scores(regions)
-    parts = [best[:example_count].mean(axis=0)]
-    if len(best) > example_count:
-        parts.append(best[example_count:].mean(axis=0))
+    parts = [part.mean(axis=0) for part in (best[:example_count], best[example_count:]) if len(part)]
     return rank_by_best(list(names), regions.photo_ids[regions.starts()], np.stack(parts))
