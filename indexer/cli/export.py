@@ -29,7 +29,7 @@ _WITH_FEATURES = ("coco", "jsonl", "parquet")
 @click.option(
     "--features",
     is_flag=True,
-    help=f"Also each region's embedding and code ({', '.join(_WITH_FEATURES)}): about 30 times as much.",
+    help=f"Also each region's embedding and code ({', '.join(_WITH_FEATURES)}): many times as much.",
 )
 @click.option(
     "--out",

@@ -61,10 +61,11 @@ def evaluate(
     A phrase that several photographs answer has a line for each. A photograph is named by its path, from the folder of
     the file or from where you are or from a folder that was built; its file name alone does if only one has it.
 
-    Every photograph is ranked for every question. recall@k is the share of questions with a right photograph among the
-    first k; the rank is that of the first right one; AP (average precision) counts all of them; localization is the
-    share of labelled boxes that the box found overlaps by half (IoU of at least 0.5). In brackets: intervals of 95 %,
-    what other questions of this kind would give. Copies of a photograph count once.
+    Every photograph is ranked for every question, which takes 2 KB of memory a region. recall@k is the share of
+    questions with a right photograph among the first k; the rank is that of the first right one; AP (average precision)
+    counts all of them; localization is the share of labelled boxes that the box found overlaps by half (IoU of at least
+    0.5). In brackets: intervals of 95 %, what other questions of this kind would give. Copies of a photograph count
+    once.
 
     \b
     Examples:
