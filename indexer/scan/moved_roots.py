@@ -97,7 +97,7 @@ def _holds(place: Path, sample: list[PhotoStat]) -> bool:
 def tell_of_missing_roots(
     collection: Collection, before: Mapping[int, int], progress: Progress, *, prune: bool
 ) -> None:
-    """Forget roots that are not there any more and of which nothing is described; tell of those that lost something.
+    """Forget roots that are not there and that lost all that was described of them; tell of those that lost a part.
 
     Args:
         before: root id -> how many photographs of a missing root were described before the build.
@@ -107,9 +107,9 @@ def tell_of_missing_roots(
             continue
         left = sum(not stat.failed for stat in collection.known(root_id).values())
         lost = before.get(root_id, 0) - left
-        if not left:
+        if not left and lost > 0:
             collection.remove_root(root_id)
-            why = "it is not there any more" if prune or not lost else "all its photographs are elsewhere now"
+            why = "it is not there any more" if prune else "all its photographs are elsewhere now"
             progress.say(f"{printable(root)} is forgotten: {why}")
         elif lost > 0:
             command = f"indexer remove {shlex.quote(printable(root))}{option(collection.location)}"
