@@ -136,7 +136,7 @@ def test_the_filter_benchmark_compares_with_the_exact_answer(
     for _ in range(2):  # the second time the collection is there
         result = CliRunner().invoke(benchmark_filters.main, [*command, "--json"])
         assert result.exit_code == 0, result.output
-        rows = json.loads(result.stdout)
+        rows = json.loads(result.stdout)["rows"]
         assert [row["photographs"] for row in rows] == [1, 3, 30, 150] * 2
         assert all(row["found"] == 1 and row["median_ms"] > 0 for row in rows)
         assert rows[1]["found_afterwards"] < 0.5  # of 3 photographs among 20 of 300

@@ -216,3 +216,20 @@ def test_detecting_among_allowed_photographs(collection):
     assert {region.box for hit in found.hits for region in hit.regions} == {(0, 0, 10, 10)}
     nothing = detector.detect_in_collection(["a dog"], collection, filters=Filters(after="2024"))
     assert (nothing.hits, nothing.photographs) == ([], 0)
+
+
+def test_headers_of_real_photographs(album, tiny_checkpoint):
+    """From the JPEG's EXIF through a build to what filters find."""
+
+    def found(**conditions):
+        filters = Filters(**conditions)
+        with Searcher.open(album.collection, weights=tiny_checkpoint, device="cpu") as searcher:
+            answer = searcher.search(["dog"], filters=filters)
+        assert answer.selection.unread == 0
+        return {hit.path.relative_to(album.photos).as_posix() for hit in answer.hits}
+
+    assert found(after="2019-06-23", before="2019-06-24", cameras=("eos canon",), near=(-33.5, 151.25, 1)) == {"1.jpg"}
+    assert found(after="2019-06-24") == found(near=(33.5, 151.25, 1000)) == set()
+    assert found(under=(album.photos / "sub",)) == {"sub/3.jpg"}
+    assert found(orientation="portrait", formats=("jpg",)) == {"2.jpg"}
+    assert found(min_area=1.0) == {"1.jpg", "2.jpg", "sub/3.jpg"}  # the whole photograph is always a region

@@ -64,7 +64,7 @@ def main(photographs: int, regions: int, weights: Path | None, kept_at: Path | N
         collection = stack.enter_context(open_collection(path))
         vectors = predictor.encode_phrases(QUESTIONS)
         rows = [measure(collection, vectors, share, area) for area in (None, LARGE) for share in SHARES]
-    show([asdict(row) for row in rows], lambda: table(rows), as_json=as_json)
+    show({"rows": [asdict(row) for row in rows]}, lambda: table(rows), as_json=as_json)
 
 
 def measure(collection: Collection, vectors: np.ndarray, share: float, area: AreaRange | None) -> Row:
