@@ -106,6 +106,7 @@ def detect(
       search detect "a red shirt" "a hat" --in photos/ --threshold 0.5 --json
       search detect "a dog" --in photos/*.jpg --draw drawn/
       search detect "a dog" -k 20 --draw dogs.png
+      search detect "a dog" --after 2023 --max-area 20%
       search detect "a bicycle" --in photos/ --html bicycles.html
 
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, or no photograph could be read (single ones

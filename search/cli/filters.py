@@ -54,7 +54,8 @@ _OPTIONS = (
         multiple=True,
         type=click.Path(path_type=Path),
         metavar="DIR",
-        help="Only photographs in this folder, or below. This and the next ones may be given several times: any fits.",
+        help="Only photographs in this folder, or below. Given several times, as --camera and --format may be: one of "
+        "them fits.",
     ),
     click.option("--here", is_flag=True, help="The same of the folder that you are in."),
     click.option("--camera", "cameras", multiple=True, metavar="WORDS", help='Words of make and model: "canon 5d".'),

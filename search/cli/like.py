@@ -55,7 +55,10 @@ class _BoxType(click.ParamType):
     help="The part of the photograph that is meant, in pixels of the upright photograph. Default: all of it.",
 )
 @click.option(
-    "--photo-id", type=click.IntRange(min=1), metavar="ID", help="A photograph of the collection, in PHOTO's place."
+    "--photo-id",
+    type=click.IntRange(min=1),
+    metavar="ID",
+    help="A photograph of the collection, in PHOTO's place; `search describe PHOTO --json` tells its id.",
 )
 @click.option("-k", "--top", type=click.IntRange(min=1), default=10, show_default=True, help="Photographs to find.")
 @click.option(
