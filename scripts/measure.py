@@ -84,6 +84,11 @@ def main(
         if wide_photos and wide_annotations:
             asked["wide"] = ask("evaluate.questions", *kept_wide, of=(wide_photos, wide_annotations))
         asked |= {name: ask(script, *options, *kept) for name, (script, *options) in _EVALUATIONS.items()}
+        sets = ()
+        if wide_photos and wide_annotations:
+            sets = ("--photos", wide_photos, "--annotations", wide_annotations, *kept_wide)
+        answers = ("train.calibrate_answers", str(DEFAULT_WEIGHTS), "--dry-run")
+        asked["answers"] = ask(*answers, *sets, *kept)
         asked["shortlist"] = ask("evaluate.shortlist", "--plot", str(plot), *kept)
         texts = {(path, "figures"): figures(asked) for path in (RESULTS, MODEL_CARD)}
         texts |= {(RESULTS, "questions"): question_tables(asked), (README, "headline"): headline(asked)}
@@ -204,10 +209,33 @@ def figures(asked: Mapping[str, dict]) -> str:
         f"from 0.1 on | {confidence['calibration_error']:.3f} / {confidence['calibration_error_from_0.1']:.3f} | "
         "`python -m scripts.train.choose_confidence fcln/weights/default.safetensors --dry-run` |",
         f"| the same, average precision of the boxes | {confidence['average_precision']:.3f} | |",
+        *answer_lines(asked),
         "",
         "(each with `--photos PHOTOS --annotations VAL` unless it says otherwise)",
     ]
     return "\n".join(lines)
+
+
+def answer_lines(asked: Mapping[str, dict]) -> list[str]:
+    """Rows of the table: probabilities of photographs, and lists that stop by them; none where they are not known."""
+    lines = []
+    if (answers := asked.get("answers")) is not None:
+        each = " / ".join(f"{one['calibration_error_from_0.1']:.3f}" for one in answers["sets"])
+        lines.append(
+            "| probabilities of photographs, half fitted, half judged: calibration error of those from 0.1 on, all sets / "
+            f"each / pairs of things | {answers['calibration_error_from_0.1']:.3f} / {each} / "
+            f"{answers.get('pairs_calibration_error_from_0.1', 0):.3f} | `python -m scripts.train.calibrate_answers "
+            "fcln/weights/default.safetensors --dry-run --photos WIDE_PHOTOS --annotations WIDE_VAL` |"
+        )
+    named = {"questions": "everyday questions", "wide": "everyday things"}
+    for name, what in named.items():
+        if name in asked and "list_f1" in asked[name]:
+            found, best = asked[name]["list_f1"], asked[name]["best_f1"]
+            lines.append(
+                f"| lists that stop by themselves, {what}: F1 / of the best cut-off of each question in hindsight / ratio | "
+                f"{found:.3f} / {best:.3f} / {found / best:.2f} | `python -m scripts.evaluate.questions` |"
+            )
+    return lines
 
 
 def replace_between(document: str, marker: str, text: str) -> str:

@@ -68,6 +68,11 @@ WIDE = {
         {"question": "a cat", "average_precision": 0.75, "precision@5": 1.0, "answers": 12},
     ],
 }
+ANSWERS = {
+    "calibration_error_from_0.1": 0.0412,
+    "pairs_calibration_error_from_0.1": 0.0231,
+    "sets": [{"calibration_error_from_0.1": 0.0351}, {"calibration_error_from_0.1": 0.0779}],
+}
 BASELINES = {
     "rows": {"FCLN, embedding": ROW},
     "left_out": [],
@@ -106,6 +111,10 @@ def test_every_figure_is_in_a_table():
     for figure in ("23 questions", "0.345", "0.456", "0.234", "0.888 / 0.777", *dense, *rare, *words, *others):
         assert figure in text
     assert "everyday things of all kinds" not in text
+    assert "calibration error of those from 0.1 on" not in text and "lists that stop" not in text
+    known = {"answers": ANSWERS, "questions": ASKED["questions"] | {"list_f1": 0.3, "best_f1": 0.4}}
+    text = figures({**ASKED, **known})
+    assert "| 0.041 / 0.035 / 0.078 / 0.023 |" in text and "| 0.300 / 0.400 / 0.75 |" in text
     text = figures({**ASKED, "wide": WIDE})
     assert "(2 questions; " in text and "| 0.512 / 0.011 |" in text and "precision@5 | 0.613 |" in text
 
