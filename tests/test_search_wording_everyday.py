@@ -76,6 +76,10 @@ def test_slips_are_corrected_and_told(lexicon, typed, meant):
         "gatto sul divano",
         "asdf qwer dog",
         "girl weering glases",
+        "Hund Sofa",
+        "perro negro",
+        "un chat noir et une voiture",
+        "zwei hunde mit ball",
     ],
 )
 def test_what_is_not_english_is_refused_in_one_sentence(lexicon, question):
@@ -88,3 +92,79 @@ def test_what_is_not_english_is_refused_in_one_sentence(lexicon, question):
 def test_function_words_alone_are_refused(lexicon, question):
     with pytest.raises(QueryError, match="says nothing of what a photograph shows"):
         parse_query([question], lexicon)
+
+
+@pytest.mark.parametrize("word", ["gato", "chien", "katze", "perro", "fahrrad", "voiture"])
+def test_a_word_of_another_language_is_no_slip(lexicon, word):
+    with pytest.raises(QueryError, match=f"knows none of these words: {word}. It reads plain English"):
+        parse_query([word], lexicon)
+
+
+@pytest.mark.parametrize(
+    ("question", "things"),
+    [
+        ("dog swimming in water", ["a dog", "the water"]),
+        ("a painting on a wall", ["a painting", "a wall"]),
+        ("woman painting a fence", ["a woman", "a fence"]),
+        ("boy playing soccer", ["a boy", "a soccer"]),
+        ("kids in a swimming pool", ["a kid", "a swimming pool"]),
+        ("vintage camera", []),
+        ("woman in red", ["a woman"]),
+        ("man on top", ["a man"]),
+        ("bottom of the sea", ["the sea"]),
+        ("dog in front of the house", ["a dog", "a house"]),
+    ],
+)
+def test_things_of_a_question(lexicon, question, things):
+    query = parse_query([question], lexicon)
+    named = [query.canonical.get(phrase, phrase) for phrase in query.phrases[1:]]
+    assert named == [lexicon.canonical(thing) for thing in things]
+
+
+@pytest.mark.parametrize(
+    ("question", "relation"),
+    [
+        ("dog left of child", ("left of", "a dog", "a child")),
+        ("cup underneath the table", ("under", "a cup", "a table")),
+        ("a laptop alongside a cup", ("next to", "a laptop", "a cup")),
+        ("child in the foreground", ("foreground", "a child", None)),
+        ("photo of a dog in the upper left corner of the picture", ("top left", "a dog", None)),
+    ],
+)
+def test_how_things_lie(lexicon, question, relation):
+    query = parse_query([question], lexicon)
+    assert query.substitutions == {} and query.unknown_words == []
+    (found,) = query.relations
+    names = [query.canonical.get(name, name) if name else None for name in (found.subject, found.object)]
+    assert (found.kind, *names) == relation
+
+
+@pytest.mark.parametrize(
+    ("question", "count"),
+    [("two dogs", 2), ("three people on a bench", 3), ("several cups", 3), ("a pair of shoes", 2), ("dogs", None)],
+)
+def test_how_many(lexicon, question, count):
+    counts = parse_query([question], lexicon).counts
+    assert [each.number for each in counts.values()] == ([] if count is None else [count])
+
+
+@pytest.mark.parametrize(
+    ("question", "unwanted"),
+    [
+        ("no people", ["people"]),
+        ("-person", ["a person"]),
+        ("without a dog", ["a dog"]),
+        ("no people, no cars", ["people", "a car"]),
+        ("no parking", []),
+        ("no smoking sign", []),
+    ],
+)
+def test_a_question_may_do_nothing_but_negate(lexicon, question, unwanted):
+    query = parse_query([question], lexicon)
+    assert query.encoded_excluded == unwanted
+    assert (query.phrases == ["a photograph"]) == bool(unwanted)
+
+
+def test_what_is_not_wanted_may_be_an_option_alone(lexicon):
+    query = parse_query([], lexicon, excluded=["person"])
+    assert (query.phrases, query.encoded_excluded) == (["a photograph"], ["a person"])

@@ -134,7 +134,7 @@ def query(
     Exit status: 0 found, 1 nothing found, 2 a usage or collection error, 130 interrupted.
     """
     compute_in_one_thread()
-    if not phrases and not where:
+    if not (phrases or where or excluded):
         raise click.MissingParameter(param=next(p for p in query.params if p.name == "phrases"))
     if explain and form in ("csv", "paths0"):
         raise click.UsageError("--explain has no room in that form: give --table, --json or --jsonl.")

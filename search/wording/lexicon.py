@@ -29,10 +29,17 @@ class Lexicon:
 
     max_phrase_words = MAX_PHRASE_WORDS
 
-    def __init__(self, vocabulary: Sequence[str], pieces: "WordPieces", word_uses: Mapping[str, WordUse]):
-        """vocabulary: the words that the network has learnt, frequent ones first. pieces: the phrase encoder's."""
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        pieces: "WordPieces",
+        word_uses: Mapping[str, WordUse],
+        names: Sequence[str] = (),
+    ):
+        """vocabulary: the words that the network has learnt, frequent ones first. pieces: the phrase encoder's. names:
+        of things that the network has learnt."""
         self._pieces = pieces
-        self._noun_phrases = NounPhrases(word_uses)
+        self._noun_phrases = NounPhrases(word_uses, {word for name in names for word in words_of(name)[-1:]})
         self._synonyms = Synonyms(vocabulary)
         self._met = frozenset([*vocabulary, *word_uses])
         self._spelling = Spelling([*vocabulary, *word_uses])
@@ -42,7 +49,7 @@ class Lexicon:
         """What a network knows of words."""
         # What only names of photographs taught is learnt too, though the language model may not write it.
         named = dict.fromkeys(word for name in model.names for word in words_of(name))
-        return cls([*model.vocabulary.words, *named], model.pieces, model.word_uses)
+        return cls([*model.vocabulary.words, *named], model.pieces, model.word_uses, model.names)
 
     def unknown_words(self, phrase: str) -> list[str]:
         """The words that neither the network has met (in phrases, captions or as a whole word piece) nor English has.

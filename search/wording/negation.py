@@ -13,6 +13,12 @@ _ALTERNATIVES = frozenset({"or", "nor"})
 _BEFORE = frozenset({"but", "and", "with", ","})
 _MINUS = re.compile(r"(?<!\S)-(\w[\w']*)")
 
+# What is asked for where a question only says what is not wanted.
+ANY_PHOTOGRAPH = "a photograph"
+# "No parking" is the name of a thing.
+_SIGNS = frozenset({"parking", "smoking", "entry", "entrance", "swimming", "diving", "trespassing", "sign", "signs"})
+_ONLY_NEGATED = re.compile(r"(?:(?:no|without|not)\s+|-)(?:an?\s+|any\s+|the\s+)?(.+)", re.IGNORECASE)
+
 
 def split_minus(question: str) -> tuple[str, list[str]]:
     """A question as typed without its words that have a minus before them, and those: "dog -person"."""
@@ -56,3 +62,17 @@ def split_negation(question: str, noun_phrases: Callable[[str], list[str]]) -> t
     while wanted[0].lower() in {",", "but", "and", *FUNCTION_WORDS - {"a", "an", "the", "some"}}:
         wanted.pop(0)
     return " ".join(wanted), list(dict.fromkeys(unwanted))
+
+
+def only_negated(question: str, noun_phrases: Callable[[str], list[str]]) -> list[str]:
+    """The things of a question that does nothing but negate: "no people", "-person", "without a dog"; else none.
+
+    noun_phrases: of a text, in order.
+    """
+    begins = question.lower().split(" ")[:1]
+    match = _ONLY_NEGATED.fullmatch(question) if begins and (begins[0] in _NEGATORS or question[:1] == "-") else None
+    if match is None or not _SIGNS.isdisjoint(words_of(match[1])):
+        return []
+    things = noun_phrases(re.sub(r"\b(?:or|and|nor|no)\b|[,-]", " and ", match[1]))
+    named = [word for word in words_of(match[1]) if word not in FUNCTION_WORDS]
+    return things if named and words_of(" ".join(things))[-1:] == named[-1:] else []

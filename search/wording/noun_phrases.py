@@ -4,7 +4,7 @@ By how captions use its words (`fcln.word_uses`): how often a word of a caption 
 opens one, and what opens one before it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from fcln.vocabulary import words_of
 from fcln.word_uses import WordUse
@@ -13,6 +13,8 @@ from search.wording.inflection import singular
 
 # A word is taken as part of a noun phrase if at least half of its occurrences in captions are.
 _INSIDE = 0.5
+# Of the names of things so many: captions look "at the camera", which is none of their phrases.
+_NAME_INSIDE = 0.35
 # Of a word in -ing after another one so many: "a dog swimming" is a dog.
 _ING_INSIDE = 0.6
 # A phrase may begin with this word if at least this share of its occurrences inside phrases begin one.
@@ -25,13 +27,17 @@ NUMBERS = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
     **{str(number): number for number in range(2, 11)},
 }  # fmt: skip
+# Other words for how many there are.
+_AMOUNTS = frozenset({"several", "many", "few", "both", "dozen", "multiple", "numerous", "various", "some"})
 
 
 class NounPhrases:
     """Finds the noun phrases of a question by how captions use its words."""
 
-    def __init__(self, words: Mapping[str, WordUse]):
+    def __init__(self, words: Mapping[str, WordUse], nouns: Collection[str] = ()):
+        """words: how captions use them. nouns: words that are known to name things."""
         self.words = dict(words)
+        self.nouns = frozenset(nouns)
 
     def __call__(self, question: str) -> list[str]:
         """The question's noun phrases in order, an article added where captions would have one.
@@ -58,7 +64,7 @@ class NounPhrases:
             return True  # "a painting", but "a woman painting a fence"
         if before and word.endswith("ing") and use.inside < _ING_INSIDE and not self._is_noun(after):
             return False
-        return use.inside >= _INSIDE
+        return use.inside >= (_NAME_INSIDE if word in self.nouns else _INSIDE)
 
     def _is_noun(self, word: str) -> bool:
         return word != "" and word not in FUNCTION_WORDS and self._is_inside(word, "", "")
@@ -73,7 +79,9 @@ class NounPhrases:
             return phrase
         bare = words[1:] if words and words[0] in _DETERMINERS else words
         found = self(" ".join(bare))
-        if not bare or len(found) != 1 or words_of(found[0])[-len(bare) :] != bare or bare[0] in NUMBERS:
+        if not bare or len(found) != 1 or words_of(found[0])[-len(bare) :] != bare:
+            return phrase
+        if bare[0] in NUMBERS or bare[0] in _AMOUNTS or "of" in bare:  # "two cats", "a pair of shoes"
             return phrase
         head = singular(bare[-1], self.words.__contains__)
         return " ".join(self._opened([*bare[:-1], head or bare[-1]]))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from fcln.vocabulary import words_of
 from search.errors import QueryError
 from search.wording.counts import Count, counted
+from search.wording.foreign_words import FOREIGN_WORDS
 from search.wording.function_words import FOREIGN_FUNCTION_WORDS, content_words
-from search.wording.negation import split_minus, split_negation
+from search.wording.negation import ANY_PHOTOGRAPH, only_negated, split_minus, split_negation
 from search.wording.relations import Reading, Relation, read_condition, read_relations
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ _ASKING = re.compile(
 # Every phrase is a scan of all vectors (about 15 ms over 350,000 regions), and no question means so many: more
 # are nearly always one question that lost its quotation marks.
 MAX_PHRASES = 16
+# Words that may be all of a noun phrase and name no thing.
+_NO_THINGS_TEXT = """
+    s top bottom left right middle center centre side front back foreground background
+    red blue green yellow white black brown pink purple grey gray beige
+"""
+_NO_THINGS = frozenset(_NO_THINGS_TEXT.split())
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,8 @@ def parse_query(
     unknown or misspelt; and if a condition of `where` is none that boxes can tell.
     """
     given, unwanted, conditions = _uniform(phrases), _uniform(excluded), _uniform(where)
+    if unwanted and not given and not conditions:
+        given = [ANY_PHOTOGRAPH]
     if not given and not conditions:
         raise QueryError('There is nothing to search for: give a question, such as "dog on couch".')
     if (count := len(given) + len(unwanted) + 2 * len(conditions)) > MAX_PHRASES:
@@ -219,8 +228,8 @@ class _Things:
 
 
 def _is_thing(noun: str) -> bool:
-    """Whether a noun phrase names a thing; the "s" of "it's" and "of" name none."""
-    return any(word != "s" for word in content_words(words_of(noun)))
+    """Whether a noun phrase names a thing; the "s" of "it's", "red" of "man in red", "top" of "man on top" do not."""
+    return any(word not in _NO_THINGS for word in content_words(words_of(noun)))
 
 
 def _words_said(phrases: Sequence[str], lexicon: "Lexicon") -> frozenset[str]:
@@ -248,6 +257,8 @@ def _without_negation(
         question, minus = split_minus(given[0])
         question = _plain(question, lexicon)
         wanted, negated = split_negation(question[_asking(question) :], lexicon.noun_phrases)
+        if not minus and not negated and (unasked := only_negated(given[0], lexicon.noun_phrases)):
+            wanted, negated = ANY_PHOTOGRAPH, unasked
         plain, negated = [wanted], [*minus, *negated]
     return plain, list(dict.fromkeys(_plain(phrase, lexicon) for phrase in (*unwanted, *negated)))
 
@@ -316,7 +327,8 @@ def _check_content(phrases: Sequence[str], corrected: Sequence[str], lexicon: "L
         return word in FOREIGN_FUNCTION_WORDS or bool(lexicon.unknown_words(word))
 
     strange = [word for word in words if is_strange(word)]
-    if len(strange) >= 2 and 2 * len(strange) >= len(words):
+    is_foreign = any(word in FOREIGN_WORDS for word in strange)
+    if (len(strange) >= 2 or is_foreign) and 2 * len(strange) >= len(words):
         told = f"The model reads English, and these words are not: {', '.join(strange)}."
         meant = " ".join(corrected)
         raise QueryError(told if any(map(is_strange, words_of(meant))) else f'{told} Is "{meant}" meant?')

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from search.wording.foreign_words import FOREIGN_WORDS
 from search.wording.function_words import FOREIGN_FUNCTION_WORDS
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ class Spelling:
 
     def is_english(self, word: str) -> bool:
         """Whether English has a word."""
-        return word in _NEWER_WORDS or (word in self._dictionary and word not in FOREIGN_FUNCTION_WORDS)
+        if word in FOREIGN_FUNCTION_WORDS or word in FOREIGN_WORDS:
+            return False
+        return word in _NEWER_WORDS or word in self._dictionary
 
     def nearest(self, word: str) -> str | None:
         """The word that is the fewest slips away, of several the most frequent; None if none is near.
@@ -56,7 +59,7 @@ class Spelling:
         string alignment). Hardly anybody gets the first letter wrong, and a word that no dictionary has yet ("vlogger")
         is not to become another ("jogger"). Also for words that are spelt right: ask `is_english` first.
         """
-        if len(word) < _MIN_LETTERS or not word.isalpha():
+        if len(word) < _MIN_LETTERS or not word.isalpha() or word in FOREIGN_WORDS:
             return None
         from rapidfuzz.distance import OSA  # 30 ms, which only a misspelt word costs
 
