@@ -79,26 +79,21 @@ def _is_called(phrase: str, words: set[str]) -> bool:
 
 
 def keep_wanted(
-    photo_ids: Sequence[int],
-    count: int,
-    describe: Callable[[Sequence[int]], Sequence[tuple[DescribedPhoto, np.ndarray]]],
-    phrases: Sequence[str],
-    vectors: np.ndarray,
-    scoring: "Scoring",
+    photo_ids: Sequence[int], count: int, judge: Callable[[Sequence[int]], Sequence[Excluded | None]]
 ) -> tuple[list[int], list[Excluded]]:
     """The first `count` of some photographs that show nothing unwanted, and those before the last of them that do.
 
-    photo_ids: best first. describe: photographs and the similarities (X, N) of each one's regions to the phrases.
+    photo_ids: best first. judge: of each photograph why it falls away, None if it does not.
     """
     kept: list[int] = []
     excluded: list[Excluded] = []
     for start in range(0, len(photo_ids), _BATCH):
         batch = photo_ids[start : start + _BATCH]
-        for photo_id, (photo, similarities) in zip(batch, describe(batch)):
-            if region := evidence(photo, similarities, phrases, vectors, scoring):
-                excluded.append(Excluded(photo.photo_id, photo.path, region))
-            else:
+        for photo_id, reason in zip(batch, judge(batch), strict=True):
+            if reason is None:
                 kept.append(photo_id)
+            else:
+                excluded.append(reason)
             if len(kept) == count:
                 return kept, excluded
     return kept, excluded

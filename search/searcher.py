@@ -16,8 +16,7 @@ from fcln.vocabulary import token_count
 from search.composed_ranking import ComposedRanking, worth_looking_at
 from search.copies import Group, fold
 from search.errors import QueryError
-from search.example import Box, BoxDescriber, Example, find_example
-from search.exclusion import Excluded, keep_wanted
+from search.exclusion import Excluded, evidence, keep_wanted
 from search.explanation import Explanation, answer_of, with_words
 from search.filters import Filters, Selection
 from search.grounding import PhotoRegions, answering_regions, ground
@@ -41,6 +40,7 @@ from search.wording.parse import Query, parse_query
 if TYPE_CHECKING:
     from db.collection import Collection
     from db.location import Location
+    from search.example import Box, BoxDescriber, Example
 
 
 # Regions whose codes are in memory at one time: 8 MB.
@@ -60,7 +60,7 @@ class Answer:
     excluded: list[Excluded] = field(default_factory=list)  # photographs that fell away for it, before the last hit
     selection: Selection | None = None  # what filters came to; None: none were asked for
     sort: Sort = "score"  # the order of the hits
-    example: Example | None = None  # what the photographs are to be like; its name is the first of `query`
+    example: "Example | None" = None  # what the photographs are to be like; its name is the first of `query`
     reading: Query | None = None  # how the question was read
     end: ListEnd | None = None  # where the list stopped; None: how likely photographs answer is not known
 
@@ -175,9 +175,9 @@ class Searcher:
         path: Path | None = None,
         *,
         photo_id: int | None = None,
-        box: Box | None = None,
-        describer: BoxDescriber | None = None,
-    ) -> Example:
+        box: "Box | None" = None,
+        describer: "BoxDescriber | None" = None,
+    ) -> "Example":
         """A photograph for `like`: a file, or one of the collection by its id.
 
         box: x1 y1 x2 y2, pixels of the upright photograph, the part that is meant; None: all of it. describer: the
@@ -189,7 +189,7 @@ class Searcher:
             CheckpointMismatch: other weights described the collection.
         """
 
-        def load() -> BoxDescriber:
+        def load() -> "BoxDescriber":
             if describer is not None:
                 return describer
             from fcln.predictor import Predictor
@@ -197,6 +197,8 @@ class Searcher:
             predictor = Predictor.load()
             require_same_checkpoint(self._collection, predictor)
             return predictor
+
+        from search.example import find_example  # loads Pillow, which a question does not need
 
         return find_example(self._collection, load, path=path, photo_id=photo_id, box=box)
 
@@ -277,7 +279,7 @@ class Searcher:
     @_one_at_a_time
     def like(
         self,
-        example: Example,
+        example: "Example",
         phrases: Sequence[str] = (),
         *,
         k: int = 10,
@@ -450,10 +452,11 @@ class Searcher:
         """The first k photographs to show, by the id of the one ranked; and those that fell away before."""
         allowed = None if selection is None else selection.photo_ids
         looked_at = wanted_at_most = k
+        judge = self._judge(query) if query.excluded else None
         while True:
             wanted, fallen = ranked, _ = ranking.first(looked_at), list[Excluded]()
-            if query.excluded:
-                wanted, fallen = self._keep_wanted(query, ranked, wanted_at_most)
+            if judge is not None:
+                wanted, fallen = keep_wanted(ranked, wanted_at_most, judge)
             groups = fold(self._collection, wanted, k, similar=fold_similar, allowed=allowed)
             if len(groups) == k or (len(ranked) < looked_at and len(wanted) < wanted_at_most):
                 return {wanted[group.rank]: group for group in groups}, fallen
@@ -462,21 +465,26 @@ class Searcher:
             if len(wanted) == wanted_at_most:
                 wanted_at_most *= 4
 
-    def _keep_wanted(self, query: Query, photo_ids: list[int], k: int) -> tuple[list[int], list[Excluded]]:
-        """The first k of some photographs that show nothing that the query excludes, and which fell away before."""
+    def _judge(self, query: Query) -> Callable[[Sequence[int]], list[Excluded | None]]:
+        """Says of photographs why they fall away for what the query excludes; None for one that does not."""
         if self._model.scoring.calibration is None:
             raise QueryError(
                 "These weights hold no confidence, so nothing can be excluded: "
                 "`python -m scripts.train.choose_confidence WEIGHTS` fits one."
             )
         vectors = self._model.encode_phrases(query.encoded_excluded)
+        known: dict[int, Excluded | None] = {}
 
-        def describe(some: Sequence[int]) -> list[tuple[DescribedPhoto, np.ndarray]]:
-            cosines = self._collection.cosines(vectors, sorted(some))
-            found = {photo.photo_id: (photo, scores) for photo, scores in described_photos(self._collection, cosines)}
-            return [found[photo_id] for photo_id in some]
+        def judge(photo_ids: Sequence[int]) -> list[Excluded | None]:
+            unknown = [photo_id for photo_id in photo_ids if photo_id not in known]
+            cosines = self._collection.cosines(vectors, sorted(unknown)) if unknown else None
+            for photo, scores in described_photos(self._collection, worth_looking_at(cosines)) if cosines else ():
+                region = evidence(photo, scores, query.excluded, vectors, self._model.scoring)
+                assert photo.photo_id is not None
+                known[photo.photo_id] = region and Excluded(photo.photo_id, photo.path, region)
+            return [known[photo_id] for photo_id in photo_ids]
 
-        return keep_wanted(photo_ids, k, describe, query.excluded, vectors, self._model.scoring)
+        return judge
 
     def _hits(
         self,

@@ -27,6 +27,7 @@ from fcln.training.annotations import load_annotations
 from fcln.vocabulary import words_of
 from scripts.evaluate.command import collection_options, errors_as_sentences, show
 from scripts.evaluate.labelled_collection import EvaluationError, LabelledPhoto, labelled_collection
+from search.composed_ranking import worth_looking_at
 from search.exclusion import EXCLUDED_PRESENCE, unwanted_presences
 from search.hits import described_photos
 from search.searcher import Searcher
@@ -115,12 +116,12 @@ def _one(word: str) -> str:
 def fallen(things: Sequence[str], collection: Collection, model: PhraseModel) -> dict[str, set[int]]:
     """The ids of the photographs that fall away for each thing, by `search.exclusion`."""
     lexicon = Lexicon.of(model)
-    phrases = [lexicon.canonical(f"a {thing}") for thing in things]
-    vectors = model.encode_phrases(phrases)
     gone: dict[str, set[int]] = {thing: set() for thing in things}
-    for photo, similarities in described_photos(collection, collection.cosines(vectors)):
-        presence = unwanted_presences(photo, similarities, phrases, vectors, model.scoring)
-        for thing, surely in zip(things, presence, strict=True):
+    for thing in tqdm(things, unit="thing", mininterval=5):
+        phrases = [lexicon.canonical(f"a {thing}")]
+        vectors = model.encode_phrases(phrases)
+        for photo, similarities in described_photos(collection, worth_looking_at(collection.cosines(vectors))):
+            (surely,) = unwanted_presences(photo, similarities, phrases, vectors, model.scoring)
             if surely >= EXCLUDED_PRESENCE and photo.photo_id is not None:
                 gone[thing].add(photo.photo_id)
     return gone
