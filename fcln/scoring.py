@@ -47,10 +47,11 @@ class AnswerCalibration:
     def from_json(cls, values: dict[str, Any]) -> "AnswerCalibration":
         """The inverse of `to_json`; raises KeyError, TypeError or ValueError for values of another form."""
         values = dict(values)
-        usual = {name: tuple(map(float, values.pop(name))) for name in ("usual_mean", "usual_spread")}
-        if len(usual["usual_mean"]) != len(usual["usual_spread"]) or not usual["usual_mean"]:
+        mean, spread = (tuple(map(float, values.pop(name))) for name in ("usual_mean", "usual_spread"))
+        if len(mean) != len(spread) or not mean:
             raise ValueError("a calibration of answers whose usual mean and spread differ in length")
-        return cls(**{name: float(value) for name, value in values.items()}, **usual)
+        numbers = {name: float(value) for name, value in values.items()}
+        return cls(**numbers, usual_mean=mean, usual_spread=spread)
 
 
 @dataclass(frozen=True)

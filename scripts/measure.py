@@ -84,7 +84,7 @@ def main(
         if wide_photos and wide_annotations:
             asked["wide"] = ask("evaluate.questions", *kept_wide, of=(wide_photos, wide_annotations))
         asked |= {name: ask(script, *options, *kept) for name, (script, *options) in _EVALUATIONS.items()}
-        sets = ()
+        sets: tuple[str, ...] = ()
         if wide_photos and wide_annotations:
             sets = ("--photos", wide_photos, "--annotations", wide_annotations, *kept_wide)
         answers = ("train.calibrate_answers", str(DEFAULT_WEIGHTS), "--dry-run")
@@ -222,8 +222,8 @@ def answer_lines(asked: Mapping[str, dict]) -> list[str]:
     if (answers := asked.get("answers")) is not None:
         each = " / ".join(f"{one['calibration_error_from_0.1']:.3f}" for one in answers["sets"])
         lines.append(
-            "| probabilities of photographs, half fitted, half judged: calibration error of those from 0.1 on, all sets / "
-            f"each / pairs of things | {answers['calibration_error_from_0.1']:.3f} / {each} / "
+            "| probabilities of photographs, half fitted, half judged: calibration error of those from 0.1 on, all sets "
+            f"/ each / pairs of things | {answers['calibration_error_from_0.1']:.3f} / {each} / "
             f"{answers.get('pairs_calibration_error_from_0.1', 0):.3f} | `python -m scripts.train.calibrate_answers "
             "fcln/weights/default.safetensors --dry-run --photos WIDE_PHOTOS --annotations WIDE_VAL` |"
         )
@@ -232,8 +232,8 @@ def answer_lines(asked: Mapping[str, dict]) -> list[str]:
         if name in asked and "list_f1" in asked[name]:
             found, best = asked[name]["list_f1"], asked[name]["best_f1"]
             lines.append(
-                f"| lists that stop by themselves, {what}: F1 / of the best cut-off of each question in hindsight / ratio | "
-                f"{found:.3f} / {best:.3f} / {found / best:.2f} | `python -m scripts.evaluate.questions` |"
+                f"| lists that stop by themselves, {what}: F1 / of each question's best cut-off in hindsight / ratio "
+                f"| {found:.3f} / {best:.3f} / {found / best:.2f} | `python -m scripts.evaluate.questions` |"
             )
     return lines
 

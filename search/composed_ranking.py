@@ -56,7 +56,7 @@ class ComposedRanking:
         return self._scores[photo_id]
 
     def _look_at(self, photo_ids: np.ndarray) -> None:
-        regions = self._regions.take(np.isin(self._regions.photo_ids, photo_ids))
+        regions = self._regions.take(np.flatnonzero(np.isin(self._regions.photo_ids, photo_ids)))
         found = {}
         for photo, scores in described_photos(self._collection, regions):
             size = (photo.width, photo.height)

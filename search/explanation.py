@@ -1,6 +1,6 @@
 """`Explanation`: why a photograph is a hit: which region answered what, what is said of things, parts of the score."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -93,7 +93,7 @@ def answer_of(
 def with_words(
     explanation: Explanation,
     query: Query,
-    region_words: Callable[[str, int], Sequence[float]],
+    region_words: Callable[[str, int], np.ndarray],
 ) -> Explanation:
     """The explanation with the language model's words for each region. region_words: log p of each word of a phrase,
     END last, of a region by its id."""

@@ -54,8 +54,8 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, col
 def forms(name: str) -> list[str]:
     """A thing as it may be asked for: "cat", "a cat", "the cat", "cats", "the cats"."""
     engine = inflect.engine()
-    plural = engine.plural_noun(name)  # type: ignore[arg-type]  # inflect's own type of a word
-    return [name, engine.a(name), f"the {name}", plural, f"the {plural}"]  # type: ignore[arg-type]
+    plural = engine.plural_noun(name)
+    return [name, engine.a(name), f"the {name}", plural, f"the {plural}"]
 
 
 def first_photos(searcher: Searcher, question: str) -> list[int]:

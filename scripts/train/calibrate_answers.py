@@ -84,9 +84,10 @@ def main(weights: Path, photos: tuple[Path, ...], annotations: tuple[Path, ...],
     with errors_as_sentences():
         predictor = Predictor.load(weights, device=device)
         lexicon = Lexicon.of(predictor)
+        kept: Sequence[Path | None] = collection or [None] * len(photos)
         sets = [
-            read_set(*folders, kept_at, predictor, lexicon)
-            for *folders, kept_at in zip(photos, annotations, collection or [None] * len(photos))
+            read_set(of_photos, of_labels, kept_at, predictor, lexicon)
+            for of_photos, of_labels, kept_at in zip(photos, annotations, kept)
         ]
         fitting, judging = ([half(one, start) for one in sets] for start in (0, 1))
         phrases = sorted({phrase for one in sets for photo in one.photos for box in photo.phrases for phrase in box})

@@ -190,8 +190,8 @@ def query(
             click.echo("Nothing found: every photograph looked at was left out.", err=True)
             return 1
         if not answer.hits:
-            where = printable(opened.location)
-            click.echo(f"Nothing found: {where} holds no photographs; `indexer build FOLDER` adds them.", err=True)
+            place = printable(opened.location)
+            click.echo(f"Nothing found: {place} holds no photographs; `indexer build FOLDER` adds them.", err=True)
             return 1
         if draw is not None:
             drawing.write_png(drawing.draw_hits(answer), draw)
