@@ -122,6 +122,21 @@ class Detector:
                 found.append((photo, regions))
         return _detections(query, found, k, threshold, prior, looked_at, unreadable)
 
+    def detect_described(
+        self,
+        phrases: Sequence[str],
+        photo: DescribedPhoto,
+        embeddings: np.ndarray,
+        *,
+        threshold: float = FILES_THRESHOLD,
+        prior: float = FILES_PRIOR,
+        as_typed: bool = False,
+    ) -> Detections:
+        """As `detect`, in one photograph that was described before. embeddings: (N, E) of its regions, unit length."""
+        query, read, vectors = self._read(phrases, as_typed)
+        regions = self._answering(photo, vectors @ embeddings.T, read, vectors, threshold, prior)
+        return _detections(query, [(photo, regions)] if regions else [], None, threshold, prior, 1, [])
+
     def detect_in_collection(
         self,
         phrases: Sequence[str],

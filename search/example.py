@@ -33,7 +33,7 @@ Box = tuple[float, float, float, float]  # x1 y1 x2 y2, pixels of the upright ph
 MAIN_REGIONS = 5
 _MAIN_IOU = 0.5
 # A box is taken for a region that is known if they overlap at least so much; else it is looked at in the file.
-_SAME_IOU = 0.5
+SAME_IOU = 0.5
 
 
 class BoxDescriber(Protocol):
@@ -88,14 +88,14 @@ def find_example(
     """
     known, same_path = _known(collection, path, photo_id)
     if known is not None:
-        example = _from_collection(collection, known, box)
-        if example.overlap is None or example.overlap >= _SAME_IOU or not _is_file_of(collection, known):
+        example = from_collection(collection, known, box)
+        if example.overlap is None or example.overlap >= SAME_IOU or not is_file_of(collection, known):
             return example
         path, same_path = example.path, known
     assert path is not None
     photo = _decode(path)
     found = _from_file(path, photo, load(), box)
-    copies = frozenset() if same_path is None else _itself(collection, same_path)
+    copies = frozenset() if same_path is None else with_copies(collection, same_path)
     return Example(found.path, found.boxes, found.phrases, found.embeddings, copies, found.overlap)
 
 
@@ -143,7 +143,11 @@ def _known(collection: "Collection", path: Path | None, photo_id: int | None) ->
     return content, same_path
 
 
-def _from_collection(collection: "Collection", photo_id: int, box: Box | None) -> Example:
+def from_collection(collection: "Collection", photo_id: int, box: Box | None) -> Example:
+    """A photograph as the collection knows it; with a box the region that overlaps it most, whatever that is.
+
+    Raises ExampleError for a box outside of the photograph, UnknownId.
+    """
     (photo,) = collection.photos([photo_id])
     features = collection.features([photo_id])
     regions = collection.regions(features.region_ids)
@@ -161,7 +165,7 @@ def _from_collection(collection: "Collection", photo_id: int, box: Box | None) -
         [regions[row].box for row in rows],
         [regions[row].phrase for row in rows],
         features.embeddings[rows],
-        _itself(collection, photo_id),
+        with_copies(collection, photo_id),
         overlap,
     )
 
@@ -193,11 +197,12 @@ def _inside(box: Box, width: int, height: int) -> Box:
     return inside
 
 
-def _itself(collection: "Collection", photo_id: int) -> frozenset[int]:
+def with_copies(collection: "Collection", photo_id: int) -> frozenset[int]:
+    """A photograph of the collection and those of the same content."""
     return frozenset({photo_id, *collection.copies([photo_id])[photo_id]})
 
 
-def _is_file_of(collection: "Collection", photo_id: int) -> bool:
+def is_file_of(collection: "Collection", photo_id: int) -> bool:
     """Whether a photograph of the collection is still there as it was."""
     (photo,) = collection.photos([photo_id])
     try:

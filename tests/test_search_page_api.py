@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,13 +87,23 @@ def test_like_a_region_and_like_a_box(server):
     hit = server.get("/api/search", q="a dog", k=1)["hits"][0]
     region = next(region for region in hit["regions"] if region["phrase"] == "a dog")
     like = server.get(f"/api/regions/{region['region_id']}/like", k=2)
-    assert sorted(names(like)) == ["dog.jpg", "dogs.jpg"]
+    others = {"dog.jpg", "dogs.jpg"} - {Path(hit["path"]).name}
+    assert names(like)[0] in others and Path(hit["path"]).name not in names(like)
+    assert like["like"]["photo_id"] == hit["photo_id"]
     photo = server.get(f"/api/photos/{id_of(server, 'cat.jpg')}")
     cat = next(region for region in photo["regions"] if region["phrase"] == "a cat")
     box = ",".join(map(str, cat["box"]))
     like = server.get(f"/api/photos/{photo['photo_id']}/like", box=box, k=1)
-    assert names(like) == ["cat.jpg"]
-    assert like["hits"][0]["regions"][0]["region_id"] == cat["region_id"]
+    assert [region["phrase"] for region in like["like"]["regions"]] == ["a cat"]
+    couch = next(region for region in photo["regions"] if region["phrase"] == "a couch")
+    like = server.get(f"/api/photos/{photo['photo_id']}/like", box=",".join(map(str, couch["box"])), k=1)
+    assert names(like) == ["dog.jpg"]
+    assert like["hits"][0]["regions"][0]["phrase"] == "a couch"
+    # With a phrase beside it, and nothing of the other kind.
+    both = server.get(f"/api/regions/{couch['region_id']}/like", q="a red car", k=3)
+    assert names(both)[0] in ("dog.jpg", "car.jpg") and both["query"][1:] == ["a red car"]
+    filtered = server.get(f"/api/regions/{couch['region_id']}/like", camera="canon", k=3)
+    assert names(filtered) == ["dog.jpg"]
 
 
 def test_a_photo_says_all_that_is_known(server, world):
@@ -455,6 +467,31 @@ def test_photographs_from_outside_are_looked_at(tmp_path, tiny_checkpoint):
             reply = server.ask("/api/like", method="POST", body=hostile)
             assert reply.status == 422 and reply.document["error"].startswith("The photograph cannot be used: ")
         assert server.ask("/api/like", method="POST", body=content).document == like.document
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_the_examples_for_programs_run(tmp_path, tiny_checkpoint):
+    world = World(tmp_path)
+    for name in ("a", "b"):
+        draw(world.photos / f"{name}.jpg", drawn("a dog" if name == "a" else "a cat", size=(400, 300)))
+    build = [sys.executable, "-m", "indexer", "build", str(world.photos), "--weights", str(tiny_checkpoint)]
+    subprocess.run([*build, "--collection", str(world.collection), "-q"], cwd=ROOT, check=True, capture_output=True)
+    with PageServer(world.collection, world.home, "--weights", str(tiny_checkpoint), "--device", "cpu") as server:
+        page = f"http://127.0.0.1:{server.port}"
+        run = {"cwd": tmp_path, "capture_output": True, "text": True}
+        curl = subprocess.run(["sh", str(ROOT / "examples/page_api.sh"), page], **run)
+        # The tiny network holds no confidence: nothing can be left out or detected. All else is answered.
+        errors = re.findall(r'\{"error": "([^"]*)"\}', curl.stdout)
+        assert curl.returncode == 0 and len(errors) == 2, curl.stdout
+        assert all("hold no confidence" in error for error in errors)
+        with Image.open(tmp_path / "thumbnail.jpg") as thumbnail:
+            assert thumbnail.size == (400, 300)
+        assert (tmp_path / "original").read_bytes() == (world.photos / "a.jpg").read_bytes()
+        with zipfile.ZipFile(tmp_path / "photographs.zip") as archive:
+            assert len(archive.namelist()) == 2
+        assert len(json.loads((tmp_path / "regions.coco.json").read_text())["images"]) == 2
+        python = subprocess.run([sys.executable, str(ROOT / "examples/page_api.py"), "a dog", page], **run)
+        assert python.returncode == 0 and "a.jpg" in python.stdout, python.stderr
 
 
 def test_it_ends_when_it_is_told_to(world, tmp_path):

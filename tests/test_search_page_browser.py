@@ -8,6 +8,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -15,12 +17,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect, sync_playwright
 
-from helpers.page_world import PageServer, add_photos, drawn
+from helpers.page_world import PageServer, add_photos, draw, drawn
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NEEDED = os.environ.get("DENSECAP_SEARCH_NEEDS_BROWSER")
 if not CHROMIUM and not NEEDED:
     pytest.skip("no Chromium here: `apt-get install chromium` has the page tested too", allow_module_level=True)
+
+expect.set_options(timeout=30_000)  # for computers that are busy; nothing here waits for so long without need
 
 # Nothing of the browser's own on the network, and no sandbox where the tests run as root in a container.
 ARGUMENTS = [
@@ -91,7 +95,8 @@ def page(browser, server):
 
 
 def tiles(page):
-    return page.get_by_role("list", name="Photographs found").get_by_role("listitem")
+    """Those that answer, and behind them the less likely ones."""
+    return page.locator(".grid:not([hidden]) > li")
 
 
 def names(page):
@@ -154,10 +159,10 @@ def test_suggestions_are_the_collections_own_phrases(page):
 def test_chips_say_how_it_was_read_and_can_be_changed(page):
     page.goto("/search?q=dog+on+couch")
     chips = page.get_by_role("list", name="How the question was read")
-    expect(chips.get_by_role("button", name="Change a dog")).to_be_visible()
+    expect(chips.get_by_role("button", name="Change a dog", exact=True)).to_be_visible()
     chips.get_by_role("button", name="Without “a couch”").click()
     expect(page).to_have_url(re.compile(r"/search\?q=a\+dog$"))
-    chips.get_by_role("button", name="Change a dog").click()
+    chips.get_by_role("button", name="Change a dog", exact=True).click()
     page.keyboard.type("a cat")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(r"q=a\+cat$"))
@@ -182,7 +187,7 @@ def test_a_word_read_as_another_is_told_and_undone(page):
 
 
 def test_facets_narrow_down_without_losing_anything(page):
-    page.goto("/search?q=a+dog")
+    page.goto("/search?q=a+dog&all=1")
     expect(tiles(page).first).to_be_visible()
     page.get_by_role("region", name="Year").get_by_role("link", name="2021").click()
     expect(page).to_have_url(re.compile("after=2021&before=2022"))
@@ -199,20 +204,48 @@ def test_facets_narrow_down_without_losing_anything(page):
 
 
 def test_sorting_by_date(page):
-    page.goto("/search?q=a+dog&q=a+couch&before=2030")
+    page.goto("/search?q=a+dog&q=a+couch&before=2030&all=1")
     expect(tiles(page).first).to_be_visible()
     page.get_by_label("Sort by").select_option("date")
     expect(page).to_have_url(re.compile("sort=date"))
     expect(tiles(page)).to_have_count(3)
-    assert names(page) == ["dogs.jpg", "car.jpg", "dog.jpg"]
+    dates = {"dogs.jpg": 2021, "car.jpg": 2020, "dog.jpg": 2019}
+    for grid in page.locator(".grid:not([hidden])").all():
+        labels = grid.locator(".tile a").evaluate_all("links => links.map(link => link.getAttribute('aria-label'))")
+        taken = [dates[label.split(",")[0]] for label in labels]
+        assert taken == sorted(taken, reverse=True)
+
+
+def test_photographs_that_look_the_same_are_one_if_asked(page):
+    page.goto("/search?q=a+tree&all=1")
+    page.get_by_label("Similar ones as one").check()
+    expect(page).to_have_url(re.compile(r"q=a\+tree&all=1&fold=1$"))
+    expect(page.get_by_text(re.compile(r"^\+\d+$")).first).to_be_visible()
+    page.get_by_label("Similar ones as one").uncheck()
+    expect(page).to_have_url(re.compile(r"q=a\+tree&all=1$"))
+
+
+def test_the_list_stops_where_answers_stop(page):
+    page.goto("/search?q=a+tree")
+    expect(page.get_by_text("Answers stop here")).to_be_visible()
+    answers = names(page)
+    assert answers[0].startswith("tree")
+    assert_accessible(page)
+    page.get_by_role("link", name="Show less likely ones").click()
+    expect(page).to_have_url(re.compile(r"q=a\+tree&all=1$"))
+    expect(page.get_by_role("heading", name="64 photographs")).to_be_visible()
+    assert names(page)[:10] == answers[:10]
+    expect(page.get_by_text("Less likely ones", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Hide less likely ones").click()
+    expect(page.get_by_text("Answers stop here")).to_be_visible()
 
 
 def test_a_photograph_is_opened_turned_over_and_left(page):
-    page.goto("/search?q=a+dog")
+    page.goto("/search?q=a+dog&all=1")
     tiles(page).first.get_by_role("link").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_be_visible()
-    expect(page).to_have_url(re.compile(r"/photo/\d+\?q=a\+dog$"))
+    expect(page).to_have_url(re.compile(r"/photo/\d+\?q=a\+dog&all=1$"))
     expect(page).to_have_title(re.compile("^" + names(page)[0]))
     first = page.url
     page.keyboard.press("ArrowRight")
@@ -220,14 +253,14 @@ def test_a_photograph_is_opened_turned_over_and_left(page):
     expect(page.get_by_text("2 of 64", exact=True)).to_be_visible()
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
-    expect(page).to_have_url(re.compile(r"/search\?q=a\+dog$"))
+    expect(page).to_have_url(re.compile(r"/search\?q=a\+dog&all=1$"))
     # The keyboard is at the photograph that was left.
     expect(tiles(page).nth(1).get_by_role("link")).to_be_focused()
 
 
 def test_a_photograph_has_an_address_of_its_own(page, server):
     hit = server.get("/api/search", q="a cat", k=1)["hits"][0]
-    page.goto(f"/photo/{hit['photo_id']}?q=a+cat")
+    page.goto(f"/photo/{hit['photo_id']}?q=a+cat&all=1")
     expect(page.get_by_role("heading", name="cat.jpg")).to_be_visible()
     expect(page.get_by_text("48.50000° N, 9.05000° E")).to_be_visible()
     expect(page.get_by_text("pets", exact=True)).to_be_visible()
@@ -237,7 +270,7 @@ def test_a_photograph_has_an_address_of_its_own(page, server):
         page.get_by_role("link", name="Download").click()
     assert Path(download.value.path()).read_bytes() == server.ask(f"/api/photos/{hit['photo_id']}/original").body
     page.keyboard.press("Escape")
-    expect(page).to_have_url(re.compile(r"/search\?q=a\+cat$"))
+    expect(page).to_have_url(re.compile(r"/search\?q=a\+cat&all=1$"))
 
 
 def region_center(page, number):
@@ -259,7 +292,7 @@ def test_a_region_is_named_below_the_pointer_and_leads_to_more_like_it(page, ser
     page.mouse.click(*region_center(page, regions["a couch"]))
     expect(page).to_have_url(re.compile(rf"/like\?region={regions['a couch']}$"))
     expect(page.get_by_text("Photographs with something like this: a couch")).to_be_visible()
-    assert sorted(names(page)[:2]) == ["cat.jpg", "dog.jpg"]
+    assert names(page)[0] == "dog.jpg" and "cat.jpg" not in names(page)
     page.go_back()
     expect(page.get_by_role("dialog")).to_be_visible()
 
@@ -282,7 +315,7 @@ def test_a_box_is_dragged_and_asks(page, server):
     box = [float(side) for side in re.search(r"box=([^&]+)", page.url.replace("%2C", ","))[1].split(",")]
     assert box == pytest.approx([6, 50, 148, 164], abs=2)
     expect(page.get_by_text("Photographs with something like this: a dog")).to_be_visible()
-    assert sorted(names(page)[:2]) == ["dog.jpg", "dogs.jpg"]
+    assert names(page)[0] == "dogs.jpg" and "dog.jpg" not in names(page)
 
 
 def test_zoom_with_the_wheel_and_pan(page, server):
@@ -348,7 +381,7 @@ def test_everything_by_keyboard_alone(page, folder):
 
 def test_what_is_selected_is_taken_along(page, folder):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.goto("/search?q=dog+on+couch")
+    page.goto("/search?q=dog+on+couch&all=1")
     first, third = (tiles(page).nth(i) for i in (0, 2))
     first.hover()
     first.get_by_role("checkbox").click()
@@ -368,7 +401,7 @@ def test_what_is_selected_is_taken_along(page, folder):
     with page.expect_download() as download:
         bar.get_by_role("button", name="COCO").click()
     coco = json.loads(Path(download.value.path()).read_text())
-    assert len(coco["images"]) == 3 and {c["name"] for c in coco["categories"]} == {"a dog", "a couch"}
+    assert len(coco["images"]) == 3 and {"a dog", "a couch"} <= {each["name"] for each in coco["categories"]}
     bar.get_by_role("button", name="Clear").click()
     expect(bar).to_be_hidden()
 
@@ -522,3 +555,38 @@ def test_no_page_can_be_made_to_run_what_a_photograph_says(browser, tmp_path):
             page.wait_for_load_state("networkidle")
             assert page.title() not in ("1", "2")
             assert page.locator("main b, main i, main u, main s, #overlay b, #overlay i").count() == 0
+
+
+def test_what_is_said_of_how_things_lie_is_a_chip(page):
+    page.goto("/search?q=a+dog+left+of+a+couch")
+    chips = page.get_by_role("list", name="How the question was read")
+    expect(chips.get_by_role("button", name="Change a dog left of a couch")).to_be_visible()
+    assert names(page)[0] == "dog.jpg"
+    chips.get_by_role("button", name="Change a dog left of a couch").click()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("a dog right of a couch")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"q=a\+dog&q=a\+couch&where=a\+dog\+right\+of\+a\+couch$"))
+    chips.get_by_role("button", name="Without “a couch”").click()
+    expect(page).to_have_url(re.compile(r"/search\?q=a\+dog$"))
+
+
+def test_a_photograph_from_outside_is_a_question(browser, tmp_path, tiny_checkpoint):
+    """By a small network of its own: what it finds alike is of no matter."""
+    (tmp_path / "home").mkdir()
+    for name in ("a", "b"):
+        draw(tmp_path / "photos" / f"{name}.jpg", drawn("a dog" if name == "a" else "a cat"))
+    build = [sys.executable, "-m", "indexer", "build", str(tmp_path / "photos"), "--weights", str(tiny_checkpoint)]
+    subprocess.run([*build, "--collection", str(tmp_path / "collection"), "-q"], check=True, capture_output=True)
+    weights = ("--weights", str(tiny_checkpoint), "--device", "cpu")
+    visit = Visit(browser, server := PageServer(tmp_path / "collection", tmp_path / "home", *weights))
+    with server, visit as page:
+        page.goto("/")
+        page.locator("#photo-file").set_input_files(tmp_path / "photos" / "a.jpg")
+        expect(page.get_by_text("Photographs like a.jpg")).to_be_visible(timeout=90_000)
+        expect(tiles(page).first).to_be_visible()
+        assert_accessible(page)
+        (tmp_path / "no.jpg").write_bytes(b"%PDF-1.4 nothing")
+        page.locator("#photo-file").set_input_files(tmp_path / "no.jpg")
+        expect(page.get_by_role("alert")).to_contain_text("The photograph cannot be used")
+        visit.complaints.clear()

@@ -6,7 +6,8 @@
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -24,15 +25,16 @@ from db.records import Orientation, PhotoRow
 from decoding.signatures import HEAD, photo_format
 from search import output
 from search.detector import COLLECTION_THRESHOLD, FILES_PRIOR, FILES_THRESHOLD, Detector
+from search.example import Example
 from search.filters import Filters
+from search.hits import Sort
 from search.page import documents, downloads, like
 from search.page.documents import JsonResponse
 from search.page.errors import RequestError
-from search.page.outside import UPLOAD_BYTES, Outside, OutsidePhoto, detected
+from search.page.outside import UPLOAD_BYTES, Outside, OutsidePhoto
 from search.page.phrases import Phrases
 from search.page.readers import Readers
 from search.page.thumbnails import SIDES, Thumbnails
-from search.searcher import Sort
 from search.wording.parse import parse_query
 
 Result = TypeVar("Result")
@@ -47,6 +49,13 @@ MAX_WAITING_UPLOADS = 4  # each of them is in memory
 Phrase = Annotated[str, Query(max_length=500)]
 Box = Annotated[str | None, Query(max_length=100, description="x,y,width,height: only what is in there.")]
 Id = Annotated[int, PathParameter(ge=0, lt=2**63)]  # what a database can hold
+AsTyped = Annotated[bool, Query(description="Read every word as it is typed.")]
+FoldSimilar = Annotated[bool, Query(description="Photographs that look the same are one hit.")]
+Where = Annotated[
+    list[Phrase] | None,
+    Query(max_length=32, description="How things lie: `dog left of child`, `dog in the middle`."),
+]
+GivenSort = Annotated[Sort, Query(description="The order of those k photographs.")]
 Area = Annotated[float | None, Query(ge=0, le=1, description="Of the regions that answer: share of the photograph.")]
 Count = Annotated[int, Query(ge=1, le=MAX_HITS, description="How many photographs to find.")]
 
@@ -103,6 +112,37 @@ def given_filters(
 GivenFilters = Annotated[Filters | None, Depends(given_filters)]
 
 
+@dataclass(frozen=True)
+class BesideExample:
+    """What is asked beside an example."""
+
+    phrases: Sequence[str]
+    without: Sequence[str]
+    k: int
+    as_typed: bool
+    fold_similar: bool
+    sort: Sort
+    filters: Filters | None
+
+
+def beside_example(
+    q: Annotated[list[Phrase] | None, Query(max_length=32, description="What should be there too.")] = None,
+    without: Annotated[
+        list[Phrase] | None, Query(alias="not", max_length=32, description="Leave out photographs that show this.")
+    ] = None,
+    k: Count = 10,
+    as_typed: AsTyped = False,
+    fold_similar: FoldSimilar = False,
+    sort: GivenSort = "score",
+    filters: GivenFilters = None,
+) -> BesideExample:
+    """The parameters that all questions by example have."""
+    return BesideExample(q or (), without or (), k, as_typed, fold_similar, sort, filters)
+
+
+Beside = Annotated[BesideExample, Depends(beside_example)]
+
+
 class Api:
     """The routes and what they need. One for a server."""
 
@@ -131,13 +171,21 @@ class Api:
             list[Phrase],
             Query(max_length=32, description="A question, such as `dog on couch`; several: all must be there."),
         ],
-        k: Count = 10,
+        where: Where = None,
+        k: Annotated[
+            int | None,
+            Query(ge=1, le=MAX_HITS, description="So many photographs; else the list stops where answers stop."),
+        ] = None,
+        min_score: Annotated[
+            float | None, Query(ge=0, le=1, description="The least probability that a photograph answers.")
+        ] = None,
         without: Annotated[
             list[Phrase] | None, Query(alias="not", max_length=32, description="Leave out photographs that show this.")
         ] = None,
-        as_typed: Annotated[bool, Query(description="Read every word as it is typed.")] = False,
-        fold_similar: Annotated[bool, Query(description="Photographs that look the same are one hit.")] = False,
-        sort: Annotated[Sort, Query(description="The order of those k photographs.")] = "score",
+        as_typed: AsTyped = False,
+        fold_similar: FoldSimilar = False,
+        sort: GivenSort = "score",
+        explain: Annotated[bool, Query(description="Tell of each hit what its score is made of.")] = False,
         filters: GivenFilters = None,
     ) -> Response:
         """Photographs that answer a question, best first, and the regions that answer.
@@ -150,63 +198,71 @@ class Api:
                 answer = searcher.search(
                     q,
                     k=k,
+                    least=min_score,
                     scoring="embedding",
                     excluded=without or (),
+                    where=where or (),
                     as_typed=as_typed,
                     fold_similar=fold_similar,
                     filters=filters,
                     sort=sort,
                 )
-                document = documents.answer_document(answer, output.as_json(answer), collection)
+                document = documents.answer_document(answer, output.as_json(answer, explain=explain), collection)
                 document["revision"] = collection.revision
-            query = parse_query(q, self.readers.lexicon, excluded=without or (), as_typed=as_typed)
-            return {**document, "reading": documents.reading_document(query)}
+            assert answer.reading is not None
+            return {**document, "reading": documents.reading_document(answer.reading)}
 
         return await self._searched(ask)
 
-    async def like_region(self, region_id: Id, k: Count = 10) -> Response:
-        """Photographs with a region like this one, best first."""
+    async def like_region(self, region_id: Id, asked: Beside) -> Response:
+        """Photographs with a region like this one, best first; the photograph that it is of is not among them."""
 
-        def ask() -> dict[str, Any]:
-            with self.readers.searching() as (collection, _):
+        def find() -> tuple[Example, int]:
+            with self.readers.reading() as collection:
                 (row,) = collection.regions([region_id])
-                return like.like_region(collection, row, k)
+                return like.region_example(collection, region_id), row.photo_id
 
-        return await self._searched(ask)
+        return await self._like(*await self._looked_up(find), asked)
 
-    async def like_photo(
-        self,
-        photo_id: Id,
-        box: Annotated[
-            str | None, Query(max_length=100, description="x,y,width,height: only what is in there.")
-        ] = None,
-        k: Count = 10,
-    ) -> Response:
+    async def like_photo(self, photo_id: Id, asked: Beside, box: Box = None) -> Response:
         """Photographs like this one, or with a region like what is in a box of it, best first."""
         corners = None if box is None else _corners(box)
 
-        def ask() -> dict[str, Any]:
-            with self.readers.searching() as (collection, _):
+        def find() -> Example:
+            with self.readers.reading() as collection:
                 (photo,) = collection.photos([photo_id])
-                return like.like_photo(collection, photo, corners, k)
+                return like.photo_example(collection, photo, corners, self.outside, self.readers.model.digest)
 
-        return await self._searched(ask)
+        return await self._like(await self._looked_up(find), photo_id, asked)
 
-    async def like_upload(
-        self,
-        request: Request,
-        box: Annotated[
-            str | None, Query(max_length=100, description="x,y,width,height: only what is in there.")
-        ] = None,
-        k: Count = 10,
-    ) -> Response:
+    async def like_upload(self, request: Request, asked: Beside, box: Box = None) -> Response:
         """Photographs like the one that is sent (the file's bytes are the body), which is not kept."""
         corners = None if box is None else _corners(box)
         outside = await self._describe_upload(request, corners)
+        return await self._like(like.outside_example(outside), None, asked)
+
+    async def _like(self, example: Example, photo_id: int | None, asked: "BesideExample") -> Response:
+        """photo_id: of the example; None: it is in no collection."""
 
         def ask() -> dict[str, Any]:
-            with self.readers.searching() as (collection, _):
-                return like.like_outside(collection, outside, k)
+            with self.readers.searching() as (collection, searcher):
+                answer = searcher.like(
+                    example,
+                    asked.phrases,
+                    k=asked.k,
+                    excluded=asked.without,
+                    as_typed=asked.as_typed,
+                    fold_similar=asked.fold_similar,
+                    filters=asked.filters,
+                    sort=asked.sort,
+                )
+                document = documents.answer_document(answer, output.as_json(answer), collection)
+                document["revision"] = collection.revision
+            document["like"]["photo_id"] = photo_id
+            if photo_id is None:
+                document["query"] = document["query"][1:]
+                del document["like"]["path"]
+            return document
 
         return await self._searched(ask)
 
@@ -218,7 +274,7 @@ class Api:
             COLLECTION_THRESHOLD
         ),
         prior: Annotated[float | None, Query(gt=0, lt=1, description="Share of photographs that show it.")] = None,
-        as_typed: Annotated[bool, Query(description="Read every word as it is typed.")] = False,
+        as_typed: AsTyped = False,
         filters: GivenFilters = None,
     ) -> Response:
         """Where in the photographs of the collection is what the phrases name: as `search detect --json`."""
@@ -239,28 +295,35 @@ class Api:
         q: Annotated[list[Phrase], Query(max_length=32, description="What to look for.")],
         threshold: Annotated[float, Query(ge=0, le=1, description="The least confidence of a box.")] = FILES_THRESHOLD,
         prior: Annotated[float, Query(gt=0, lt=1, description="How likely it shows it.")] = FILES_PRIOR,
-        as_typed: Annotated[bool, Query(description="Read every word as it is typed.")] = False,
+        as_typed: AsTyped = False,
     ) -> Response:
         """Where in the photograph that is sent (the file's bytes are the body) is what the phrases name.
 
         The photograph is not kept.
         """
         # Refused before the photograph is looked at.
-        query = await self._looked_up(
-            lambda: parse_query(q, self.readers.lexicon, as_typed=as_typed, taken_apart=False)
-        )
+        await self._looked_up(lambda: parse_query(q, self.readers.lexicon, as_typed=as_typed, taken_apart=False))
         outside = await self._describe_upload(request, None)
-        return JsonResponse(detected(outside, query, self.readers.model, threshold, prior))
+
+        def look() -> dict[str, Any]:
+            detector = Detector(self.readers.model, lexicon=self.readers.lexicon)
+            answer = detector.detect_described(
+                q, outside.photo, outside.embeddings, threshold=threshold, prior=prior, as_typed=as_typed
+            )
+            return documents.upload_document(answer, output.detections_as_json(answer), outside.photo)
+
+        return JsonResponse(await self._looked_up(look))
 
     async def read(
         self,
         q: Annotated[list[Phrase], Query(max_length=32)],
+        where: Where = None,
         without: Annotated[list[Phrase] | None, Query(alias="not", max_length=32)] = None,
         as_typed: bool = False,
     ) -> Response:
         """How a question is read: its things, what it does not want, words read as others."""
         query = await self._looked_up(
-            lambda: parse_query(q, self.readers.lexicon, excluded=without or (), as_typed=as_typed)
+            lambda: parse_query(q, self.readers.lexicon, excluded=without or (), where=where or (), as_typed=as_typed)
         )
         return JsonResponse(documents.reading_document(query))
 

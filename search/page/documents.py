@@ -14,6 +14,7 @@ from db.records import PhotoRow, RegionRow
 if TYPE_CHECKING:
     from db.collection import Collection
     from search.detector import Detections
+    from search.hits import DescribedPhoto
     from search.searcher import Answer
     from search.wording.parse import Query
 
@@ -43,6 +44,14 @@ def answer_document(answer: "Answer | Detections", written: bytes, collection: "
             assert hit.photo_id is not None
             entry.update(summary(rows[hit.photo_id]))
     return document
+
+
+def upload_document(answer: "Detections", written: bytes, photo: "DescribedPhoto") -> dict[str, Any]:
+    """The document of the command for one photograph that was sent: it has a size, and no path."""
+    document = json.loads(written)
+    for hit in document["hits"]:
+        del hit["path"]
+    return {**document, "width": photo.width, "height": photo.height}
 
 
 def summary(row: PhotoRow) -> dict[str, Any]:
@@ -90,11 +99,17 @@ def region_document(row: RegionRow) -> dict[str, Any]:
 
 
 def reading_document(query: "Query") -> dict[str, Any]:
-    """How a question was read."""
-    things = [query.phrases[index] for index in query.grounded_phrases]
+    """How a question was read: its things, how many of each, how they lie, what is not wanted, words read as others."""
+    relations = [
+        {"subject": said.subject, "relation": said.kind, "object": said.object, "text": str(said)}
+        for said in query.relations
+    ]
     return {
         "query": query.given,
-        "things": list(dict.fromkeys(things)),
+        "things": [query.phrases[index] for index in query.things],
+        "counts": {thing: str(count) for thing, count in query.counts.items()},
+        "relations": relations,
+        "untold": query.untold,
         "without": query.excluded,
         "readings": query.substitutions,
         "unknown_words": query.unknown_words,

@@ -1,87 +1,47 @@
-"""Photographs like a region, a photograph or a box of one: those whose regions have the closest embeddings."""
+"""Regions and boxes of the collection's photographs, and photographs from outside, as examples for `Searcher.like`.
 
-from typing import TYPE_CHECKING, Any
+Unlike `search.example.find_example`, nothing here decodes a file: that is for the helper process.
+"""
 
-import numpy as np
+from typing import TYPE_CHECKING
 
-from db.records import PhotoRow, RegionRow
-from fcln.boxes import iou
-from search.copies import fold
-from search.page import documents
-from search.page.outside import OutsidePhoto
-from search.ranking import rank_photographs
-from search.shortlist import SHORTLIST_PHOTOS
+from db.records import PhotoRow
+from search.example import SAME_IOU, Box, Example, from_collection, is_file_of, main_regions, with_copies
+from search.page.errors import RequestError
+from search.page.outside import UPLOAD_BYTES, Outside, OutsidePhoto
 
 if TYPE_CHECKING:
     from db.collection import Collection
 
-# Of a whole photograph so many regions ask, the surest first: each is a scan of all vectors.
-ASKING_REGIONS = 6
 
-Corners = tuple[float, float, float, float]
-
-
-def like_region(collection: "Collection", region: RegionRow, k: int) -> dict[str, Any]:
-    """The document of photographs with a region like one of the collection, that region's own first."""
-    features = collection.features([region.photo_id])
-    row = int(np.searchsorted(features.region_ids, region.region_id))
-    about = {"photo_id": region.photo_id, "regions": [documents.region_document(region)]}
-    return _like(collection, features.embeddings[[row]], [region.phrase], k, about)
+def region_example(collection: "Collection", region_id: int) -> Example:
+    """A region of the collection. Raises UnknownId."""
+    (row,) = collection.regions([region_id])
+    (photo,) = collection.photos([row.photo_id])
+    features = collection.features([row.photo_id])
+    embedding = features.embeddings[features.region_ids == region_id]
+    return Example(photo.path, [row.box], [row.phrase], embedding, with_copies(collection, row.photo_id))
 
 
-def like_photo(collection: "Collection", photo: PhotoRow, box: Corners | None, k: int) -> dict[str, Any]:
-    """As `like_region`, for the region of a photograph that overlaps a box most, or its surest regions."""
-    features = collection.features([photo.photo_id])
-    regions = collection.regions(features.region_ids)
-    if box is None:
-        chosen = sorted(range(len(regions)), key=lambda row: -regions[row].score)[:ASKING_REGIONS]
-    else:
-        overlaps = iou(np.array([box]), np.array([region.box for region in regions]))[0]
-        chosen = [int(overlaps.argmax())]
-    about = {
-        "photo_id": photo.photo_id,
-        "box": box and [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-        "regions": [documents.region_document(regions[row]) for row in chosen],
-    }
-    return _like(collection, features.embeddings[chosen], [regions[row].phrase for row in chosen], k, about)
+def photo_example(collection: "Collection", photo: PhotoRow, box: Box | None, outside: Outside, digest: str) -> Example:
+    """A photograph of the collection, or what is in a box of it: a region that is known, else as the network sees it.
+
+    digest: of the weights. Raises ExampleError for a box outside of the photograph.
+    """
+    example = from_collection(collection, photo.photo_id, box)
+    if example.overlap is None or example.overlap >= SAME_IOU or not photo.path.is_file():
+        return example
+    if photo.path.stat().st_size > UPLOAD_BYTES or not is_file_of(collection, photo.photo_id):
+        return example
+    found = outside_example(outside.describe(photo.path.read_bytes(), digest=digest, box=box))
+    return Example(photo.path, found.boxes, found.phrases, found.embeddings, example.photo_ids)
 
 
-def like_outside(collection: "Collection", outside: OutsidePhoto, k: int) -> dict[str, Any]:
-    """As `like_photo`, for a photograph that is in no collection."""
-    chosen = np.argsort(-outside.photo.regions.objectness, kind="stable")[:ASKING_REGIONS].tolist()
-    phrases = [outside.photo.phrases[row] for row in chosen]
-    about = {"photo_id": None, "regions": [{"phrase": phrase} for phrase in phrases]}
-    return _like(collection, outside.embeddings[chosen], phrases, k, about)
-
-
-def _like(
-    collection: "Collection", vectors: np.ndarray, phrases: list[str], k: int, about: dict[str, Any]
-) -> dict[str, Any]:
-    """vectors: (Q, E) unit length. Shown of each photograph: its region closest to each vector."""
-    document: dict[str, Any] = {"like": about, "scoring": "embedding", "hits": [], "revision": collection.revision}
-    if not collection.region_count():
-        return document
-    photo_ids = collection.candidates(vectors, max(SHORTLIST_PHOTOS, k))
-    scores = collection.cosines(vectors, photo_ids)
-    ranking = rank_photographs(scores, phrases)
-    ranked = ranking.photo_ids.tolist()
-    groups = fold(collection, ranked, k)
-    for rank, group in enumerate(groups, 1):
-        of_photo = scores.of(ranked[group.rank])
-        best = of_photo.scores.argmax(axis=1)
-        closest = dict(zip(of_photo.region_ids[best].tolist(), of_photo.scores.max(axis=1).tolist()))
-        rows = collection.regions(list(closest))
-        document["hits"].append(
-            {
-                **documents.summary(group.photo),
-                "rank": rank,
-                "score": round(float(ranking.scores[group.rank]), 6),
-                "copies": [str(path) for path in group.copies],
-                "similar": [],
-                "regions": [
-                    {**documents.region_document(row), "score": round(closest[row.region_id], 6), "for": row.phrase}
-                    for row in rows
-                ],
-            }
-        )
-    return document
+def outside_example(outside: OutsidePhoto) -> Example:
+    """A photograph that is in no collection, or the region of it that was described."""
+    photo = outside.photo
+    if not len(photo.regions.boxes):
+        raise RequestError(422, "There is nothing in that photograph that could be compared.")
+    rows = main_regions(photo.regions.boxes, photo.regions.objectness)
+    boxes = [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in photo.regions.boxes[rows]]
+    return Example(photo.path, boxes, [photo.phrases[row] for row in rows], outside.embeddings[rows])

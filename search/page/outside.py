@@ -1,24 +1,16 @@
 """`Outside`: photographs that are in no collection, described on demand by a helper process that holds the network."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from search.calibration import confidences, nms
-from search.detector import Detections
 from search.errors import DetectError
 from search.file_description import MAX_REGIONS
 from search.grounding import PhotoRegions
 from search.hits import DescribedPhoto
-from search.model import Model
-from search.output import detections_as_json
 from search.page.errors import RequestError, WorkerError
 from search.page.worker import Worker
-from search.probability import presences_of
-from search.wording.parse import Query
 
 # The first answer waits for torch and the weights: 5 s, or 30 on a busy computer.
 SECONDS = 90.0
@@ -84,29 +76,3 @@ class Outside:
             answer["phrases"],
         )
         return OutsidePhoto(photo, np.frombuffer(embeddings, "<f4").reshape(count, -1).astype(np.float32))
-
-
-def detected(outside: OutsidePhoto, query: Query, model: Model, threshold: float, prior: float) -> dict[str, Any]:
-    """The boxes of a photograph that show what the phrases of a query name: as `search detect --json`, without a path.
-
-    Raises DetectError if no calibration was fitted for the weights.
-    """
-    if (calibration := model.scoring.calibration) is None:
-        raise DetectError("These weights hold no confidence, so nothing can be said of boxes.")
-    phrases = list(dict.fromkeys(query.phrases))
-    vectors = model.encode_phrases(phrases)
-    similarities = vectors @ outside.embeddings.T
-    photo = outside.photo
-    presence = presences_of(model.scoring.answers, vectors, similarities, prior)
-    confidence = confidences(calibration, similarities, photo.regions.objectness, prior=prior, presence=presence)
-    regions = [
-        photo.hit_region(row, of_phrase[row], phrase)
-        for phrase, of_phrase in zip(phrases, confidence)
-        for row in nms(photo.regions.boxes, of_phrase, threshold=threshold)
-    ]
-    hits = [photo.hit(1, max(region.score for region in regions), regions)] if regions else []
-    answer = Detections(query.given, hits, query.unknown_words, query.substitutions, threshold, prior, 1, [])
-    document = json.loads(detections_as_json(answer))
-    for hit in document["hits"]:
-        del hit["path"]
-    return {**document, "width": photo.width, "height": photo.height}

@@ -61,7 +61,7 @@ class Thumbnails:
 
         Raises RequestError if the file is gone, or what is in it now is no photograph.
         """
-        path = self._folder / photo.digest[:2] / f"{photo.digest}-{side}.jpg"
+        path = self._path(photo, side)
         with suppress(OSError):
             jpeg = path.read_bytes()
             with suppress(OSError):
@@ -79,6 +79,9 @@ class Thumbnails:
         if made.is_described:
             self._keep(path, jpeg)
         return made
+
+    def _path(self, photo: PhotoRow, side: int) -> Path:
+        return self._folder / photo.digest[:2] / f"{photo.digest}-{side}.jpg"
 
     def _keep(self, path: Path, jpeg: bytes) -> None:
         """Into the cache. Whatever the disk says to it: a cache that cannot be written costs time only."""

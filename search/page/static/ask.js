@@ -20,7 +20,7 @@ export function askForm(asked) {
     const phrases = phrasesOf(text);
     const before = asked();
     const filters = phrases.length ? before.filters : {};
-    go(resultsAddress({ ...words(phrases), filters, sort: before.sort }));
+    go(resultsAddress({ ...words(phrases), filters, fold: before.fold, sort: before.sort }));
   }
 
   function close() {

@@ -1,7 +1,7 @@
 // How a question was read, as chips: each can be taken away or said otherwise.
 
 import { fileName, element, icon } from "./dom.js";
-import { go, resultsAddress } from "./address.js";
+import { go, isAsked, isExample, resultsAddress } from "./address.js";
 
 const CROSS = "M6 6l12 12M18 6L6 18";
 const NAMES = { under: "in", after: "from", before: "before", camera: "", orientation: "" };
@@ -15,33 +15,32 @@ export function chips(asked, reading) {
   const made = [];
   const things = reading?.things ?? asked.phrases;
   const without = reading?.without ?? asked.without;
-  // Said otherwise, a question becomes the phrases that it was read as.
-  const again = (phrases, unwanted) => go(resultsAddress({ ...asked, phrases, without: unwanted, asTyped: false, all: false }));
+  const where = (reading?.relations ?? []).map((relation) => relation.text);
+  // Said otherwise, a question becomes what it was read as.
+  const again = (phrases, unwanted, said = where) => go(resultsAddress({ ...asked, phrases: withCounts(phrases, reading?.counts), where: said, without: unwanted, asTyped: false, all: false }));
+  const but = (list, index, instead) => (instead ? list.map((each, i) => (i === index ? instead : each)) : list.filter((_, i) => i !== index));
   things.forEach((thing, index) => {
-    const others = things.filter((_, i) => i !== index);
+    const many = reading?.counts?.[thing];
+    // How the thing lies goes with it.
+    const others = where.filter((said) => !said.includes(thing));
+    const alone = things.length === 1 && !isExample(asked);
     made.push(
       chip({
         kind: `thing colour-${index % 8}`,
+        prefix: many ? `${many} ×` : "",
         text: thing,
-        edit: (text) => again(text ? things.map((each, i) => (i === index ? text : each)) : others, without),
-        remove: others.length ? () => again(others, without) : null,
+        edit: (text) => (text || !alone) && again(but(things, index, text), without, text ? where.map((said) => said.replace(thing, text)) : others),
+        remove: alone ? null : () => again(but(things, index), without, others),
       }),
     );
   });
-  for (const relation of reading?.relations ?? []) made.push(chip({ kind: "relation", text: relation }));
+  where.forEach((said, index) => {
+    made.push(chip({ kind: "relation", text: said, edit: (text) => again(things, without, but(where, index, text)), remove: () => again(things, without, but(where, index)) }));
+  });
   without.forEach((phrase, index) => {
-    const others = without.filter((_, i) => i !== index);
-    made.push(
-      chip({
-        kind: "not",
-        prefix: "not",
-        text: phrase,
-        edit: (text) => again(things, text ? without.map((each, i) => (i === index ? text : each)) : others),
-        remove: () => again(things, others),
-      }),
-    );
+    made.push(chip({ kind: "not", prefix: "not", text: phrase, edit: (text) => again(things, but(without, index, text)), remove: () => again(things, but(without, index)) }));
   });
-  if (asked.phrases.length) made.push(adder(again, things, without));
+  if (isAsked(asked)) made.push(adder(again, things, without));
   for (const [name, value] of Object.entries(asked.filters)) {
     const { [name]: _, ...rest } = asked.filters;
     const text = name === "under" ? fileName(value) || value : value;
@@ -60,10 +59,20 @@ export function chips(asked, reading) {
   if (asked.asTyped) {
     made.push(chip({ kind: "note", text: "every word as typed", remove: () => go(resultsAddress({ ...asked, asTyped: false })) }));
   }
+  for (const word of reading?.untold ?? []) {
+    made.push(element("span", { class: "chip note warning", text: `“${word}”: no box can tell` }));
+  }
   for (const word of reading?.unknown_words ?? []) {
     made.push(element("span", { class: "chip note warning", text: `“${word}” is in no photograph that was learnt from` }));
   }
   return element("ul", { class: "chips", "aria-label": "How the question was read" }, made.map((each) => element("li", {}, each)));
+}
+
+// Numbers of things are read in one sentence only: "2 cup and a cat".
+function withCounts(things, counts = {}) {
+  if (!things.some((thing) => counts[thing])) return things;
+  const said = (thing) => (counts[thing] ? `${counts[thing].replace(/^at least .*/, "several")} ${thing.replace(/^an? /, "")}` : thing);
+  return [things.map(said).join(" and ")];
 }
 
 function chip({ kind, prefix = "", text, title = null, edit = null, remove = null }) {

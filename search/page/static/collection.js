@@ -53,10 +53,12 @@ export class CollectionView {
 async function overview() {
   const collection = await ask("/collection");
   if (!collection.exists) return [element("h1", { text: "The collection" }), element("p", { class: "message", text: collection.advice })];
+  const failed = await ask("/collection/errors");
   const last = collection.last_build;
   return [
     element("h1", { text: "The collection" }),
     element("div", { class: "figures" }, figure(collection.photographs, "photographs"), figure(collection.regions, "regions")),
+    failed.length > 0 && element("p", {}, element("a", { href: "/collection/errors", text: counted(failed.length, "file could not be used whole", "files could not be used whole") })),
     element("h2", { text: "Folders" }),
     element("ul", { class: "roots" }, collection.roots.map(root)),
     element("h2", { text: "Where it is" }),
@@ -67,7 +69,7 @@ async function overview() {
       fact("Program", collection.version),
     ]),
     element("p", { class: "small" }, "Programs can ask too: ", element("a", { href: "/api-docs", text: "the API" }), "."),
-  ];
+  ].filter(Boolean);
 }
 
 function figure(number, noun) {

@@ -2,7 +2,7 @@
 
 import { address } from "./api.js";
 import { example, photoAddress, resultsAddress, words } from "./address.js";
-import { element, fileName, folderOf } from "./dom.js";
+import { element, fileName, folderOf, percent } from "./dom.js";
 
 /**
  * @param {object} photo as the API tells it
@@ -54,8 +54,7 @@ function regionList(photo, answers, light) {
   const others = photo.regions.filter((region) => !byId.has(region.region_id));
   const item = (region) => {
     const answer = byId.get(region.region_id);
-    const phrase = region.phrase || "without a name";
-    const share = answer ? answer.score : region.score;
+    const phrase = region.phrase || "unnamed";
     const on = { mouseenter: () => light(region.region_id), mouseleave: () => light(null), focus: () => light(region.region_id), blur: () => light(null) };
     return element(
       "li",
@@ -65,7 +64,7 @@ function regionList(photo, answers, light) {
         { href: resultsAddress(example({ region: String(region.region_id) })), class: answer ? `answer colour-${answer.colour % 8}` : null, title: "More like this region", on },
         element("span", { text: phrase }),
         answer && answer.for && answer.for !== phrase && element("span", { class: "for", text: `for “${answer.for}”` }),
-        element("span", { class: "count", text: share.toFixed(2) }),
+        answer && element("span", { class: "count", text: answer.probability === undefined ? answer.score.toFixed(2) : percent(answer.probability) }),
       ),
     );
   };

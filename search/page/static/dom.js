@@ -44,6 +44,12 @@ export function counted(number, one, several = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : several}`;
 }
 
+/** A probability for people. */
+export function percent(probability) {
+  const share = 100 * probability;
+  return share > 0 && share < 1 ? "less than 1 %" : `${Math.round(share)} %`;
+}
+
 /** The last part of a path. */
 export function fileName(path) {
   return path.slice(Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1);

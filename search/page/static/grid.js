@@ -2,7 +2,7 @@
 
 import { overlay } from "./boxes.js";
 import { thumbnail } from "./api.js";
-import { counted, element, fileName } from "./dom.js";
+import { counted, element, fileName, percent } from "./dom.js";
 import { justify, neighbour } from "./justify.js";
 
 const GAP = 6;
@@ -84,9 +84,7 @@ export class Grid {
   #layOut() {
     this.width = this.element.clientWidth;
     if (!this.width) return;
-    // As many in a row as the eye takes in: three on a telephone, and larger ones on a large screen.
-    const target = this.width < 500 ? 120 : Math.min(Math.max(this.width / 7, 170), 340);
-    this.layout = justify(this.photos, this.width, target, GAP);
+    this.layout = justify(this.photos, this.width, rowHeight(this.width), GAP);
     this.element.style.height = `${this.layout.height}px`;
     for (const [index, tile] of this.tiles) this.#place(tile, index);
     this.#draw();
@@ -150,8 +148,10 @@ export class Grid {
 
   #name(photo) {
     const parts = [fileName(photo.path)];
-    const found = [...new Set((photo.regions ?? []).map((region) => region.for || region.phrase))];
+    const shown = (region) => (region.for?.startsWith("like ") ? region.phrase : region.for) || region.phrase;
+    const found = [...new Set((photo.regions ?? []).map(shown))].filter(Boolean);
     if (found.length) parts.push(`shows ${found.join(", ")}`);
+    if (photo.probability !== undefined) parts.push(percent(photo.probability));
     if (photo.taken) parts.push(`taken ${photo.taken.slice(0, 10)}`);
     const copies = (photo.copies?.length ?? 0) + (photo.similar?.length ?? 0);
     if (copies) parts.push(`and ${counted(copies, "copy", "copies")}`);
@@ -224,16 +224,22 @@ export class Grid {
   }
 }
 
+/** How high rows should be: three photographs in one on a telephone, and larger ones on a large screen. */
+export function rowHeight(width) {
+  return width < 500 ? 120 : Math.min(Math.max(width / 7, 170), 340);
+}
+
 function broken(tile, link) {
   tile.classList.add("broken");
   link.append(element("span", { class: "gone", text: "The file is not there any more, or cannot be shown" }));
 }
 
 function scoreBar(photo) {
-  const share = Math.min(Math.max(photo.score, 0), 1);
+  const share = Math.min(Math.max(photo.probability ?? photo.score, 0), 1);
+  const told = photo.probability === undefined ? `Similarity ${photo.score.toFixed(2)}` : `Shows it with a probability of ${percent(photo.probability)}`;
   const fill = element("span");
   fill.style.width = `${Math.round(share * 100)}%`;
-  return element("span", { class: "score", "aria-hidden": "true", title: `Score ${photo.score.toFixed(2)}` }, fill);
+  return element("span", { class: "score", "aria-hidden": "true", title: told }, fill);
 }
 
 function rowAt(rows, y) {

@@ -22,6 +22,7 @@ export class PhotoView {
     this.photoId = null;
     document.addEventListener("keydown", (event) => this.#key(event));
     selection.addEventListener("change", () => this.#showSelected());
+    results.addEventListener("change", () => this.photo && this.#showPlace());
   }
 
   get isOpen() {

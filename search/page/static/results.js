@@ -2,14 +2,14 @@
 
 import { ask, thumbnail } from "./api.js";
 import { colours } from "./boxes.js";
-import { example, go, isAsked, photoAddress, phrasesOf, question, resultsAddress, words } from "./address.js";
+import { example, go, isAsked, isExample, photoAddress, phrasesOf, question, resultsAddress, words } from "./address.js";
 import { chips } from "./chips.js";
-import { announce, counted, element, fileName } from "./dom.js";
+import { announce, counted, element, fileName, percent } from "./dom.js";
 import { facets } from "./facets.js";
-import { Grid } from "./grid.js";
+import { Grid, rowHeight } from "./grid.js";
 import { showQuestion } from "./ask.js";
 
-const FIRST = 100; // photographs asked for at first; more as they are scrolled to
+const SOON = 400; // milliseconds until more are asked for than the window shows: it has its pictures first
 const MOST = 5000;
 const PAGE = 200;
 
@@ -22,14 +22,15 @@ const EXAMPLES = [
   ["a child in a blue jacket", "colours, clothes, what somebody does"],
 ];
 
-/** The view of results. One for the page: it stays behind a photograph that is opened. */
-export class Results {
+/** The view of results. One for the page: it stays behind a photograph that is opened. Says "change" when it grows. */
+export class Results extends EventTarget {
   /**
    * @param {HTMLElement} view
    * @param {import("./selection.js").Selection} selection
    * @param {import("./live.js").Live} live
    */
   constructor(view, selection, live) {
+    super();
     this.view = view;
     this.selection = selection;
     this.live = live;
@@ -61,6 +62,7 @@ export class Results {
   /** The photograph before or after one in the order shown; null: there is none. */
   beside(photoId, step) {
     const index = this.hits.findIndex((hit) => hit.photo_id === photoId);
+    if (index >= 0 && index + 2 * step >= this.hits.length) isAsked(this.asked) ? this.#more() : this.#browseOn();
     return index < 0 ? null : (this.hits[index + step] ?? null);
   }
 
@@ -90,9 +92,9 @@ export class Results {
     this.#clear();
     this.#say(`Looking at ${file.name}: the first time takes some seconds …`);
     try {
-      const answer = await ask("/like", { k: FIRST }, { method: "POST", body: file });
-      const picture = element("img", { alt: file.name, src: URL.createObjectURL(file) });
-      this.#showHits(answer, element("p", { class: "about" }, picture, element("span", { text: `Photographs like ${file.name}` })));
+      const answer = await ask("/like", { k: 200 }, { method: "POST", body: file });
+      const picture = element("img", { alt: "", src: URL.createObjectURL(file) });
+      this.#showHits(answer, [element("p", { class: "about" }, picture, element("span", { text: `Photographs like ${file.name}` }))]);
     } catch (error) {
       this.#fail(error);
     }
@@ -103,10 +105,13 @@ export class Results {
     document.title = title(asked);
     const waiting = setTimeout(() => this.#say("Searching …"), 300);
     this.latest = new AbortController();
+    const key = this.key;
     try {
-      const answer = await this.#request(asked, FIRST, this.latest.signal);
+      const answer = await this.#first(asked, this.latest.signal);
       clearTimeout(waiting);
-      const about = asked.phrases.length ? chips(asked, answer.reading) : await this.#aboutExample(asked, answer);
+      const said = chips(asked, answer.reading);
+      const about = isExample(asked) ? [await this.#aboutExample(asked, answer), said] : [said];
+      if (key !== this.key) return;
       this.#showHits(answer, about);
     } catch (error) {
       clearTimeout(waiting);
@@ -114,27 +119,43 @@ export class Results {
     }
   }
 
+  // The answers; and where less likely photographs are asked for, or nobody can say where answers stop, as many as the
+  // window shows.
+  async #first(asked, signal) {
+    this.wanted = windowful();
+    this.likely = null;
+    if (isExample(asked)) return this.#request(asked, this.wanted, signal);
+    const answers = await this.#request(asked, null, signal);
+    if (answers.convincing === undefined) return this.#request(asked, this.wanted, signal);
+    if (!asked.all) {
+      this.wanted = Infinity;
+      return answers;
+    }
+    this.likely = new Set(answers.convincing ? answers.hits.map((hit) => hit.photo_id) : []);
+    this.wanted += answers.hits.length;
+    return this.#request(asked, this.wanted, signal);
+  }
+
   #request(asked, k, signal) {
     const options = { signal };
-    if (asked.phrases.length) {
-      const { phrases, without, asTyped, all, filters } = asked;
-      return ask("/search", { q: phrases, not: without, as_typed: asTyped, all, ...filters, k }, options);
-    }
-    if (asked.region) return ask(`/regions/${encodeURIComponent(asked.region)}/like`, { ...asked.filters, k }, options);
-    return ask(`/photos/${encodeURIComponent(asked.photo)}/like`, { box: asked.box, ...asked.filters, k }, options);
+    const { phrases, where, without, asTyped, fold, filters } = asked;
+    const parameters = { q: phrases, not: without, as_typed: asTyped, fold_similar: fold, ...filters, k };
+    if (asked.region) return ask(`/regions/${encodeURIComponent(asked.region)}/like`, parameters, options);
+    if (asked.photo) return ask(`/photos/${encodeURIComponent(asked.photo)}/like`, { box: asked.box, ...parameters }, options);
+    return ask("/search", { where, ...parameters }, options);
   }
 
   #showHits(answer, about) {
     this.answer = answer;
     this.asking = false;
-    this.complete = answer.hits.length < FIRST;
+    this.complete = answer.hits.length < this.wanted || this.wanted >= MOST;
     this.palette = colours(answer.hits);
     const heading = element("h1", { class: "summary", tabindex: -1 });
     this.summary = heading;
-    this.sorting = sortMenu(this.asked);
+    this.sorting = arrangement(this.asked);
     this.rail = element("div", { class: "rail" });
     const body = element("div", { class: "body" });
-    this.view.replaceChildren(element("div", { class: "asked" }, about, element("div", { class: "line" }, heading, this.sorting)), element("div", { class: "results" }, this.rail, body));
+    this.view.replaceChildren(element("div", { class: "asked" }, ...about, element("div", { class: "line" }, heading, this.sorting)), element("div", { class: "results" }, this.rail, body));
     this.body = body;
     this.#arrange();
     announce(heading.textContent);
@@ -145,8 +166,8 @@ export class Results {
     const { answer, asked } = this;
     const hits = answer.hits;
     const ordered = asked.sort === "date" ? newestFirst(hits) : hits;
-    const likely = ordered.filter((hit) => hit.likely !== false);
-    const others = ordered.filter((hit) => hit.likely === false);
+    const likely = ordered.filter((hit) => this.likely?.has(hit.photo_id) ?? true);
+    const others = ordered.filter((hit) => !(this.likely?.has(hit.photo_id) ?? true));
     this.hits = [...likely, ...others];
     this.summary.textContent = summary(asked, answer, this.complete);
     this.sorting.hidden = hits.length < 2;
@@ -154,6 +175,7 @@ export class Results {
     const panel = facets(asked, hits);
     panel.open = open ?? window.innerWidth >= 1100;
     this.rail.replaceChildren(panel);
+    this.rail.hidden = panel.hidden;
     if (!this.grids.length) {
       const options = {
         selection: this.selection,
@@ -170,18 +192,20 @@ export class Results {
     this.grids[1].show(others);
     this.grids[1].element.hidden = !others.length;
     this.#showStop(others.length);
+    this.dispatchEvent(new Event("change"));
   }
 
   // Where answers stop.
   #showStop(shown) {
     const { asked, answer } = this;
-    const left = answer.less_likely ?? 0;
+    const next = answer.next ?? null;
     const parts = [];
     if (!answer.hits.length) parts.push(element("p", { class: "message", text: nothing(asked, answer) }));
-    if (shown) parts.push(element("p", { class: "divider", text: "Less likely ones" }), element("a", { class: "button", href: resultsAddress({ ...asked, all: false }), text: "Hide them" }));
-    else if (left > 0) {
+    if (this.likely) {
+      parts.push(element("p", { class: "divider", text: shown ? "Less likely ones" : "There are no others" }), element("a", { class: "button", href: resultsAddress({ ...asked, all: false }), text: "Hide less likely ones" }));
+    } else if (next !== null && this.wanted === Infinity) {
       parts.push(
-        element("p", { class: "divider", text: `Answers stop here. ${counted(left, "photograph")} ${left === 1 ? "is" : "are"} less likely to show it.` }),
+        element("p", { class: "divider", text: `Answers stop here: the next photograph shows it with a probability of ${percent(next)}.` }),
         element("a", { class: "button", href: resultsAddress({ ...asked, all: true }), text: "Show less likely ones" }),
       );
     }
@@ -194,17 +218,20 @@ export class Results {
 
   async #more() {
     if (this.asking || this.complete || !this.answer || this.key === "upload") return;
-    const wanted = Math.min(this.answer.hits.length * 4, MOST);
-    if (wanted <= this.answer.hits.length) return;
+    const wanted = Math.min(this.wanted * 4, MOST);
+    if (wanted <= this.wanted) return;
     this.asking = true;
     const key = this.key;
     try {
+      await new Promise((resolve) => setTimeout(resolve, SOON));
+      if (key !== this.key) return;
       const answer = await this.#request(this.asked, wanted, this.latest?.signal);
       if (key !== this.key) return;
       // What is shown keeps its place: the others come behind it.
       const shown = new Set(this.answer.hits.map((hit) => hit.photo_id));
       const added = answer.hits.filter((hit) => !shown.has(hit.photo_id));
-      this.complete = answer.hits.length < wanted || !added.length;
+      this.complete = answer.hits.length < wanted;
+      this.wanted = wanted;
       this.answer = { ...answer, hits: [...this.answer.hits, ...added] };
       this.#arrange();
     } catch {
@@ -230,8 +257,10 @@ export class Results {
   async #browse() {
     this.#clear();
     document.title = "Photographs";
+    const key = this.key;
     try {
       const page = await ask("/photos", { limit: PAGE });
+      if (key !== this.key) return; // somebody has gone on
       if (!page.photographs) {
         this.#showEmpty();
         return;
@@ -264,6 +293,7 @@ export class Results {
       this.complete = page.photos.length < PAGE;
       this.hits = [...this.hits, ...page.photos];
       this.grids[0]?.show(this.hits);
+      this.dispatchEvent(new Event("change"));
     } catch {
       this.complete = true;
     } finally {
@@ -332,22 +362,27 @@ export class Results {
   }
 }
 
+// How many photographs fill the window, and a little more.
+function windowful() {
+  const target = rowHeight(window.innerWidth);
+  return Math.min(Math.max(Math.ceil((1.2 * window.innerWidth * window.innerHeight) / (target * target * 1.3)), 24), 150);
+}
+
 function title(asked) {
-  if (asked.phrases.length) return `${asked.phrases.join(", ")} – Photographs`;
-  return "Photographs like this";
+  return isExample(asked) ? "Photographs like this" : `${asked.phrases.join(", ")} – Photographs`;
 }
 
 function summary(asked, answer, complete) {
   const count = answer.hits.length;
   if (!count) return "Nothing found";
+  if (answer.convincing === false && !asked.all) return `Nothing convincing: the closest ${count === 1 ? "one" : count}`;
   const more = complete ? "" : " or more";
-  return asked.phrases.length ? `${counted(count, "photograph")}${more}` : `${counted(count, "photograph")} like it${more}`;
+  return `${counted(count, "photograph")}${isExample(asked) ? " like it" : ""}${more}`;
 }
 
 function nothing(asked, answer) {
   if (answer.excluded?.length) return "Every photograph that was looked at was left out: take a “not” away.";
   if (Object.keys(asked.filters).length) return "No photograph passes what was narrowed down: take a chip away.";
-  if (answer.less_likely) return "Nothing convincing was found.";
   return "There are no photographs to search yet.";
 }
 
@@ -356,10 +391,13 @@ function newestFirst(hits) {
   return [...dated, ...hits.filter((hit) => !hit.taken)];
 }
 
-function sortMenu(asked) {
-  const choose = (event) => go(resultsAddress({ ...asked, sort: event.target.value }));
+// The order, and whether photographs that look the same are shown as one.
+function arrangement(asked) {
+  const arrange = (changes) => go(resultsAddress({ ...asked, ...changes }));
   const option = (value, text) => element("option", { value, text, selected: asked.sort === value });
-  return element("label", { class: "sort" }, "Sort by ", element("select", { on: { change: choose } }, option("score", "how well it answers"), option("date", "date, newest first")));
+  const order = element("select", { on: { change: (event) => arrange({ sort: event.target.value }) } }, option("score", "how well it answers"), option("date", "date, newest first"));
+  const fold = element("input", { type: "checkbox", checked: asked.fold, on: { change: (event) => arrange({ fold: event.target.checked }) } });
+  return element("div", { class: "arrangement" }, element("label", { title: "Bursts, other sizes" }, fold, " Similar ones as one"), element("label", {}, "Sort by ", order));
 }
 
 /** A part of a photograph as a picture. box: x, y, width, height; null: all of it. */
