@@ -222,7 +222,7 @@ def answer_lines(asked: Mapping[str, dict]) -> list[str]:
     if (answers := asked.get("answers")) is not None:
         each = " / ".join(f"{one['calibration_error_from_0.1']:.3f}" for one in answers["sets"])
         lines.append(
-            "| probabilities of photographs, half fitted, half judged: calibration error of those from 0.1 on, all sets "
+            "| probabilities of photographs, half fitted, half judged: calibration error of those from 0.1 on, all "
             f"/ each / pairs of things | {answers['calibration_error_from_0.1']:.3f} / {each} / "
             f"{answers.get('pairs_calibration_error_from_0.1', 0):.3f} | `python -m scripts.train.calibrate_answers "
             "fcln/weights/default.safetensors --dry-run --photos WIDE_PHOTOS --annotations WIDE_VAL` |"

@@ -67,4 +67,4 @@ class ComposedRanking:
 
 def worth_looking_at(regions: RegionScores) -> RegionScores:
     """Those of the regions of each photograph that may answer one of Q phrases, or tell how surely others do."""
-    return regions.take(closest_regions(regions, CHOICES).any(axis=0))
+    return regions.take(np.flatnonzero(closest_regions(regions, CHOICES).any(axis=0)))
