@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from search.filters import Selection
     from search.hits import DescribedPhoto, Hit, HitRegion
     from search.searcher import Answer
+    from search.wording.parse import Query
 
 _CSV_COLUMNS = (
     "rank path score width height scoring region_id x y region_width region_height region_score phrase for "
@@ -205,11 +206,16 @@ def _won(hit: "Hit") -> str:
 
 def _said(answer: "Answer") -> dict[str, Any]:
     """What a question says of its things, where it does."""
-    reading = answer.reading
-    if reading is None or not (reading.relations or reading.counts):
-        return {}
-    relations = [{"subject": said.subject, "relation": said.kind, "object": said.object} for said in reading.relations]
-    return {"relations": relations, "counts": {thing: count.number for thing, count in reading.counts.items()}}
+    return said_document(answer.reading) if answer.reading is not None else {}
+
+
+def said_document(query: "Query") -> dict[str, Any]:
+    """{"relations": [{"subject", "relation", "object"}], "counts": {thing: number}} where a question says so, and
+    {"untold": [words]} for what no box can tell: "behind"."""
+    relations = [{"subject": said.subject, "relation": said.kind, "object": said.object} for said in query.relations]
+    counts = {thing: count.number for thing, count in query.counts.items()}
+    told = {"relations": relations, "counts": counts} if relations or counts else {}
+    return {**told, **({"untold": query.untold} if query.untold else {})}
 
 
 def _beside(hit: "Hit") -> str:

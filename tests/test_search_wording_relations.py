@@ -125,3 +125,20 @@ def test_words_of_relations_are_not_corrected_nor_unknown():
 def test_as_typed_reads_no_relations():
     assert parse_query(["dog on couch"], SixWords(), as_typed=True).relations == []
     assert parse_query(["a dog"], SixWords(), as_typed=True, where=["dog on couch"]).relations[0].kind == "on"
+
+
+def test_the_documentation_names_every_kind_and_what_it_says_is_read(request):
+    """docs/questions.md tells the grammar; each of its words is one."""
+    from search.relations import RELATIONS
+
+    text = (request.config.rootpath / "docs/questions.md").read_text(encoding="utf-8")
+    table = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| ") and "also said" not in line]
+    told = {kind.strip() for kinds, _ in table for kind in kinds.split(",")}
+    assert told == set(RELATIONS)
+    for kinds, others in table:
+        for words in [*kinds.split(","), *others.replace(";", ",").split(",")]:
+            if words.strip():
+                assert len(said(f"dog {words.strip()} child")) == 1, words
+    for place in ("on the left", "at the bottom", "in the top left corner", "in the corner", "in the middle"):
+        assert place.removesuffix(" corner") in text.replace("top left (corner)", "top left")
+        assert said(f"dog {place}") != []
