@@ -1,7 +1,9 @@
 """Predictor and Regions: PIL images in, numpy out. Owns the device, resizing and batching."""
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,8 @@ from fcln.weights_file import checkpoint_digest
 _CHUNK = {"cpu": 256, "cuda": 8192}
 # Images that are regions themselves go through the network this many at a time: bounds memory.
 _IMAGES = 16
+# Threads that resize photographs for a GPU.
+_RESIZING = min(16, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,10 @@ class Predictor:
         self._neutral = NeutralWords.of(words, size=len(self.vocabulary), first=len(SPECIAL)).to(self.device)
         self._model = checkpoint.model.eval().to(self.device)
         self._backbone = BackboneRunner(self._model, self.device)
+        # Pillow works beside other threads; a GPU has done with a photograph before one thread has resized the next.
+        self._resizing = ThreadPoolExecutor(
+            torch.get_num_threads() if self.device.type == "cpu" else _RESIZING, "resize"
+        )
         if self.device.type == "cpu":
             dtype = torch.bfloat16 if has_bfloat16("cpu") else torch.float32
             self._model.recognition.prepare_inference(dtype)
@@ -121,20 +129,25 @@ class Predictor:
         with autocast(self.device):
             features, sizes = self._features(images, size)
             detections = self._model.detect(features, sizes, max_regions=max_regions)
-        embeddings, phrases = self._read(torch.cat([d.codes for d in detections]))
+        codes = torch.cat([d.codes for d in detections])
+        embeddings, phrases = self._read(codes)
+        # One way from a GPU for all of them: each of its own would be waited for.
+        all_boxes = torch.cat([d.boxes for d in detections]).cpu().numpy()
+        scores = torch.cat([d.scores for d in detections]).cpu().numpy()
+        halves = codes.to(torch.float16).cpu().numpy()
         found, start = [], 0
         for image, detection in zip(images, detections, strict=True):
-            stop = start + len(detection.boxes)
+            rows = slice(start, start + len(detection.boxes))
             found.append(
                 Regions(
-                    boxes=_full_boxes(detection.boxes, image, size),
-                    scores=detection.scores.cpu().numpy(),
-                    codes=detection.codes.cpu().numpy().astype(np.float16),
-                    embeddings=embeddings[start:stop],
-                    phrases=phrases[start:stop],
+                    boxes=_full_boxes(all_boxes[rows], image, size),
+                    scores=scores[rows],
+                    codes=halves[rows],
+                    embeddings=embeddings[rows],
+                    phrases=phrases[rows],
                 )
             )
-            start = stop
+            start = rows.stop
         return found
 
     @torch.inference_mode()
@@ -173,13 +186,18 @@ class Predictor:
         with autocast(self.device):
             features, sizes = self._features([image], size)
             anchors = self._model.localize(self._model.maps(features))
-            ((boxes, _),) = self._model.proposals(anchors, sizes, count=count)
-        return _full_boxes(boxes, image, size)
+            (boxes,), _ = self._model.proposals(anchors, sizes, count=count)
+        return _full_boxes(boxes.cpu().numpy(), image, size)
 
     def _features(self, images: Sequence[Image.Image], size: tuple[int, int]) -> tuple[list[Tensor], Tensor]:
         """The model's features of images seen at one size, and (B, 2) float32 of that size."""
-        resized = [image.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0) for image in images]
-        pixels = np.stack([np.asarray(image) for image in resized])
+        pixels = np.empty((len(images), size[1], size[0], 3), np.uint8)
+
+        def resize(number: int) -> None:
+            seen = images[number].convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+            pixels[number] = np.asarray(seen)
+
+        list(self._resizing.map(resize, range(len(images))))
         batch = normalize(torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2))
         sizes = torch.tensor([size] * len(images), dtype=torch.float32, device=self.device)
         return self._backbone(batch), sizes
@@ -249,7 +267,7 @@ def _scale(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     return np.array([*image.size, *image.size], np.float32) / np.array([*size, *size], np.float32)
 
 
-def _full_boxes(boxes: Tensor, image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+def _full_boxes(boxes: np.ndarray, image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """Boxes of the network's input as boxes of the image, (N, 4) float32 each."""
     # float32 rounds some widths up on the way to the network's frame and back
-    return np.minimum(boxes.cpu().numpy() * _scale(image, size), np.array([*image.size, *image.size], np.float32))
+    return np.minimum(boxes * _scale(image, size), np.array([*image.size, *image.size], np.float32))

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from fcln.checkpoint import load_checkpoint
 from fcln.modeling.boxes import apply_offsets, clip, iou
 from fcln.modeling.fcln import FCLN, Detection, FCLNConfig, whole_boxes
-from fcln.modeling.localization import bilinear_sample
+from fcln.modeling.localization import _nms_by_passes, bilinear_sample
 from helpers.small_world import tiny_config
 
 
@@ -183,6 +183,16 @@ def everything(model: FCLN, features: list[Tensor]) -> Detection:
     return with_config(model, final_nms_iou=1.0).detect(first(features), SIZES[:1], max_regions=1000)[0]
 
 
+@pytest.mark.parametrize("most", [1, 3, 10])
+def test_a_gpus_way_finds_the_same(model, features, monkeypatch, most):
+    expected = model.detect(features, SIZES, max_regions=most)
+    monkeypatch.setattr("fcln.modeling.fcln.nms_of_each", _nms_by_passes)
+    for found, other in zip(model.detect(features, SIZES, max_regions=most), expected, strict=True):
+        assert_close(found.boxes, other.boxes)
+        assert_close(found.scores, other.scores)
+        assert_close(found.codes, other.codes)
+
+
 def test_proposals_are_limited(model, features):
     assert len(everything(model, features).boxes) == model.config.post_nms_top_n + 1
     few = with_config(model, post_nms_top_n=3)
@@ -222,7 +232,8 @@ def test_embeddings_have_unit_length(model):
 def test_a_share_of_the_proposals_log_odds_joins_the_final_score(model, features):
     with torch.no_grad():
         maps = model.maps(first(features))
-        ((boxes, log_odds),) = model.proposals(model.localize(maps), SIZES[:1], count=model.config.post_nms_top_n)
+        found = model.proposals(model.localize(maps), SIZES[:1], count=model.config.post_nms_top_n)
+        (boxes,), (log_odds,) = found
         whole = torch.tensor([[0.0, 0.0, 64.0, 64.0]])
         codes = model.codes(maps, SIZES[:1], torch.cat([whole, boxes])[None])[0]
         logits, _ = model.recognition.score_and_offset(codes)

@@ -4,10 +4,21 @@ import math
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor
 from torch.testing import assert_close
 
-from fcln.modeling.localization import LocalizationLayer, bilinear_mean, bilinear_sample, inside, move_anchors, nms
+from fcln.modeling import localization
+from fcln.modeling.localization import (
+    LocalizationLayer,
+    batched_nms,
+    bilinear_mean,
+    bilinear_sample,
+    inside,
+    move_anchors,
+    nms,
+    nms_of_each,
+)
 
 STRIDE = 16
 
@@ -192,6 +203,76 @@ def test_nms_looks_at_weaker_boxes_only_where_too_few_are_left():
         assert (
             nms(boxes, scores, iou=0.5, pre_nms_top_n=300, post_nms_top_n=count).tolist() == everything[:count].tolist()
         )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nms_of_a_batch_is_torchvisions_of_each_photograph(seed):
+    generator = torch.Generator().manual_seed(seed)
+    low = torch.rand(3, 200, 2, generator=generator) * 60
+    boxes = torch.cat([low, low + 5 + torch.rand(3, 200, 2, generator=generator) * 50], -1)
+    for threshold in (0.1, 0.5, 0.7):
+        kept = batched_nms(boxes, iou_threshold=threshold)
+        for photo in range(3):
+            expected = torchvision.ops.nms(boxes[photo], torch.arange(200.0, 0, -1), threshold)
+            assert kept[photo].nonzero()[:, 0].tolist() == sorted(expected.tolist())
+        assert 0 < kept.sum() < 600
+
+
+def test_nms_of_a_batch_follows_long_chains():
+    """Each overlaps the next alone: every other one falls, however long the chain."""
+    left = torch.arange(50.0) * 4
+    boxes = torch.stack([left, torch.zeros(50), left + 10, torch.full((50,), 10.0)], 1)  # IoU 6/14 with the next
+    assert batched_nms(boxes[None], iou_threshold=0.4)[0].tolist() == [True, False] * 25
+
+
+def crowd(*, seed: int, photographs: int = 4, boxes: int = 300) -> tuple[Tensor, Tensor]:
+    """Boxes that overlap much and scores, of which each photograph has fewer than the one before."""
+    generator = torch.Generator().manual_seed(seed)
+    low = torch.rand(photographs, boxes, 2, generator=generator) * 60
+    found = torch.cat([low, low + 5 + torch.rand(photographs, boxes, 2, generator=generator) * 50], -1)
+    scores = torch.randn(photographs, boxes, generator=generator)
+    taking_part = torch.arange(boxes) < torch.linspace(boxes, 0, photographs).long()[:, None]
+    return found, scores.masked_fill(~taking_part[:, torch.randperm(boxes, generator=generator)], -torch.inf)
+
+
+DEVICES = [
+    "loop",
+    "passes",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")),
+]
+
+
+@pytest.mark.parametrize("way", DEVICES)
+@pytest.mark.parametrize(
+    ("iou", "pre", "post"), [(0.7, 300, 300), (0.3, 300, 20), (0.05, 300, 20), (0.5, 50, 30), (0.5, 299, 0)]
+)
+def test_nms_of_each_is_nms_of_one_by_one(way, iou, pre, post, monkeypatch):
+    monkeypatch.setattr(localization, "_PAIRS", 25_000)  # one or two photographs at a time
+    suppress = localization._nms_by_passes if way == "passes" else nms_of_each
+    device = "cuda" if way == "cuda" else "cpu"
+    for seed in range(3):
+        boxes, scores = crowd(seed=seed)
+        expected = [
+            nms(b, s, iou=iou, pre_nms_top_n=min(pre, int((s > -torch.inf).sum())), post_nms_top_n=post).tolist()
+            for b, s in zip(boxes, scores)
+        ]
+        kept, counts = suppress(boxes.to(device), scores.to(device), iou=iou, pre_nms_top_n=pre, post_nms_top_n=post)
+        assert kept.shape == counts.shape == (4, max(map(len, expected)))
+        assert [row[count].tolist() for row, count in zip(kept, counts)] == expected
+        assert expected[3] == []
+
+
+def test_nms_of_each_looks_at_weaker_boxes_only_of_those_who_need_them(monkeypatch):
+    """The best 150 of the second photograph are one: among the first five times as many as are wanted there is one."""
+    boxes, scores = crowd(seed=0, photographs=2)
+    boxes[1, :150] = torch.tensor([0.0, 0.0, 40.0, 40.0])
+    scores = torch.linspace(1, 0, 300).expand(2, -1)
+    asked = []
+    monkeypatch.setattr(localization, "nms", lambda *args, **kwargs: asked.append(args) or nms(*args, **kwargs))
+    kept, counts = localization._nms_by_passes(boxes, scores, iou=0.3, pre_nms_top_n=300, post_nms_top_n=10)
+    assert [len(b) for b, _ in asked] == [300]
+    for row, count, b, s in zip(kept, counts, boxes, scores):
+        assert row[count].tolist() == nms(b, s, iou=0.3, pre_nms_top_n=300, post_nms_top_n=10).tolist()
 
 
 def test_gradients_reach_features_and_box_coordinates():

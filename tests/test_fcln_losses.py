@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -26,7 +25,6 @@ from fcln.training.losses import (
     ContrastiveLoss,
     RegionDistillation,
     _candidates,
-    batched_nms,
     box_loss,
     distillation_loss,
     localization_losses,
@@ -126,26 +124,6 @@ def test_box_loss_is_a_mean_over_photographs_that_have_positives():
     found.backward()
     assert ((offsets.grad != 0).all(-1) == positive).all() and torch.isfinite(offsets.grad).all()
     assert box_loss(offsets, start, truth, torch.zeros_like(positive), 1.0).item() == 0
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_nms_of_a_batch_is_torchvisions_of_each_photograph(seed):
-    generator = torch.Generator().manual_seed(seed)
-    low = torch.rand(3, 200, 2, generator=generator) * 60
-    boxes = torch.cat([low, low + 5 + torch.rand(3, 200, 2, generator=generator) * 50], -1)
-    for threshold in (0.1, 0.5, 0.7):
-        kept = batched_nms(boxes, iou_threshold=threshold)
-        for photo in range(3):
-            expected = torchvision.ops.nms(boxes[photo], torch.arange(200.0, 0, -1), threshold)
-            assert kept[photo].nonzero()[:, 0].tolist() == sorted(expected.tolist())
-        assert 0 < kept.sum() < 600
-
-
-def test_nms_of_a_batch_follows_long_chains():
-    """Each overlaps the next alone: every other one falls, however long the chain."""
-    left = torch.arange(50.0) * 4
-    boxes = torch.stack([left, torch.zeros(50), left + 10, torch.full((50,), 10.0)], 1)  # IoU 6/14 with the next
-    assert batched_nms(boxes[None], iou_threshold=0.4)[0].tolist() == [True, False] * 25
 
 
 def test_the_pool_is_what_test_time_would_look_at_and_the_best_of_each_truth():

@@ -12,12 +12,22 @@ from fcln.modeling.anchors import PAPER_IMAGE_SIZE, scaled_anchors
 from fcln.modeling.backbone import CHANNELS, STRIDE, make_backbone
 from fcln.modeling.boxes import apply_offsets, box_position_features, clip
 from fcln.modeling.language_model import LanguageModel
-from fcln.modeling.localization import LocalizationLayer, bilinear_mean, bilinear_sample, inside, move_anchors, nms
+from fcln.modeling.localization import (
+    LocalizationLayer,
+    bilinear_mean,
+    bilinear_sample,
+    inside,
+    move_anchors,
+    nms_of_each,
+)
 from fcln.modeling.phrase_encoder import PhraseEncoder
 from fcln.modeling.recognition import RecognitionNetwork, mean_features
 
 # Points a side at which a region reads the deepest map: its cells are 32 pixels, most regions cover a few of them.
 _DEEP_SIZE = 3
+# Photographs whose regions go through the recognition network together on a CPU: what 1,200 regions show stays in its
+# cache on the way. 26.8 ms of CPU a photograph against 31.6 in batches of 16 and 31.7 one by one.
+_CACHED = 4
 
 # Names of fields in weights files of version 0.1.
 _OLD_NAMES = {
@@ -164,6 +174,11 @@ class Maps:
     context_stride: int
     deep: Tensor | None  # (B, code_size, h'', w'') at stride 32: what regions read of the deepest map
 
+    def of(self, part: slice) -> "Maps":
+        """Those of some of the photographs."""
+        maps = {name: getattr(self, name) for name in ("neck", "regions", "context", "deep")}
+        return dataclasses.replace(self, **{name: each[part] for name, each in maps.items() if each is not None})
+
 
 @dataclass(frozen=True)
 class Anchors:
@@ -276,6 +291,13 @@ class FCLN(nn.Module):
 
     def codes(self, maps: Maps, sizes: Tensor, boxes: Tensor) -> Tensor:
         """Region codes of boxes: sizes (B, 2), boxes (B, R, 4) -> (B, R, code_size)."""
+        batch = len(boxes)
+        if boxes.device.type == "cuda" or torch.is_grad_enabled() or batch <= _CACHED:
+            return self._codes(maps, sizes, boxes)
+        parts = [slice(start, start + _CACHED) for start in range(0, batch, _CACHED)]
+        return torch.cat([self._codes(maps.of(part), sizes[part], boxes[part]) for part in parts])
+
+    def _codes(self, maps: Maps, sizes: Tensor, boxes: Tensor) -> Tensor:
         config = self.config
         regions = bilinear_sample(maps.regions, boxes, stride=maps.regions_stride, size=config.roi_size)
         batch, count = boxes.shape[:2]
@@ -291,21 +313,21 @@ class FCLN(nn.Module):
         """Region embeddings: codes (..., code_size) -> (..., embedding_size) float32, unit length."""
         return F.normalize(self.embedding(codes).float(), dim=-1)
 
-    def proposals(self, anchors: Anchors, sizes: Tensor, *, count: int) -> list[tuple[Tensor, Tensor]]:
+    def proposals(self, anchors: Anchors, sizes: Tensor, *, count: int) -> tuple[Tensor, Tensor]:
         """Where the localization layer sees things (paper 3.2, test time): at most `count` boxes of each photograph.
 
-        sizes: (B, 2), see forward. Returns for each photograph boxes (P, 4) float32 x1 y1 x2 y2 in pixels of the
-        network's input, best first, and their log-odds (P,).
+        sizes: (B, 2), see forward. Returns boxes (B, P, 4) float32 x1 y1 x2 y2 in pixels of the network's input, best
+        first, and their log-odds (B, P). P is the most of any photograph; others' rows end with log-odds of -inf.
         """
         config = self.config
-        found = []
-        for scores, offsets, (width, height) in zip(anchors.scores, anchors.offsets, sizes.tolist(), strict=True):
-            moved = move_anchors(anchors.boxes, offsets, width, height)
-            scores = scores.masked_fill(~inside(anchors.boxes, width, height), -torch.inf)
-            top_n = min(config.pre_nms_top_n, int(torch.isfinite(scores).sum()))
-            kept = nms(moved, scores, iou=config.proposal_nms_iou, pre_nms_top_n=top_n, post_nms_top_n=count)
-            found.append((moved[kept], scores[kept]))
-        return found
+        width, height = sizes[:, :1], sizes[:, 1:]
+        moved = move_anchors(anchors.boxes, anchors.offsets, width, height)
+        nowhere = ~inside(anchors.boxes, width, height) | ~torch.isfinite(anchors.scores)
+        scores = anchors.scores.masked_fill(nowhere, -torch.inf)
+        kept, counts = nms_of_each(
+            moved, scores, iou=config.proposal_nms_iou, pre_nms_top_n=config.pre_nms_top_n, post_nms_top_n=count
+        )
+        return _rows(moved, kept), scores.gather(1, kept).masked_fill(~counts, -torch.inf)
 
     @torch.no_grad()
     def detect(self, features: list[Tensor], sizes: Tensor, *, max_regions: int) -> list[Detection]:
@@ -319,35 +341,44 @@ class FCLN(nn.Module):
         if config.image_rnn:
             codes = self.codes(self.maps(features), sizes, whole)
             return [Detection(box, box.new_ones(1), code.float()) for box, code in zip(whole, codes, strict=True)]
-        proposals: list[tuple[Tensor, Tensor]] = []
+        of_proposals: list[Tensor] = []
 
         def suppress(anchors: Anchors) -> Tensor:
-            proposals.extend(self.proposals(anchors, sizes, count=config.post_nms_top_n))
+            boxes, logits = self.proposals(anchors, sizes, count=config.post_nms_top_n)
+            of_proposals.append(logits)
             # Photographs may have fewer proposals than others: their rows are filled with the whole photograph.
-            rows = 1 + max(len(boxes) for boxes, _ in proposals)
-            filled = [torch.cat([w, p, w.expand(rows - 1 - len(p), -1)]) for w, (p, _) in zip(whole, proposals)]
-            return torch.stack(filled)
+            return torch.cat([whole, torch.where((logits == -torch.inf)[..., None], whole, boxes)], dim=1)
 
         stages = self(features, sizes, suppress)
-        found = []
-        for b, (_, proposal_logits) in enumerate(proposals):
-            count = 1 + len(proposal_logits)
-            logits = stages.logits[b, :count].clone()
-            logits[1:] += config.proposal_logit_weight * proposal_logits
-            width, height = sizes[b].tolist()
-            final = clip(apply_offsets(stages.boxes[b, :count], stages.offsets[b, :count]), width, height)
-            final[0] = stages.boxes[b, 0]
-            kept = nms(
-                final[1:],
-                logits[1:],
-                iou=config.final_nms_iou,
-                pre_nms_top_n=count - 1,
-                post_nms_top_n=max_regions - 1,
-            )
-            kept = torch.cat([kept.new_zeros(1), kept + 1])
-            kept = kept[logits[kept].argsort(descending=True, stable=True)]
-            found.append(Detection(final[kept], logits[kept].sigmoid(), stages.codes[b, kept].float()))
-        return found
+        (proposal_logits,) = of_proposals
+        missing = proposal_logits == -torch.inf
+        added = config.proposal_logit_weight * proposal_logits.masked_fill(missing, 0.0)
+        logits = (stages.logits[:, 1:] + added).masked_fill(missing, -torch.inf)
+        logits = torch.cat([stages.logits[:, :1], logits], dim=1)
+        final = clip(apply_offsets(stages.boxes, stages.offsets), sizes[:, :1], sizes[:, 1:])
+        final = torch.cat([whole, final[:, 1:]], dim=1)
+        kept, counts = nms_of_each(
+            final[:, 1:],
+            logits[:, 1:],
+            iou=config.final_nms_iou,
+            pre_nms_top_n=logits.shape[1] - 1,
+            post_nms_top_n=max_regions - 1,
+        )
+        kept = torch.cat([kept.new_zeros(len(kept), 1), kept + 1], dim=1)
+        counts = torch.cat([counts.new_ones(len(counts), 1), counts], dim=1)
+        logits = logits.gather(1, kept).masked_fill(~counts, -torch.inf)
+        order = logits.argsort(dim=1, descending=True, stable=True)
+        kept, scores = kept.gather(1, order), logits.gather(1, order).sigmoid()
+        boxes, codes = _rows(final, kept), _rows(stages.codes, kept).float()
+        return [
+            Detection(b[:count], s[:count], c[:count])
+            for b, s, c, count in zip(boxes, scores, codes, counts.sum(1).tolist(), strict=True)
+        ]
+
+
+def _rows(values: Tensor, indices: Tensor) -> Tensor:
+    """Rows of each photograph: (B, N, C), (B, K) -> (B, K, C)."""
+    return values.gather(1, indices[..., None].expand(-1, -1, values.shape[2]))
 
 
 def whole_boxes(sizes: Tensor) -> Tensor:

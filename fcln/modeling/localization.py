@@ -6,6 +6,10 @@ from torch import Tensor, nn
 
 from fcln.modeling.anchors import anchor_grid
 from fcln.modeling.boxes import apply_offsets, clip
+from fcln.modeling.boxes import iou as overlaps
+
+# Pairs of boxes that are compared in one go on a GPU: four tensors of so many floats, 1 GB.
+_PAIRS = 1 << 26
 
 
 class LocalizationLayer(nn.Module):
@@ -76,6 +80,82 @@ def nms(boxes: Tensor, scores: Tensor, *, iou: float, pre_nms_top_n: int, post_n
         if len(kept) >= post_nms_top_n or count >= len(best):
             return best[kept[:post_nms_top_n]]
         count *= 2
+
+
+def nms_of_each(
+    boxes: Tensor, scores: Tensor, *, iou: float, pre_nms_top_n: int, post_nms_top_n: int
+) -> tuple[Tensor, Tensor]:
+    """`nms` of several photographs: (B, K) int64 indices, best first, and (B, K) bool which of them count.
+
+    boxes: (B, A, 4) pixels. scores: (B, A); what scores -inf takes no part. K <= post_nms_top_n: the most of any
+    photograph.
+    """
+    taking_part = scores != -torch.inf
+    if boxes.device.type != "cuda":  # where a loop over boxes ends early
+        kept = [
+            nms(b, s, iou=iou, pre_nms_top_n=min(pre_nms_top_n, count), post_nms_top_n=post_nms_top_n)
+            for b, s, count in zip(boxes, scores, taking_part.sum(1).tolist(), strict=True)
+        ]
+        return _filled(kept)
+    return _nms_by_passes(boxes, scores, iou=iou, pre_nms_top_n=pre_nms_top_n, post_nms_top_n=post_nms_top_n)
+
+
+def _nms_by_passes(
+    boxes: Tensor, scores: Tensor, *, iou: float, pre_nms_top_n: int, post_nms_top_n: int
+) -> tuple[Tensor, Tensor]:
+    """`nms_of_each` of all photographs at once: a GPU waits for the program with every step of a loop over them."""
+    best = scores.topk(min(pre_nms_top_n, scores.shape[1]), dim=1)
+    count = min(5 * post_nms_top_n, best.indices.shape[1])  # see nms
+    indices = best.indices[:, :count]
+    taking_part = best.values[:, :count] != -torch.inf
+    some = max(1, _PAIRS // max(1, count * count))
+    kept = torch.cat(
+        [
+            batched_nms(boxes[start : start + some].gather(1, rows[..., None].expand(-1, -1, 4)), iou_threshold=iou)
+            for start, rows in zip(range(0, len(boxes), some), indices.split(some))
+        ]
+    )
+    kept &= taking_part
+    kept &= kept.cumsum(1) <= post_nms_top_n
+    found = kept.sum(1).tolist()
+    order = (~kept).to(torch.uint8).sort(dim=1, stable=True).indices[:, : max(found, default=0)]
+    indices, kept = indices.gather(1, order), kept.gather(1, order)
+    if count == best.indices.shape[1] or min(found, default=post_nms_top_n) >= post_nms_top_n:
+        return indices, kept
+    # Too few are left of somebody's best: weaker ones are looked at, of those photographs only.
+    more = (best.values != -torch.inf).sum(1).tolist()
+    rows = []
+    for number, (of_one, all_) in enumerate(zip(found, more, strict=True)):
+        if of_one < post_nms_top_n and all_ > count:
+            top_n = min(pre_nms_top_n, all_)
+            rows.append(nms(boxes[number], scores[number], iou=iou, pre_nms_top_n=top_n, post_nms_top_n=post_nms_top_n))
+        else:
+            rows.append(indices[number, :of_one])
+    return _filled(rows)
+
+
+def _filled(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Rows of different lengths as (B, K), zeros at their ends, and which are no such zeros."""
+    from torch.nn.utils.rnn import pad_sequence
+
+    counts = torch.tensor([len(row) for row in rows], device=rows[0].device)
+    filled = pad_sequence(rows, batch_first=True)
+    return filled, torch.arange(filled.shape[1], device=filled.device) < counts[:, None]
+
+
+def batched_nms(boxes: Tensor, *, iou_threshold: float) -> Tensor:
+    """Greedy non-maximum suppression of boxes (B, N, 4) that stand best first: (B, N) bool, which are kept.
+
+    All photographs at once: a box falls to a better one that is kept, so who is kept is found by passes over all pairs
+    until nothing changes; as many as the longest chain of such falls, about ten.
+    """
+    falls_to = (overlaps(boxes, boxes) > iou_threshold).triu(1)  # (B, N, N): column falls to row
+    kept = torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
+    while True:
+        now = ~(falls_to & kept[:, :, None]).any(1)
+        if torch.equal(now, kept):
+            return kept
+        kept = now
 
 
 def bilinear_sample(features: Tensor, boxes: Tensor, *, stride: int, size: int) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from fcln.modeling.boxes import apply_offsets, find_offsets, iou
 from fcln.modeling.fcln import FCLN, Anchors, FCLNConfig, Stages, whole_boxes
-from fcln.modeling.localization import inside, move_anchors
+from fcln.modeling.localization import batched_nms, inside, move_anchors
 from fcln.training.batch import Batch
 from fcln.training.region_targets import RegionTargets
 from fcln.training.sampling import Sample, sample_boxes
@@ -225,21 +225,6 @@ def _candidates(boxes: Tensor, scores: Tensor, batch: Batch, allowed: Tensor, co
     overlap = iou(boxes, batch.boxes).masked_fill_(~allowed[:, :, None], -1.0)
     best = torch.zeros_like(scores).scatter_reduce_(1, overlap.argmax(1), batch.is_box.to(scores.dtype), "amax")
     return found | ((best > 0) & allowed)
-
-
-def batched_nms(boxes: Tensor, *, iou_threshold: float) -> Tensor:
-    """Greedy non-maximum suppression of boxes (B, N, 4) that stand best first: (B, N) bool, which are kept.
-
-    All photographs at once: a box falls to a better one that is kept, so who is kept is found by passes over all pairs
-    until nothing changes; as many as the longest chain of such falls, about ten.
-    """
-    falls_to = (iou(boxes, boxes) > iou_threshold).triu(1)  # (B, N, N): column falls to row
-    kept = torch.ones(boxes.shape[:2], dtype=torch.bool, device=boxes.device)
-    while True:
-        now = ~(falls_to & kept[:, :, None]).any(1)
-        if torch.equal(now, kept):
-            return kept
-        kept = now
 
 
 def recognition_losses(stages: Stages, rois: Sample, batch: Batch, config: FCLNConfig) -> dict[str, Tensor]:

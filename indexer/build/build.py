@@ -11,7 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -166,6 +166,8 @@ class Run:
         self.report = BuildReport(unchanged=plan.unchanged, failed_before=plan.failed_before, left_out=left_out)
         self._plan = plan
         self._photo_seconds: float | None = None  # that describing one took in the last batch
+        # What the last batch gave: put away while the network is at the next one.
+        self._done: list[tuple[Decoded, Regions | Exception]] = []
         self._predictor = predictor
         self._network = network
         self._decoders = decoders
@@ -198,7 +200,7 @@ class Run:
     def work(self, pool: ThreadPoolExecutor, tasks: Iterable[Task]) -> None:
         """Look at files; what came of the last of them waits for a commit, or is committed."""
         ahead = 2 * self._options.batch_size
-        idle = self._pending.commit_if_due
+        idle = self._put_away
         unknown = self._triage.unknown(mapped(pool, read, self._until_stopped(tasks), ahead, idle, self._stop))
         window: list[Decoded] = []
         for content, outcome in mapped(pool, self._decode, unknown, ahead, idle, self._stop):
@@ -211,6 +213,7 @@ class Run:
             if self._stop():
                 break
         self._describe(window)
+        self._put_away()
 
     def commit(self) -> None:
         """Commit what waits for it."""
@@ -303,44 +306,53 @@ class Run:
         while window and not self._stop():
             size = self._batch_size()
             batch, window = window[:size], window[size:]
-            started = time.monotonic()
-            outcomes = self._outcomes(batch)
+            describing = None if self._options.regions else self._start([photo.image for _, photo in batch])
+            self._put_away()
+            outcomes = self._outcomes(batch, describing)
             if outcomes is None:
                 return
-            for (content, photograph), outcome in zip(batch, outcomes, strict=True):
-                if isinstance(outcome, RegionsError):
-                    self._pending.leave(content.task, f"{outcome}; left as it is")
-                elif isinstance(outcome, Exception):
-                    self._fail(content, f"the network fails on it ({outcome})")
-                else:
-                    self._add(content, photograph, outcome)
-            self._photo_seconds = (time.monotonic() - started) / len(batch)
-            self._pending.commit_if_due()
+            self._done = list(zip(batch, outcomes, strict=True))
+
+    def _put_away(self) -> None:
+        """What the network said of the last batch waits for the next commit, or is committed."""
+        done, self._done = self._done, []
+        for (content, photograph), outcome in done:
+            if isinstance(outcome, RegionsError):
+                self._pending.leave(content.task, f"{outcome}; left as it is")
+            elif isinstance(outcome, Exception):
+                self._fail(content, f"the network fails on it ({outcome})")
+            else:
+                self._add(content, photograph, outcome)
+        self._pending.commit_if_due()
 
     def _batch_size(self) -> int:
         """How many photographs to describe together."""
         affordable = _FIRST_BATCH if self._photo_seconds is None else int(_BATCH_SECONDS / self._photo_seconds)
         return max(1, min(self._options.batch_size, affordable))
 
-    def _outcomes(self, batch: list[Decoded]) -> "Sequence[Regions | Exception] | None":
+    def _outcomes(
+        self, batch: list[Decoded], describing: "Future[list[Regions]] | None"
+    ) -> "Sequence[Regions | Exception] | None":
         """The regions of each photograph of a batch, or why the network fails on it; None: the build was stopped.
+
+        describing: the network at work on the batch, unless regions are given.
 
         One photograph must not cost its neighbours, nor end a run of days: a batch that fails is tried again one by
         one. If every photograph of it fails, it is not the photographs' fault.
         """
         if self._options.regions is not None:
             return self._given_outcomes(batch, self._options.regions)
-        images = [photo.image for _, photo in batch]
+        assert describing is not None
         try:
-            return self._described(images)
+            return self._described(describing)
         except (FclnError, ClusterError):  # no weights, no GPU: has a sentence of its own
             raise
         except Exception as error:
             first = error
         outcomes: list[Regions | Exception] = []
-        for image in images:
+        for _, photo in batch:
             try:
-                described = self._described([image])
+                described = self._described(self._start([photo.image]))
             except Exception as error:
                 outcomes.append(error)
             else:
@@ -382,9 +394,19 @@ class Run:
             self._require_one(batch, outcomes, failures[0])
         return outcomes
 
-    def _described(self, images: "list[Image.Image]") -> "list[Regions] | None":
+    def _start(self, images: "list[Image.Image]") -> "Future[list[Regions]]":
+        """The network describes images, in its thread."""
+
+        def describe() -> "list[Regions]":
+            started = time.monotonic()
+            found = self._predictor.describe(images, max_regions=self._options.max_regions)
+            self._photo_seconds = (time.monotonic() - started) / len(images)
+            return found
+
+        return self._network.submit(describe)
+
+    def _described(self, describing: "Future[list[Regions]]") -> "list[Regions] | None":
         """The regions of each image; None: the build was stopped, and the network takes too long."""
-        describing = self._network.submit(self._predictor.describe, images, max_regions=self._options.max_regions)
         return describing.result() if done(describing, self._stop, grace=_LAST_BATCH_SECONDS) else None
 
     def _add(self, content: Content, photograph: Photograph, regions: "Regions") -> None:
