@@ -72,6 +72,11 @@ class Server:
             self._snapshot = None
         self._revision = None
 
+    @property
+    def snapshot_revision(self) -> int | None:
+        """Which commit a reader's snapshot is of; None: it has none."""
+        return self._revision
+
     def _open_snapshot(self) -> Session:
         if self._snapshot is None:
             session = Session(self._reading)
