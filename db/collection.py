@@ -168,6 +168,14 @@ class Collection(Protocol):
         """
         ...
 
+    def phrases_with(self, words: Sequence[str]) -> dict[str, int]:
+        """The phrases of regions that have all of these words, in any order: phrase -> in how many photos it is.
+
+        Most frequent first, equally frequent ones in alphabetical order. A server has an index of words; a folder
+        reads every phrase.
+        """
+        ...
+
     # -- building
 
     def roots(self) -> dict[int, Path]:

@@ -1,5 +1,6 @@
 """What can be read from the rows, the same for every back end: functions over a session."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Session, aliased
 
 from db.errors import CollectionDamaged, UnknownId
@@ -184,6 +185,26 @@ def phrase_counts(session: Session, limit: int) -> dict[str, int]:
         select(Region.phrase, count).group_by(Region.phrase).order_by(count.desc(), Region.phrase).limit(limit)
     )
     return {phrase: int(photos) for phrase, photos in rows}
+
+
+def phrases_with(session: Session, words: Sequence[str]) -> dict[str, int]:
+    """The phrases that have all of these words, in any order, and in how many photos each is; the commonest first."""
+    wanted = {word for text in words for word in _words(text)}
+    if not wanted:
+        return {}
+    count = func.count(Region.photo_id.distinct())
+    query = select(Region.phrase, count).group_by(Region.phrase).order_by(count.desc(), Region.phrase)
+    if session.connection().dialect.name == "postgresql":  # its index of words
+        lexemes = func.plainto_tsquery(literal_column("'simple'"), " ".join(sorted(wanted)))
+        query = query.where(func.to_tsvector(literal_column("'simple'"), Region.phrase).bool_op("@@")(lexemes))
+    else:
+        query = query.where(*(func.lower(Region.phrase).contains(word, autoescape=True) for word in wanted))
+    # Both may find too much: a part of a word, or a word that is written otherwise.
+    return {phrase: int(photos) for phrase, photos in session.execute(query) if wanted <= set(_words(phrase))}
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
 
 
 def _known(rows: Mapping[int, Row], row_id: int, what: str) -> Row:

@@ -104,6 +104,31 @@ def test_cosines_and_codes_are_those_of_the_features(writer):
     assert writer.codes([]).shape == (0, MODEL.code_size)
 
 
+def test_phrases_with_words(writer):
+    given = [
+        "a red shirt",
+        "red-haired man",
+        "A RED shirt",
+        "the reddish wall",
+        "a shirt of a man",
+        "100% red_",
+        "caf\u00e9",
+    ]
+    writer.commit(
+        new=[
+            replace(photo(1, "one.jpg", count=len(given)), phrases=given),
+            replace(photo(1, "two.jpg", count=2), phrases=["a red shirt", "a red shirt"]),
+        ]
+    )
+    assert list(writer.phrases_with(["red"]).items()) == [("a red shirt", 2), ("A RED shirt", 1), ("red-haired man", 1)]
+    assert writer.phrases_with(["Shirt", "red"]).keys() == {"a red shirt", "A RED shirt"}
+    assert writer.phrases_with(["man shirt"]) == {"a shirt of a man": 1}
+    assert writer.phrases_with(["red-haired"]) == {"red-haired man": 1}
+    assert writer.phrases_with(["café"]) == {"café": 1}
+    for nothing in (["re"], ["%"], ["red", "wall"], [], ["' OR 1=1"]):
+        assert writer.phrases_with(nothing) == {}
+
+
 def test_phrases_are_counted_by_photograph(writer):
     writer.commit(
         new=[

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from db.collection import open_collection
@@ -21,7 +22,9 @@ from db.records import ModelIdentity, NewPhoto
 from fcln.checkpoint import load_checkpoint, save_checkpoint
 from fcln.scoring import Calibration
 from fcln.weights_file import checkpoint_digest
-from search.cli import main
+from helpers.db_photos import MODEL as DB_MODEL
+from helpers.db_photos import photo as db_photo
+from search.cli import commands, main
 from search.searcher import Searcher
 
 REPOSITORY = Path(__file__).parents[1]
@@ -822,3 +825,24 @@ def test_where_every_folder_is_missing_the_note_names_a_command_that_says_so(sea
         root.with_name("away").rename(root)
     assert f"`indexer status --collection {place.full}` names missing folders." in result.err
     assert f"`indexer build --prune --collection {place.full}` forgets" in result.err
+
+
+def test_phrases_with_words_are_listed_with_the_number_of_their_photographs(tmp_path):
+    with open_collection(tmp_path / "c", write=True, create=True, model=DB_MODEL) as collection:
+        root = collection.add_root(tmp_path)
+        collection.commit(
+            new=[
+                replace(db_photo(root, "1.jpg", count=3), phrases=["a red shirt", "a red\x1b[31m lamp", "a dog"]),
+                replace(db_photo(root, "2.jpg", count=1), phrases=["a red shirt"]),
+            ]
+        )
+    runner, where = CliRunner(), ["--collection", str(tmp_path / "c")]
+    result = runner.invoke(commands, ["phrases", "red", *where], standalone_mode=False)
+    assert result.stdout == "      2  a red shirt\n      1  a red\\x1b[31m lamp\n" and result.return_value == 0
+    result = runner.invoke(commands, ["phrases", "shirt", "red", "--json", *where], standalone_mode=False)
+    assert json.loads(result.stdout) == {"a red shirt": 2}
+    result = runner.invoke(commands, ["phrases", "a", "-k", "1", *where], standalone_mode=False)
+    assert result.stdout == "      2  a red shirt\n"
+    result = runner.invoke(commands, ["phrases", "re", *where], standalone_mode=False)
+    assert (result.stdout, result.return_value) == ("", 1)
+    assert result.stderr == f"Nothing found: no phrase in {tmp_path / 'c'} has re.\n"

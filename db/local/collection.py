@@ -234,6 +234,10 @@ class LocalCollection:
         with self.database.session() as session:
             return queries.phrase_counts(session, limit)
 
+    def phrases_with(self, words: Sequence[str]) -> dict[str, int]:
+        with self.database.session() as session:
+            return queries.phrases_with(session, words)
+
     # -- building
 
     def roots(self) -> dict[int, Path]:

@@ -167,6 +167,9 @@ class PostgresCollection:
     def phrase_counts(self, limit: int) -> dict[str, int]:
         return self.server.read(queries.phrase_counts, limit)
 
+    def phrases_with(self, words: Sequence[str]) -> dict[str, int]:
+        return self.server.read(queries.phrases_with, words)
+
     # -- building
 
     def roots(self) -> dict[int, Path]:

@@ -5,7 +5,7 @@ import sys
 import click
 
 from commands.options import CONTEXT_SETTINGS, version_option
-from search.cli import describe, detect, evaluate, like, query, serve
+from search.cli import describe, detect, evaluate, like, phrases, query, serve
 
 
 def main() -> None:
@@ -52,4 +52,5 @@ commands.add_command(like.like)
 commands.add_command(detect.detect)
 commands.add_command(describe.describe)
 commands.add_command(evaluate.evaluate)
+commands.add_command(phrases.phrases)
 commands.add_command(serve.serve)
