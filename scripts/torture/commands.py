@@ -2,6 +2,7 @@
 
     python -m scripts.torture --kills 200 --seed 1
     python -m scripts.torture --kills 20 --commands compact,rebuild --folder /dev/shm --json
+    python -m scripts.torture --kills 100 --collection temporary       # on a server: see scripts/torture/describers.py
 
 An album of small photographs changes from stage to stage: files are moved, copied, touched, truncated, removed, some
 are no photographs, and in every fourth stage some are new or rewritten (the others need no network, whose import takes
@@ -32,6 +33,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -41,7 +43,10 @@ from db.collection import open_collection
 from db.errors import CollectionMissing, DbError
 from db.local.collection import LocalCollection
 from db.local.maintenance.verification import verify
+from scripts.temporary_server import temporary_server
 from scripts.torture.album import FOLDERS, Album
+from scripts.torture.describers import ServerKill, ServerTorture
+from scripts.torture.fault import Fault, raise_if
 from scripts.torture.state import State, difference, fault_between, state
 from scripts.torture.tiny_checkpoint import write_tiny_checkpoint
 
@@ -55,10 +60,6 @@ NEED_NETWORK = ("remove", "redescribe")  # what is removed is described again
 
 ANYWHERE_SHARE = 0.25  # of the kills: at any moment, however little happens then
 POLL_SECONDS = 0.003
-
-
-class Fault(Exception):
-    """What should not be, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -102,33 +103,73 @@ class Kill:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Where to work, in a new folder. Default: the system's for temporary files.",
 )
+@click.option(
+    "--collection",
+    metavar="URL",
+    help="On a server, two describers at work on it: a schema that is not there yet, or `temporary` for a server of "
+    "this program's own, which is stopped too.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
-def main(kills: int, seed: int, commands: str, photographs: int, folder: Path | None, as_json: bool) -> None:
+def main(
+    kills: int,
+    seed: int,
+    commands: str,
+    photographs: int,
+    folder: Path | None,
+    collection: str | None,
+    as_json: bool,
+) -> None:
     chosen = commands.split(",")
     if unknown := set(chosen) - COMMANDS.keys():
         raise click.UsageError(f"{min(unknown)!r} is none of {', '.join(COMMANDS)}")
     logging.getLogger("db").setLevel(logging.ERROR)  # that a file which was damaged here is damaged is no news
     place = Path(tempfile.mkdtemp(prefix="densecap-torture-", dir=folder))
     started = time.monotonic()
-    done: list[Kill] = []
+    done: list[Kill | ServerKill] = []
     fault = None
-    torture = Torture(place, seed, photographs)
-    try:
-        for kill in torture.run(kills, chosen):
-            done.append(kill)
-            print(f"{len(done)}/{kills} {json.dumps(asdict(kill))}", file=sys.stderr, flush=True)
-    except (Fault, DbError) as error:
-        fault = f"{torture.doing}: {error}"
+    with ExitStack() as stack:
+        torture: Torture | ServerTorture
+        if collection is None:
+            torture = Torture(place, seed, photographs)
+            killing: Iterator[Kill | ServerKill] = torture.run(kills, chosen)
+        else:
+            own = collection == "temporary"
+            server = stack.enter_context(temporary_server()) if own else None
+            torture = ServerTorture(place, seed, photographs, server.url if server else collection, server)
+            killing = torture.run(kills)
+        try:
+            for kill in killing:
+                done.append(kill)
+                print(f"{len(done)}/{kills} {json.dumps(asdict(kill))}", file=sys.stderr, flush=True)
+        except (Fault, DbError) as error:
+            fault = f"{torture.doing}: {error}"
     seconds = time.monotonic() - started
     if as_json:
         summary = {"kills": len(done), "seed": seed, "stages": torture.stages, "seconds": seconds, "fault": fault}
         click.echo(json.dumps({**summary, "each": [asdict(kill) for kill in done]}, indent=1))
     else:
-        click.echo(table(done, torture.stages, seconds))
+        of_server = [kill for kill in done if isinstance(kill, ServerKill)]
+        if of_server:
+            click.echo(server_table(of_server, torture.stages, seconds))
+        else:
+            click.echo(table([kill for kill in done if isinstance(kill, Kill)], torture.stages, seconds))
     if fault:
         click.echo(f"{fault}\nThe collections are in {place}.", err=True)
         sys.exit(1)
     shutil.rmtree(place)
+
+
+def server_table(kills: Sequence[ServerKill], stages: int, seconds: float) -> str:
+    """The result on a server, for people."""
+    ways = Counter(kill.way for kill in kills)
+    commits, photographs = sum(kill.commits for kill in kills), max(kill.photographs for kill in kills)
+    return "\n".join(
+        [
+            f"{len(kills)} kills in {stages} stages and {seconds:.0f} s, between {commits} commits of two describers, "
+            f"{photographs} photographs at most",
+            *(f"{way:<10} {count:>6}" for way, count in ways.items()),
+        ]
+    )
 
 
 def table(kills: Sequence[Kill], stages: int, seconds: float) -> str:
@@ -334,12 +375,6 @@ class Torture:
         if command == "remove":
             return ["remove", str(self.album.folder / FOLDERS[0])]
         return ["verify", "--repair"] if command == "repair" else [command]
-
-
-def raise_if(fault: object) -> None:
-    """Raises Fault if it says anything."""
-    if fault:
-        raise Fault(str(fault))
 
 
 def damage_index(path: Path) -> None:

@@ -1,13 +1,14 @@
 """What a collection says, ready to be compared with what another one says, for `scripts.torture`."""
 
 import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from db.collection import open_collection
 from db.errors import CollectionMissing
 from db.local.collection import LocalCollection
+from db.location import Location
 
 SHOWN = 5  # differences
 
@@ -32,18 +33,18 @@ class File(NamedTuple):
 State = dict[str, File]  # by path
 
 
-def state(path: Path) -> State:
-    """What a collection says of each file; nothing if there is no collection."""
+def state(location: Location, *, index: bool = True) -> State:
+    """What a collection says of each file; nothing if there is no collection. index: also what FAISS has of it."""
     found: State = {}
     try:
-        collection = LocalCollection.open(path)
+        collection = open_collection(location)
     except CollectionMissing:
         return found
     with collection:
         features = collection.features()
         regions = collection.regions(features.region_ids)
         photos = {photo.photo_id: photo for photo in collection.photos(collection.photo_ids())}
-        in_index = indexed_vectors(collection)
+        in_index = indexed_vectors(collection) if index and isinstance(collection, LocalCollection) else None
         for root_id in collection.roots():
             for stat in collection.known(root_id).values():
                 file = File(stat.size, stat.mtime_ns, stat.digest, stat.reason)
@@ -58,7 +59,7 @@ def state(path: Path) -> State:
                         phrases=tuple(region.phrase for region in said),
                         codes=features.codes[rows].tobytes(),
                         embeddings=features.embeddings[rows].tobytes(),
-                        in_index=b"".join(in_index.get(region.region_id, b"missing") for region in said),
+                        in_index=in_index and b"".join(in_index.get(region.region_id, b"missing") for region in said),
                     )
                 found[stat.path] = file
     return found
