@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from db import queries, writes
-from db.candidates import closest_photos, nearest_photos
+from db.candidates import closest_photos
 from db.errors import CheckpointMismatch, CollectionError
 from db.location import roots_here
 from db.matching import matching, regions_of_area
@@ -18,9 +18,9 @@ from db.postgres import indexes, nearest
 from db.postgres.address import Address
 from db.postgres.claims import ServerQueue
 from db.postgres.opening import prepare
-from db.postgres.refusals import plain_errors
 from db.postgres.root_places import RootPlaces
 from db.postgres.server import Server
+from db.postgres.shortlist import shortlist
 from db.postgres.writes import Changes, apply, finish
 from db.records import (
     AreaRange,
@@ -47,8 +47,6 @@ logger = logging.getLogger(__name__)
 # whatever an index would have found. (Of a tenth, HNSW found a tenth without a word, and 0.86 by an iterative scan.)
 COMPARED_REGIONS = 50_000
 COMPARED_SHARE = 0.1
-# Where fewer photos are asked for, so many are compared: the ten best of four phrases are found as by exact search.
-RANKED_PHOTOS = 100
 
 
 class PostgresCollection:
@@ -76,8 +74,8 @@ class PostgresCollection:
         address = Address.parse(location)
         server = Server(address if write else address.for_readers(), write=write)
         try:
-            with plain_errors(server.address), server.session() as session:
-                stored = prepare(session, address, write=write, create=model if create else None)
+            made = model if create else None
+            stored = server.first(lambda session: prepare(session, address, write=write, create=made))
             if model is not None and model != stored:
                 raise CheckpointMismatch(
                     f"The collection {address} was described by the checkpoint {stored.digest[:12]}, not by "
@@ -262,18 +260,7 @@ class PostgresCollection:
                 return closest_photos(nearest.best_cosines(session, vectors, allowed, condition), count)
         condition = nearest.may_answer(allowed, area)
         nearest.prepare_search(session, filtered=condition != "true")
-        shortlist = nearest_photos(
-            max(count, RANKED_PHOTOS),
-            region_count=region_count,
-            nearest=lambda depth: nearest.nearest(session, vectors, depth, condition),
-            owners=lambda photo_ids: photo_ids,  # the server has grouped them
-            compare_all=lambda: nearest.best_cosines(session, vectors, None, condition),
-        )
-        if count >= RANKED_PHOTOS:
-            return shortlist
-        # A photo of which a list lacks a phrase's region is judged by what it has at most: not well enough for a few.
-        area_alone = nearest.of_area(area) if area else "true"
-        return closest_photos(nearest.best_cosines(session, vectors, shortlist, area_alone), count)
+        return shortlist(session, vectors, count, region_count, condition, nearest.of_area(area) if area else "true")
 
     # -- for maintenance
 

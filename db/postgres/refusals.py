@@ -13,6 +13,7 @@ from db.postgres.address import Address
 _LOST = ("57P01", "57P02", "57P03", "57P05", "25P03", "25P04")  # shut down, crashed, starting, idle for too long
 _CONFLICT = ("40001", "40P01", "55P03")  # serialization failure (or a replica's recovery), deadlock, lock timeout
 _UNIQUE = "23505"
+_RESTARTING = ("is starting up", "is shutting down", "in recovery mode", "not yet accepting connections")
 _NO_SERVER = ("connection failed", "refused", "No such file", "failed to resolve", "timeout", "timed out")
 _NOT_LET_IN = ("authentication failed", "no password", "role", "pg_hba.conf", "permission denied for database")
 
@@ -30,6 +31,12 @@ def is_lost(error: BaseException) -> bool:
         return code in _LOST or code.startswith("08")
     reason = error.orig if isinstance(error, DBAPIError) else error
     return isinstance(reason, psycopg.OperationalError | psycopg.InterfaceError)
+
+
+def is_restarting(error: BaseException) -> bool:
+    """Whether there is a server that will answer in a moment."""
+    reason = error.orig if isinstance(error, DBAPIError) else error
+    return sqlstate(error) in _LOST[:3] or any(words in str(reason) for words in _RESTARTING)
 
 
 def is_conflict(error: BaseException) -> bool:

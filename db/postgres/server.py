@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from db.errors import CollectionUnreachable
 from db.postgres.address import Address
-from db.postgres.refusals import is_conflict, is_lost, plain_errors
+from db.postgres.refusals import is_conflict, is_lost, is_restarting, plain_errors
 
 CONNECT_SECONDS = 10
 # A connection that was lost is sought again for so long: a restart of the server takes seconds, a failover to a
@@ -161,14 +161,20 @@ class Server:
 
     # -- the connection
 
-    def connect(self) -> None:
-        """Connect for the first time.
+    def first(self, function: Callable[[Session], Result]) -> Result:
+        """function(session) as the first transaction: where no server answers, nobody waits for one; a server that
+        just starts or stops is waited for.
 
         Raises:
             CollectionUnreachable: no server answers, or it does not let us in.
         """
-        with plain_errors(self.address), self._engine.connect():
-            pass
+
+        def attempt() -> Result:
+            with self.session() as session:
+                return function(session)
+
+        with plain_errors(self.address):
+            return self._persistently(attempt, again=is_restarting)
 
     def session(self) -> AbstractContextManager[Session]:
         """A transaction of its own, committed at its end, once: for opening and maintenance."""
@@ -187,8 +193,8 @@ class Server:
         """One snapshot a transaction, and nothing is changed."""
         return self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
-    def _persistently(self, attempt: Callable[[], Result]) -> Result:
-        """attempt(), again if the connection was lost."""
+    def _persistently(self, attempt: Callable[[], Result], again: Callable[[BaseException], bool] = is_lost) -> Result:
+        """attempt(), again if the connection was lost. again: tells whether it was."""
         give_up: float | None = None
         wait = _FIRST_WAIT
         while True:
@@ -196,7 +202,7 @@ class Server:
                 return attempt()
             except (DBAPIError, psycopg.Error) as error:
                 # A replica that catches up may have to end a snapshot.
-                if not is_lost(error) and (self._snapshot is None or not is_conflict(error)):
+                if not again(error) and (self._snapshot is None or not is_conflict(error)):
                     raise
                 self._drop_connections()
                 give_up = give_up or time.monotonic() + PATIENCE_SECONDS

@@ -133,6 +133,9 @@ class ServerTorture:
             self._server.stop("immediate" if way == "power" else "fast")
             time.sleep(self._rng.uniform(0, 1))
             self._server.start()
+            for number, process in self._running.items():  # a command that finds no server says so, and ends
+                if process.poll() == 2 and "No server answers" in self._log(number):
+                    self._running[number] = self._start(number, self._url)
         return way
 
     def _compare(self) -> None:
