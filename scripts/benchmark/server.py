@@ -73,10 +73,16 @@ class Measured:
 @click.command(help=__doc__)
 @click.option("--regions", type=click.IntRange(10_000), default=1_000_000, show_default=True)
 @click.option("--collection", "url", metavar="URL", help="Where to make it. Default: a server of its own.")
-@click.option("--like", type=LocationType(path_type=Path), metavar="PATH|URL", help="A collection with real vectors.")
+@click.option(
+    "--like",
+    multiple=True,
+    type=LocationType(path_type=Path),
+    metavar="PATH|URL",
+    help="A collection with real vectors. Repeatable.",
+)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
-def main(regions: int, url: str | None, like: Location | None, seed: int, as_json: bool) -> None:
+def main(regions: int, url: str | None, like: tuple[Location, ...], seed: int, as_json: bool) -> None:
     with ExitStack() as stack:
         if url is None:
             server = temporary_server(shared_buffers="2GB", max_wal_size="4GB", maintenance_work_mem="256MB")
@@ -133,16 +139,19 @@ class RealVectors:
 
     name = "real"
 
-    def __init__(self, location: Location):
+    def __init__(self, locations: Sequence[Location]):
         from fcln.phrase_model import PhraseModel
 
-        with open_collection(location) as collection:
-            self.model = collection.model
-            features = collection.features()
-            regions = collection.regions(features.region_ids)
-        self._embeddings = [features.embeddings[some] for some in features.slices()]
-        self._phrases = [sorted({region.phrase for region in regions[some]}) for some in features.slices()]
-        self._phrases = [phrases for phrases in self._phrases if len(phrases) >= 4]
+        self._embeddings: list[np.ndarray] = []
+        self._phrases: list[list[str]] = []
+        for location in locations:
+            with open_collection(location) as collection:
+                self.model = collection.model
+                features = collection.features()
+                regions = collection.regions(features.region_ids)
+            self._embeddings += [features.embeddings[some] for some in features.slices()]
+            of_photos = [sorted({region.phrase for region in regions[some]}) for some in features.slices()]
+            self._phrases += [phrases for phrases in of_photos if len(phrases) >= 4]
         self._encode = PhraseModel.load().encode_phrases
 
     def photo(self, rng: np.random.Generator) -> np.ndarray:

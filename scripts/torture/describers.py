@@ -110,9 +110,10 @@ class ServerTorture:
             way = self._kill()
             yield ServerKill(self.stages, way, commits, self._require_no_other_ids())
         self.doing = f"stage {self.stages}, to its end"
-        for number, process in list(self._running.items()):
-            raise_if(process.wait(STAGE_SECONDS) != 0 and self._log(number))
-            del self._running[number]
+        while self._alive() and time.monotonic() < give_up:
+            time.sleep(0.05)
+        raise_if(self._alive() and "the describers do not end")
+        self._running.clear()
         self._compare()
 
     def _kill(self) -> str:
@@ -133,9 +134,6 @@ class ServerTorture:
             self._server.stop("immediate" if way == "power" else "fast")
             time.sleep(self._rng.uniform(0, 1))
             self._server.start()
-            for number, process in self._running.items():  # a command that finds no server says so, and ends
-                if process.poll() == 2 and "No server answers" in self._log(number):
-                    self._running[number] = self._start(number, self._url)
         return way
 
     def _compare(self) -> None:
@@ -172,7 +170,10 @@ class ServerTorture:
     def _alive(self) -> bool:
         """Whether a describer is at work; those that ended must have ended well."""
         for number, process in self._running.items():
-            raise_if(process.poll() not in (None, 0) and self._log(number))
+            if process.poll() == 2 and self._server is not None and "No server answers" in self._log(number):
+                self._running[number] = self._start(number, self._url)  # it began while the server was stopped
+            else:
+                raise_if(process.poll() not in (None, 0) and self._log(number))
         return any(process.poll() is None for process in self._running.values())
 
     def _start(self, number: int, collection: str) -> "subprocess.Popen[bytes]":
