@@ -93,6 +93,7 @@ setup(
         "page": ["fastapi>=0.115", "uvicorn>=0.30"],  # `search serve`
         "test": [
             "pytest>=8.0",
+            "pyyaml>=6.0",  # reads deploy/compose.yaml
             "playwright>=1.45",  # drives the Chromium that is installed; downloads none
             # axe-core (MPL-2.0, in the package) says what people who cannot see or use a mouse would stumble over.
             "axe-playwright-python>=0.1.4",
