@@ -481,7 +481,7 @@ class Searcher:
             for photo, scores in described_photos(self._collection, worth_looking_at(cosines)) if cosines else ():
                 region = evidence(photo, scores, query.excluded, vectors, self._model.scoring)
                 assert photo.photo_id is not None
-                known[photo.photo_id] = region and Excluded(photo.photo_id, photo.path, region)
+                known[photo.photo_id] = Excluded(photo.photo_id, photo.path, region) if region else None
             return [known[photo_id] for photo_id in photo_ids]
 
         return judge
