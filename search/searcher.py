@@ -218,6 +218,7 @@ class Searcher:
         filters: Filters | None = None,
         sort: Sort = "score",
         explain: bool = False,
+        limit: int | None = None,
     ) -> Answer:
         """The photographs that answer, best first; no hits in an empty collection.
 
@@ -234,7 +235,8 @@ class Searcher:
         photographs that look the same too. filters: only these photographs and regions may answer; they hold before
         anything is scored, so that a few photographs among many are found as surely. sort: the order of those k
         photographs; "date": newest first, undated ones last. explain: also the log-probability of each word where the
-        language model judged.
+        language model judged. limit: only the first so many hits of a list that may be longer, as its `end` tells:
+        where they answer is looked at hit by hit, which takes time.
 
         Raises QueryError for a question that cannot be asked, or a least probability where none is known.
         """
@@ -264,6 +266,7 @@ class Searcher:
                 "(`python -m scripts.train.calibrate_answers WEIGHTS`): leave the least probability out."
             )
         count = (k or DEFAULT_TOP) if end is None else end.count
+        count = count if limit is None else min(count, limit)
         groups, fallen = self._groups(query, ranked, count, fold_similar, selection) if count else ({}, [])
         if query.is_composed:
             regions = worth_looking_at(regions)

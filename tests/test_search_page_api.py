@@ -70,6 +70,13 @@ def test_search_is_the_document_of_the_command(server, world):
     assert document["reading"]["things"] == ["a dog", "a couch"]
 
 
+def test_the_first_hits_of_a_list_that_stops_by_itself(server):
+    whole = server.get("/api/search", q="a couch")
+    first = server.get("/api/search", q="a couch", limit=1)
+    assert first["hits"] == whole["hits"][:1]
+    assert first["count"] == whole["count"] == len(whole["hits"]) and first["next"] == whole["next"]
+
+
 def test_the_version_stands_in_the_address(server):
     assert server.get("/api/v1/search", q="cat", k=1)["hits"] == server.get("/api/search", q="cat", k=1)["hits"]
     paths = server.get("/api/openapi.json")["paths"]

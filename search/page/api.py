@@ -176,6 +176,9 @@ class Api:
             int | None,
             Query(ge=1, le=MAX_HITS, description="So many photographs; else the list stops where answers stop."),
         ] = None,
+        limit: Annotated[
+            int | None, Query(ge=1, le=MAX_HITS, description="Only the first so many of them; `count` says how many.")
+        ] = None,
         min_score: Annotated[
             float | None, Query(ge=0, le=1, description="The least probability that a photograph answers.")
         ] = None,
@@ -206,9 +209,11 @@ class Api:
                     fold_similar=fold_similar,
                     filters=filters,
                     sort=sort,
+                    limit=limit,
                 )
                 document = documents.answer_document(answer, output.as_json(answer, explain=explain), collection)
                 document["revision"] = collection.revision
+                document["count"] = len(answer.hits) if answer.end is None else answer.end.count
             assert answer.reading is not None
             return {**document, "reading": documents.reading_document(answer.reading)}
 

@@ -62,8 +62,7 @@ function regionList(photo, answers, light) {
       element(
         "a",
         { href: resultsAddress(example({ region: String(region.region_id) })), class: answer ? `answer colour-${answer.colour % 8}` : null, title: "More like this region", on },
-        element("span", { text: phrase }),
-        answer && answer.for && answer.for !== phrase && element("span", { class: "for", text: `for “${answer.for}”` }),
+        element("span", {}, phrase, answer && answer.for && answer.for !== phrase && element("span", { class: "for", text: `for “${answer.for}”` })),
         answer && element("span", { class: "count", text: answer.probability === undefined ? answer.score.toFixed(2) : percent(answer.probability) }),
       ),
     );

@@ -47,7 +47,7 @@ export function counted(number, one, several = `${one}s`) {
 /** A probability for people. */
 export function percent(probability) {
   const share = 100 * probability;
-  return share > 0 && share < 1 ? "less than 1 %" : `${Math.round(share)} %`;
+  return share > 0 && share < 1 ? "< 1 %" : `${Math.round(share)} %`;
 }
 
 /** The last part of a path. */

@@ -124,31 +124,30 @@ export class Results extends EventTarget {
   async #first(asked, signal) {
     this.wanted = windowful();
     this.likely = null;
-    if (isExample(asked)) return this.#request(asked, this.wanted, signal);
-    const answers = await this.#request(asked, null, signal);
-    if (answers.convincing === undefined) return this.#request(asked, this.wanted, signal);
-    if (!asked.all) {
-      this.wanted = Infinity;
-      return answers;
-    }
+    this.stops = false;
+    if (isExample(asked)) return this.#request(asked, { k: this.wanted }, signal);
+    const answers = await this.#request(asked, { limit: asked.all ? null : this.wanted }, signal);
+    if (answers.convincing === undefined) return this.#request(asked, { k: this.wanted }, signal);
+    this.stops = !asked.all;
+    if (this.stops) return answers;
     this.likely = new Set(answers.convincing ? answers.hits.map((hit) => hit.photo_id) : []);
     this.wanted += answers.hits.length;
-    return this.#request(asked, this.wanted, signal);
+    return this.#request(asked, { k: this.wanted }, signal);
   }
 
-  #request(asked, k, signal) {
+  #request(asked, { k = null, limit = null }, signal) {
     const options = { signal };
     const { phrases, where, without, asTyped, fold, filters } = asked;
     const parameters = { q: phrases, not: without, as_typed: asTyped, fold_similar: fold, ...filters, k };
     if (asked.region) return ask(`/regions/${encodeURIComponent(asked.region)}/like`, parameters, options);
     if (asked.photo) return ask(`/photos/${encodeURIComponent(asked.photo)}/like`, { box: asked.box, ...parameters }, options);
-    return ask("/search", { where, ...parameters }, options);
+    return ask("/search", { where, limit, ...parameters }, options);
   }
 
   #showHits(answer, about) {
     this.answer = answer;
     this.asking = false;
-    this.complete = answer.hits.length < this.wanted || this.wanted >= MOST;
+    this.complete = this.stops ? answer.count <= this.wanted : answer.hits.length < this.wanted || this.wanted >= MOST;
     this.palette = colours(answer.hits);
     const heading = element("h1", { class: "summary", tabindex: -1 });
     this.summary = heading;
@@ -169,7 +168,7 @@ export class Results extends EventTarget {
     const likely = ordered.filter((hit) => this.likely?.has(hit.photo_id) ?? true);
     const others = ordered.filter((hit) => !(this.likely?.has(hit.photo_id) ?? true));
     this.hits = [...likely, ...others];
-    this.summary.textContent = summary(asked, answer, this.complete);
+    this.summary.textContent = summary(asked, answer, this.complete, this.stops);
     this.sorting.hidden = hits.length < 2;
     const open = this.rail.querySelector("details")?.open;
     const panel = facets(asked, hits);
@@ -203,7 +202,7 @@ export class Results extends EventTarget {
     if (!answer.hits.length) parts.push(element("p", { class: "message", text: nothing(asked, answer) }));
     if (this.likely) {
       parts.push(element("p", { class: "divider", text: shown ? "Less likely ones" : "There are no others" }), element("a", { class: "button", href: resultsAddress({ ...asked, all: false }), text: "Hide less likely ones" }));
-    } else if (next !== null && this.wanted === Infinity) {
+    } else if (next !== null && this.stops && this.complete) {
       parts.push(
         element("p", { class: "divider", text: `Answers stop here: the next photograph shows it with a probability of ${percent(next)}.` }),
         element("a", { class: "button", href: resultsAddress({ ...asked, all: true }), text: "Show less likely ones" }),
@@ -220,17 +219,18 @@ export class Results extends EventTarget {
     if (this.asking || this.complete || !this.answer || this.key === "upload") return;
     const wanted = Math.min(this.wanted * 4, MOST);
     if (wanted <= this.wanted) return;
+    const { stops } = this;
     this.asking = true;
     const key = this.key;
     try {
       await new Promise((resolve) => setTimeout(resolve, SOON));
       if (key !== this.key) return;
-      const answer = await this.#request(this.asked, wanted, this.latest?.signal);
+      const answer = await this.#request(this.asked, stops ? {} : { k: wanted }, this.latest?.signal);
       if (key !== this.key) return;
       // What is shown keeps its place: the others come behind it.
       const shown = new Set(this.answer.hits.map((hit) => hit.photo_id));
       const added = answer.hits.filter((hit) => !shown.has(hit.photo_id));
-      this.complete = answer.hits.length < wanted;
+      this.complete = stops || answer.hits.length < wanted;
       this.wanted = wanted;
       this.answer = { ...answer, hits: [...this.answer.hits, ...added] };
       this.#arrange();
@@ -372,11 +372,11 @@ function title(asked) {
   return isExample(asked) ? "Photographs like this" : `${asked.phrases.join(", ")} – Photographs`;
 }
 
-function summary(asked, answer, complete) {
-  const count = answer.hits.length;
+function summary(asked, answer, complete, stops) {
+  const count = stops && !complete ? answer.count : answer.hits.length;
   if (!count) return "Nothing found";
   if (answer.convincing === false && !asked.all) return `Nothing convincing: the closest ${count === 1 ? "one" : count}`;
-  const more = complete ? "" : " or more";
+  const more = complete || stops ? "" : " or more";
   return `${counted(count, "photograph")}${isExample(asked) ? " like it" : ""}${more}`;
 }
 
