@@ -83,6 +83,17 @@ def test_the_version_stands_in_the_address(server):
     assert "/api/v1/search" in paths and all(path.startswith("/api/v1/") for path in paths)
 
 
+def test_how_a_question_is_read(server):
+    read = server.get("/api/read", q="two dogs left of a cat without a person")
+    assert (read["things"], read["counts"], read["without"]) == (["a dog", "a cat"], {"a dog": "2"}, ["a person"])
+    assert read["relations"] == [
+        {"subject": "a dog", "relation": "left of", "object": "a cat", "text": "a dog left of a cat"}
+    ]
+    assert server.get("/api/read", q="dog behind a tree")["untold"] == ["behind"]
+    found = server.get("/api/search", q="a dog", where="a dog left of a couch", k=1)
+    assert names(found) == ["dog.jpg"] and found["reading"]["relations"][0]["text"] == "a dog left of a couch"
+
+
 def test_what_is_not_wanted_is_left_out(server):
     asked = server.get("/api/search", q="a couch", **{"not": "a cat"})
     assert "cat.jpg" not in names(asked)

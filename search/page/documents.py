@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 from db.records import PhotoRow, RegionRow
-from search.output import said_document
 
 if TYPE_CHECKING:
     from db.collection import Collection
@@ -114,7 +113,6 @@ def reading_document(query: "Query") -> dict[str, Any]:
         "without": query.excluded,
         "readings": query.substitutions,
         "unknown_words": query.unknown_words,
-        **said_document(query),
     }
 
 
