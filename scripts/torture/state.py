@@ -59,7 +59,9 @@ def state(location: Location, *, index: bool = True) -> State:
                         phrases=tuple(region.phrase for region in said),
                         codes=features.codes[rows].tobytes(),
                         embeddings=features.embeddings[rows].tobytes(),
-                        in_index=in_index and b"".join(in_index.get(region.region_id, b"missing") for region in said),
+                        in_index=None
+                        if in_index is None
+                        else b"".join(in_index.get(region.region_id, b"missing") for region in said),
                     )
                 found[stat.path] = file
     return found
