@@ -1,5 +1,6 @@
-"""The size of a JPEG XL photograph, from its header: the package that decodes it does so at once when it opens one."""
+"""What the package that decodes JPEG XL does not tell: the size before it decodes, and the XMP packet."""
 
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from decoding.errors import PhotoError
@@ -9,6 +10,7 @@ BYTES_PER_PIXEL = 20
 
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 _MOST_BOXES = 1000
+_MOST_XMP = 4 << 20
 
 
 def size(file: BinaryIO) -> tuple[int, int]:
@@ -45,6 +47,25 @@ def _codestream(file: BinaryIO) -> bytes:
     head = file.read(16)
     if head.startswith(b"\xff\x0a"):
         return head
+    for name, start, _ in _boxes(file):
+        if name in (b"jxlc", b"jxlp"):
+            file.seek(start + (4 if name == b"jxlp" else 0))
+            return file.read(16)
+    return b""
+
+
+def xmp(file: BinaryIO) -> bytes:
+    """The XMP packet of a file, which the package leaves out; b"": none, a compressed one, or one that is too long."""
+    for name, start, end in _boxes(file):
+        if name == b"xml ":
+            file.seek(start)
+            return file.read(end - start) if end - start <= _MOST_XMP else b""
+    return b""
+
+
+def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes of a container: name, where what is in it begins and ends."""
+    size = file.seek(0, 2)
     position = 0
     for _ in range(_MOST_BOXES):
         file.seek(position)
@@ -52,10 +73,9 @@ def _codestream(file: BinaryIO) -> bytes:
         length, name, start = int.from_bytes(box[:4], "big"), box[4:8], position + 8
         if length == 1:
             length, start = int.from_bytes(box[8:16], "big"), position + 16
-        if name in (b"jxlc", b"jxlp"):
-            file.seek(start + (4 if name == b"jxlp" else 0))
-            return file.read(16)
-        if length < 8 or len(box) < 8:
-            break
+        if len(box) < 8:
+            return
+        yield name, start, max(start, position + length) if length else size
+        if length < 8:  # it goes on to the end, or is none
+            return
         position += length
-    return b""

@@ -18,6 +18,7 @@ from decoding.headers import Headers, read_headers
 from decoding.reasons import LEAST_SHARE, ends_early, is_of_the_disk, percent, share_of_file
 from decoding.signatures import photo_format
 from decoding.slices import Slices, cut
+from decoding.whites import white_of_16_bits
 
 _DAMAGED = "the file is damaged"
 _ORIENTATION_TAG = 0x0112
@@ -90,6 +91,8 @@ class PillowPhoto:
 
     def headers(self) -> Headers:
         """What they tell besides the pixels; after `decode`, because some formats have them behind the pixels."""
+        if self.format == "JXL" and not self._image.info.get("xmp"):
+            self._image.info["xmp"] = jpeg_xl.xmp(self._file)
         return read_headers(self._image)
 
     def decode(self, side: int) -> Decoded:
@@ -264,8 +267,11 @@ def rgb(image: Image.Image, factor: int, alpha: Image.Image | None = None) -> Im
         alpha: of an image whose mode has none: L, of its size.
     """
     profile = image.info.get("icc_profile")
+    white = 1.0  # of JPEG XL's floats
     if image.mode.startswith("I;16"):
         image = image.convert("I")
+    if image.mode == "I":
+        white = white_of_16_bits(image.getextrema()[1])
     elif image.mode == "1":
         image = image.convert("L")
     elif image.has_transparency_data and image.mode not in ("RGBA", "LA"):
@@ -275,8 +281,6 @@ def rgb(image: Image.Image, factor: int, alpha: Image.Image | None = None) -> Im
     if factor > 1:
         image = image.reduce(factor)
     if image.mode in ("I", "F"):
-        # Of 16 bits, all of which count; or floats of JPEG XL, of which 1 is white.
-        white = 65535.0 if image.mode == "I" else 1.0
         grey = np.nan_to_num(np.asarray(image, np.float32)) * (255.0 / white)
         image = Image.fromarray(np.clip(grey, 0, 255).round().astype(np.uint8))
     if image.mode in ("RGBA", "LA"):

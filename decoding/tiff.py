@@ -34,9 +34,8 @@ from decoding.tiff_pages import (
     read_page,
 )
 from decoding.tiff_samples import BYTEWISE, bands, memory, why_not, write_tiff
+from decoding.whites import WHITES_OF_16
 
-# Whole numbers of 16 bits: what scanners and cameras of 10, 12 and 14 bits write as their largest, and all there is.
-_WHITES_OF_16 = (1023, 4095, 16383, 65535)
 _WHITES_OF_SIGNED_16 = (1023, 4095, 16383, 32767)
 _OLD_JPEG_START, _OLD_JPEG_LENGTH = 513, 514
 
@@ -260,9 +259,9 @@ def _levels(page: Page, values: np.ndarray, low: float, high: float, *, full: bo
     if bits <= 15:
         return 0.0, float(most)
     if full:
-        return 0.0, float(next((white for white in (*_WHITES_OF_16, most) if high <= white), most))
+        return 0.0, float(next((white for white in (*WHITES_OF_16, most) if high <= white), most))
     if bits == 16:
-        steps = _WHITES_OF_SIGNED_16 if page.sample_format == SIGNED else _WHITES_OF_16
+        steps = _WHITES_OF_SIGNED_16 if page.sample_format == SIGNED else WHITES_OF_16
         return 0.0, float(next(step for step in steps if high <= step))
     # Beyond 16 bits: all there is, if much of it is used; 16 bits, if those are enough; else the largest value.
     if high > most / 2:

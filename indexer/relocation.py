@@ -6,6 +6,7 @@ from pathlib import Path
 
 from commands.text import printable
 from db.collection import Collection
+from db.location import option
 from db.records import FileState, NewPath
 from indexer.errors import FolderError
 
@@ -43,7 +44,8 @@ def relocate(collection: Collection, old: Path, new: Path) -> Relocation:
     }
     whole = [root_id for root_id, root in roots.items() if root.is_relative_to(old)]
     if not stats and not whole:
-        raise FolderError(f"the collection knows nothing in {printable(old)}: `indexer status` lists its folders")
+        command = f"indexer status{option(collection.location)}"
+        raise FolderError(f"the collection knows nothing in {printable(old)}: `{command}` lists its folders")
     around = [root_id for root_id, root in roots.items() if new.is_relative_to(root)]
     inside = [root for root_id, root in roots.items() if root.is_relative_to(new) and root_id not in whole]
     count = sum(not stat.failed for stat in stats.values())

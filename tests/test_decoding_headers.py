@@ -160,3 +160,17 @@ def test_damaged_headers_never_cost_the_photograph(seed):
     photo = OpenedPhoto(io.BytesIO(bytes(content))).decode()
     assert photo.image.width * photo.image.height == 1200
     assert isinstance(photo.headers, Headers)
+
+
+def test_keywords_of_a_jpeg_xl_are_read():
+    pytest.importorskip("pillow_jxl")
+    file = io.BytesIO()
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
+        b'xmp:Rating="3"><dc:subject><rdf:Bag><rdf:li>cat</rdf:li></rdf:Bag></dc:subject></rdf:Description></rdf:RDF>'
+        b"</x:xmpmeta>"
+    )
+    Image.new("RGB", (40, 30), "orange").save(file, "JXL", xmp=packet)
+    headers = OpenedPhoto(file).headers()
+    assert (headers.rating, headers.keywords) == (3, ("cat",))

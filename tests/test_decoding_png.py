@@ -149,3 +149,12 @@ def test_every_mode_can_lack_its_end(mode):
     photo = decode(content[: content.index(b"IEND") - 4 - 14])
     assert photo.incomplete is None or "of the picture is there" in photo.incomplete
     assert photo.image.size == (80, 60)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_grey_of_16_bits_that_are_not_all_used_is_stretched_to_white(bits):
+    grey = np.linspace(0, 2**bits - 1, 64 * 48).reshape(48, 64).astype(np.uint16)
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "PNG")
+    decoded = np.asarray(decode(file.getvalue()).image)[:, :, 0].astype(float)
+    assert np.abs(decoded - grey * (255 / (2**bits - 1))).max() <= 1

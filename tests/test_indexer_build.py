@@ -740,6 +740,12 @@ def test_what_an_exclusion_forgets_is_said(shop):
     ]
     shop.build(exclude=["thumbs"])
     assert shop.progress.warnings == []
+    shop.build()
+    shop.build(exclude=["c.png"])
+    assert shop.progress.warnings == [
+        "1 photograph that was described is forgotten because --exclude covers it, the first is thumbs/c.png; a build "
+        "without it describes it again"
+    ]
 
 
 # -- what changes without looking changed

@@ -300,15 +300,25 @@ def test_what_is_excluded_is_counted(tmp_path):
 
 
 def test_a_folder_may_ask_to_be_left_out(tmp_path):
-    touch(tmp_path, "a.jpg", "one/b.jpg", "one/deep/c.jpg", "two/d.jpg", "three/e.jpg", "four/f.jpg", "five/-g.jpg")
-    for wish in ("one/.nomedia", "two/.ignore", "five/.nomemories"):
+    touch(
+        tmp_path,
+        "a.jpg",
+        "one/b.jpg",
+        "one/deep/c.jpg",
+        "two/d.jpg",
+        "three/e.jpg",
+        "four/f.jpg",
+        "five/-g.jpg",
+        "six/h.jpg",
+    )
+    for wish in ("one/.nomedia", "two/.ignore", "five/.nomemories", "six/.ppstorage"):
         (tmp_path / wish).touch()
     (tmp_path / "three" / ".ignore").write_text("*.tmp\n")  # patterns for another program
     (tmp_path / "four" / ".nothing").touch()
     walk = Walk(tmp_path)
     assert found(walk) == ["a.jpg", "four/f.jpg", "three/e.jpg"]
-    assert walk.left_out == {NO_MEDIA: 3}
-    assert walk.silent == ["five", "one", "two"]
+    assert walk.left_out == {NO_MEDIA: 4}
+    assert walk.silent == ["five", "one", "six", "two"]
     # a folder that is asked for is walked
     assert found(Walk(tmp_path / "one")) == ["b.jpg", "deep/c.jpg"]
     assert found(Walk(tmp_path, "one")) == ["one/b.jpg", "one/deep/c.jpg"]

@@ -226,16 +226,17 @@ class Run:
 
     def _say_what_was_excluded(self, gone: list[PhotoStat]) -> None:
         for covered, because, remedy in (
-            (self._plan.excluded, "--exclude covers them", "without it"),
+            (self._plan.excluded, "--exclude covers {them}", "without it"),
             (self._plan.silenced, "a file beside or above asks galleries to leave it out (.nomedia)", "without that"),
         ):
             forgotten = [stat.path for stat in gone if stat.photo_id in covered]
             if forgotten:
                 what = counted(len(forgotten), "photograph")
-                was, again = ("was", "it") if len(forgotten) == 1 else ("were", "them")
+                was, them = ("was", "it") if len(forgotten) == 1 else ("were", "them")
+                reason = because.format(them=them)
                 self._progress.warn(
-                    f"{what} that {was} described {'is' if was == 'was' else 'are'} forgotten because {because}, "
-                    f"the first is {printable(forgotten[0])}; a build {remedy} describes {again} again"
+                    f"{what} that {was} described {'is' if was == 'was' else 'are'} forgotten because {reason}, "
+                    f"the first is {printable(forgotten[0])}; a build {remedy} describes {them} again"
                 )
 
     def read_headers(self, pool: ThreadPoolExecutor) -> None:

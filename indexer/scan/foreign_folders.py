@@ -10,6 +10,7 @@ _NAMES = frozenset(
     {
         # Synology: thumbnails and indexes, waste bin, snapshots, work folders
         *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin", "@synologydrive", "@img_bkp_cache", "@sharesnap"),
+        *("@appstore", "@appdata", "@apphome", "@apptemp", "@database", "@docker"),
         # QNAP and Asustor: waste bin, snapshots, converted videos
         *("@recycle", "@recently-snapshot", "@transcode", "network recycle bin"),
         # other boxes and servers: NetApp's snapshots, Buffalo's and TerraMaster's waste bins
@@ -63,8 +64,9 @@ _MADE_BY_IPHOTO = frozenset(
 )
 
 # A file of such a name in a folder: its owner wants no gallery to show what is in the folder and below it. Android's,
-# Nextcloud's (two), and Jellyfin's if it is empty (else it holds patterns, in as many forms as there are programs).
-_WISHES = frozenset({".nomedia", ".noimage", ".nomemories"})
+# Nextcloud's (two), PhotoPrism's where it keeps its thumbnails, and Jellyfin's if it is empty (else it holds patterns, in
+# as many forms as there are programs).
+_WISHES = frozenset({".nomedia", ".noimage", ".nomemories", ".ppstorage"})
 _WISH_IF_EMPTY = ".ignore"
 
 
