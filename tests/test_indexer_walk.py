@@ -300,17 +300,8 @@ def test_what_is_excluded_is_counted(tmp_path):
 
 
 def test_a_folder_may_ask_to_be_left_out(tmp_path):
-    touch(
-        tmp_path,
-        "a.jpg",
-        "one/b.jpg",
-        "one/deep/c.jpg",
-        "two/d.jpg",
-        "three/e.jpg",
-        "four/f.jpg",
-        "five/-g.jpg",
-        "six/h.jpg",
-    )
+    touch(tmp_path, "a.jpg", "one/b.jpg", "one/deep/c.jpg", "two/d.jpg", "three/e.jpg", "four/f.jpg", "five/-g.jpg")
+    touch(tmp_path, "six/h.jpg")
     for wish in ("one/.nomedia", "two/.ignore", "five/.nomemories", "six/.ppstorage"):
         (tmp_path / wish).touch()
     (tmp_path / "three" / ".ignore").write_text("*.tmp\n")  # patterns for another program

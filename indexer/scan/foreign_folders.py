@@ -64,8 +64,8 @@ _MADE_BY_IPHOTO = frozenset(
 )
 
 # A file of such a name in a folder: its owner wants no gallery to show what is in the folder and below it. Android's,
-# Nextcloud's (two), PhotoPrism's where it keeps its thumbnails, and Jellyfin's if it is empty (else it holds patterns, in
-# as many forms as there are programs).
+# Nextcloud's (two), PhotoPrism's where it keeps its thumbnails, and Jellyfin's if it is empty (else it holds patterns,
+# in as many forms as there are programs).
 _WISHES = frozenset({".nomedia", ".noimage", ".nomemories", ".ppstorage"})
 _WISH_IF_EMPTY = ".ignore"
 
