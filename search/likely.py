@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 CONVINCING, CLOSEST = 0.25, 3
 # A list that stops by itself holds no more photographs. Of the most likely ones so many are looked at to find its end.
 LONGEST, LOOKED_AT = 200, 400
+# The parts of a question cost a millisecond a photograph: so many first, and more if the list is not over by then.
+COMPOSED_LOOKED_AT = 50
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from search.likelihood import (
     judged_photos,
     log_likelihoods,
 )
-from search.likely import LOOKED_AT, Likelihoods, ListEnd, with_probabilities
+from search.likely import COMPOSED_LOOKED_AT, LOOKED_AT, Likelihoods, ListEnd, with_probabilities
 from search.likeness import balanced, rank_alike
 from search.model import Model, require_same_checkpoint
 from search.ranking import Ranking, rank_photographs
@@ -258,8 +258,7 @@ class Searcher:
         ranked = self._ranked(query, regions, scoring)
         likely, end = self._likely(query, vectors, scoring), None
         if likely is not None:
-            best = ranked.first(max(LOOKED_AT, k or 0))
-            end = likely.end(np.array([ranked.score_of(photo_id) for photo_id in best]), k=k, least=least)
+            best, end = _end(ranked, likely, query, k, least)
         elif least is not None:
             raise QueryError(
                 "How likely a photograph answers is known of embedding scoring only, with weights that hold it "
@@ -539,6 +538,19 @@ class Searcher:
     def _region_words(self, phrase: str, region_id: int) -> np.ndarray:
         """log p of each word of a phrase, END last, for a region."""
         return self._model.word_log_likelihoods(phrase, self._collection.codes(np.array([region_id]))[0])
+
+
+def _end(
+    ranked: "Ranking | ComposedRanking", likely: Likelihoods, query: Query, k: int | None, least: float | None
+) -> tuple[list[int], ListEnd]:
+    """The photographs looked at to find the end of a list, best first, and that end."""
+    count = k + 1 if k is not None else COMPOSED_LOOKED_AT if query.is_composed else LOOKED_AT
+    while True:
+        best = ranked.first(count)
+        end = likely.end(np.array([ranked.score_of(photo_id) for photo_id in best]), k=k, least=least)
+        if k is not None or end.count < len(best) or len(best) < count or count >= LOOKED_AT:
+            return best, end
+        count *= 4
 
 
 def _of_photos(regions: RegionScores, photo_ids: Sequence[int]) -> RegionScores:
