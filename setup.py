@@ -60,7 +60,7 @@ setup(
         "onnx>=1.16",  # makes the graph that it runs
         # faiss-gpu has Linux wheels only; they import and run without a GPU too.
         'faiss-gpu==1.15.1; sys_platform == "linux" and platform_machine == "x86_64"',
-        'faiss-cpu>=1.11; sys_platform != "linux" or platform_machine != "x86_64"',
+        'faiss-cpu>=1.15; sys_platform != "linux" or platform_machine != "x86_64"',
         "sqlalchemy>=2.0",
         "h5py>=3.10",
         "click>=8.1",

@@ -3,7 +3,7 @@ import pytest
 
 from db.local.files import atomic_write
 from db.local.vectors import faiss_index as vectors
-from db.local.vectors.faiss_index import UnreadableIndex, VectorIndex, nlist_for
+from db.local.vectors.faiss_index import UnreadableIndex, VectorIndex, Vectors, nlist_for
 
 IDS = np.array([7, 3, 900_000_000_000])
 VECTORS = np.array([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0]], dtype=np.float32)
@@ -53,7 +53,8 @@ def test_asking_for_more_than_there_is_gives_what_there_is(exact):
     assert found(exact, [np.nan, 0, 0], 3) == {}  # here FAISS answers -1, -1, -1
 
 
-def test_inverted_lists_that_find_too_few_do_not_fill_up(listed):
+def test_inverted_lists_that_find_too_few_do_not_fill_up(listed, monkeypatch):
+    monkeypatch.setattr(vectors, "NPROBE", 1)
     # One list of eight is searched: some of the 1,000 that are asked for are not found, and none is -1.
     ids = found(listed, clusters(1)[0], 1000)
     assert 0 < len(ids) < 1000 and min(ids) >= 5
@@ -74,8 +75,9 @@ def test_removed_vectors_are_gone_and_others_keep_their_ids(kind, listed):
     index.remove(ids[::2])
     assert len(index) == 500
     assert sorted(index.ids().tolist()) == ids[1::2].tolist()
-    nearest = [found_ids[0] for found_ids, _ in index.search(some[1::2], 1)]
-    assert np.mean(np.array(nearest) == ids[1::2]) > 0.99  # SQ8 may confuse neighbours that are nearly the same
+    again = Vectors([index], lambda wanted: some[(wanted - 5) // 3])  # short codes confuse neighbours
+    nearest = [found_ids[0] for found_ids, _ in again.search(some[1::2], 1)]
+    assert np.mean(np.array(nearest) == ids[1::2]) > 0.99
 
 
 def test_half_precision_vectors_are_scored_as_exactly_as_numpy_does():
@@ -89,13 +91,47 @@ def test_half_precision_vectors_are_scored_as_exactly_as_numpy_does():
 
 
 def test_inverted_lists_find_nearly_what_looking_at_all_finds(monkeypatch):
-    monkeypatch.setattr(vectors, "NLIST_PER_PROBE", 2)
+    monkeypatch.setattr(vectors, "NPROBE", 4)
     some, queries = clusters(2000), clusters(20, seed=1)
     index = VectorIndex.inverted(8, some)
     index.add(np.arange(2000), some)
     best = np.argsort(-(queries @ some.T), axis=1)[:, :10]
-    shared = [len(set(ids) & set(expected)) for (ids, _), expected in zip(index.search(queries, 10), best.tolist())]
+    again = Vectors([index], some.__getitem__)
+    shared = [len(set(ids) & set(expected)) for (ids, _), expected in zip(again.search(queries, 10), best.tolist())]
     assert np.mean(shared) > 8
+
+
+def test_what_inverted_lists_find_is_compared_again():
+    """By other embeddings than were added, so that it shows: those decide, of the nearest RERANKED."""
+    some, queries = clusters(3000), clusters(5, seed=1)
+    index, exact = VectorIndex.inverted(8, some), VectorIndex.exact(16)
+    index.add(np.arange(0, 2000), some[:2000])
+    exact.add(np.arange(2000, 3000), some[2000:])
+    asked = []
+
+    def embeddings_of(ids):
+        asked.append(ids)
+        return some[ids].astype(np.float16)
+
+    for query, (ids, scores) in zip(queries, Vectors([index, exact], embeddings_of).search(queries, 20), strict=True):
+        products = some[ids].astype(np.float16).astype(np.float32) @ query
+        np.testing.assert_allclose(scores, products, atol=1e-6)
+        assert len(ids) == 20 and (np.diff(scores) <= 0).all()
+    (read,) = asked  # once for all phrases, in the order of ids
+    assert (np.diff(read) > 0).all() and vectors.RERANKED <= len(read) <= 3000
+    alone = Vectors([exact], lambda ids: pytest.fail("what is exact is not compared again"))
+    assert len(alone.search(queries, 20)[0][0]) == 20
+
+
+def test_a_vector_takes_84_bytes_and_its_id(tmp_path):
+    """The sizes of two files of different numbers of vectors of 256 numbers."""
+    some = np.random.default_rng(0).normal(size=(2000, 256)).astype(np.float32)
+    sizes = []
+    for count in (1000, 2000):
+        index = VectorIndex.inverted(8, some)
+        index.add(np.arange(count), some[:count])
+        sizes.append(saved(index, tmp_path / str(count)).stat().st_size)
+    assert (sizes[1] - sizes[0]) / 1000 == 84 + 8
 
 
 def test_a_file_holds_everything(exact, listed, tmp_path):

@@ -197,9 +197,8 @@ class TestLargeCollection:
         monkeypatch.setattr("db.local.vectors.index_files.FILE_REGIONS", 100)
         monkeypatch.setattr("db.local.vectors.index_files.EXACT_LIMIT", 310)
         monkeypatch.setattr("db.local.vectors.faiss_index.TRAINING_VECTORS_PER_LIST", 2)
-        monkeypatch.setattr(
-            "db.local.vectors.faiss_index.NLIST_PER_PROBE", 1
-        )  # all lists: what is found must be what is there
+        # All lists: what is found must be what is there.
+        monkeypatch.setattr("db.local.vectors.faiss_index.NPROBE", 10**6)
         with create(tmp_path) as writer:
             root = writer.add_root(tmp_path)
             writer.commit(new=[photo(root, f"{number}.jpg") for number in range(100)])

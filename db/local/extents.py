@@ -46,6 +46,19 @@ class Extents:
         """The photos whose regions have higher ids."""
         return self.take(slice(int(np.searchsorted(self.first_region_ids, region_id, side="right")), None))
 
+    def rows_of(self, region_ids: np.ndarray) -> "Extents":
+        """Single regions of these photos, as if each were a photo of one region; ids (N,) int64 ascending."""
+        positions = np.searchsorted(self.first_region_ids, region_ids, side="right") - 1
+        photos = self.take(positions)
+        return Extents(
+            photos.photo_ids,
+            region_ids,
+            np.ones_like(region_ids),
+            photos.segment_ids,
+            photos.first_rows + region_ids - photos.first_region_ids,
+            np.full_like(region_ids, -1),
+        )
+
     def contain(self, region_ids: np.ndarray) -> np.ndarray:
         """For each of N ids whether it is a region of these photos: (N,) bool."""
         # Not by np.unique or setdiff1d: 180 ms for 200,000 ids (NumPy 2.4), this 8 ms.

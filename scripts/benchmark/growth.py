@@ -1,0 +1,219 @@
+"""What a question costs as a collection grows: time, memory, bytes a region, and how much of the exact answer is found.
+
+    python -m scripts.benchmark.growth --like COLLECTION --sizes 10000,100000,1000000 --plot growth.png
+
+One collection is filled to each of --sizes regions in turn, through `Collection.commit`. Its photographs do not exist:
+each has the embeddings of one of the photographs of the collections --like, every embedding changed a little (a cosine
+of about 0.94 to the original), so that they lie as those of real photographs do; without --like they are made up as
+`scripts.benchmark.query` does. At each size a fresh process opens it and asks every question of
+`scripts.benchmark.query` once uncounted, then --repeats times; another one asks `exact`, and the first ten photographs
+are compared. Bytes are those of the FAISS files, which are all that a question reads of regions that are not near.
+1,000,000 regions take 2 GB of disk and some minutes; the exact answer then takes 4 GB of memory.
+"""
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import numpy as np
+
+from db.collection import open_collection
+from db.local.layout import index_files_in
+from db.records import ModelIdentity, NewPhoto
+from fcln.phrase_model import PhraseModel
+from fcln.weights_file import checkpoint_digest
+from scripts.benchmark.collection import CODE_SIZE, anonymous_memory, measure
+from scripts.evaluate.command import errors_as_sentences, show
+from search.searcher import Searcher
+
+TOP = 10
+CHANGE = 0.35  # the length of what is added to a unit vector: cosine 1 / sqrt(1 + CHANGE^2) = 0.94
+_COMMIT_PHOTOS = 500
+_SCORING = "embedding"
+_PHOTO_SIZE = (500, 375)
+
+
+@dataclass(frozen=True)
+class Size:
+    """A line of the result."""
+
+    regions: int
+    median_ms: float  # warm
+    p95_ms: float
+    peak_memory_mb: float  # of the process that asks, mapped files included; 10^6 bytes
+    own_memory_mb: float  # without mapped files
+    index_bytes_a_region: float
+    recall_at_10: float | None  # of the exact answer's first ten photographs; None: not asked
+
+
+@click.command(help=__doc__)
+@click.option("--like", multiple=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="A collection whose regions are varied; several times for several.")  # fmt: skip
+@click.option("--sizes", default="10000,100000,1000000", show_default=True, help="Regions, ascending.")
+@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Of each question.")
+@click.option("--exact-up-to", type=int, default=1_000_000, show_default=True, help="Largest size to compare exactly.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Keep the collection here; default: a temporary one.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw times and bytes over regions.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+def main(like: tuple[Path, ...], sizes: str, repeats: int, exact_up_to: int, folder: Path | None, plot: Path | None,
+         as_json: bool) -> None:  # fmt: skip
+    with errors_as_sentences(), ExitStack() as stack:
+        try:
+            wanted = [int(size) for size in sizes.split(",")]
+        except ValueError:
+            raise click.BadParameter("numbers with commas between them: --sizes 10000,100000") from None
+        if wanted != sorted(wanted) or wanted[0] < 1:
+            raise click.BadParameter("ascending numbers of regions: --sizes 10000,100000")
+        path = folder or Path(stack.enter_context(TemporaryDirectory(prefix="densecap-benchmark-"))) / "collection"
+        found = list(grow(path, like, wanted, repeats, exact_up_to))
+    if plot:
+        draw(found, plot)
+    show({"sizes": [asdict(size) for size in found]}, lambda: table(found), as_json=as_json)
+
+
+def grow(path: Path, like: Sequence[Path], sizes: Sequence[int], repeats: int, exact_up_to: int) -> Iterator[Size]:
+    """Fill a new collection to each size and measure it."""
+    from scripts.benchmark.query import QUESTIONS  # which imports torch: the process that asks does not
+
+    phrases = PhraseModel.load()
+    made = make_photographs(like, phrases)
+    model = ModelIdentity(checkpoint_digest(), phrases.embedding_size, CODE_SIZE)
+    with open_collection(path, write=True, create=True, model=model) as collection:
+        root = collection.add_root(path.parent / "made-up")
+    for size in sizes:
+        with open_collection(path, write=True) as collection:
+            while (missing := size - collection.region_count()) > 0:
+                batch: list[NewPhoto] = []
+                for photo in islice(made(root, collection.photo_count()), _COMMIT_PHOTOS):
+                    if missing <= 0:
+                        break
+                    batch.append(photo)
+                    missing -= len(photo.phrases)
+                collection.commit(new=batch)
+        asked = measure(ask, path, QUESTIONS, repeats, False)
+        recall = None
+        if size <= exact_up_to:
+            exact = measure(ask, path, QUESTIONS, 0, True).details["photos"]
+            shares = [len(set(a) & set(b)) / len(b) for a, b in zip(asked.details["photos"], exact) if b]
+            recall = statistics.mean(shares)
+        seconds = asked.details["seconds"]
+        with open_collection(path) as collection:
+            regions = collection.region_count()
+        yield Size(
+            regions=regions,
+            median_ms=1e3 * statistics.median(seconds),
+            p95_ms=1e3 * float(np.percentile(seconds, 95)),
+            peak_memory_mb=asked.peak_memory_mb,
+            own_memory_mb=asked.details["own_memory"] / 1e6,
+            index_bytes_a_region=sum(file.stat().st_size for file in index_files_in(path)) / regions,
+            recall_at_10=recall,
+        )
+
+
+def make_photographs(like: Sequence[Path], phrases: PhraseModel) -> Any:
+    """A function (root id, first number) -> photographs from that number on, the same every time."""
+    originals: list[np.ndarray] = []  # (R, E) float32 of each photograph
+    for path in like:
+        with open_collection(path) as collection:
+            features = collection.features()
+        starts = np.flatnonzero(np.diff(features.photo_ids, prepend=-1))
+        originals += np.split(features.embeddings, starts[1:])
+    codes = np.zeros((1000, CODE_SIZE), np.float16)
+
+    def varied(root: int, first: int) -> Iterator[NewPhoto]:
+        number = first
+        while True:
+            rng = np.random.default_rng(number)
+            some = originals[rng.integers(len(originals))]
+            noise = CHANGE * _unit_length(rng.standard_normal(some.shape))
+            yield _photo(root, number, _unit_length(some + noise), codes)
+            number += 1
+
+    def made_up(root: int, first: int) -> Iterator[NewPhoto]:
+        from scripts.benchmark import query
+
+        vectors = phrases.encode_phrases(query.QUESTIONS)
+        # Not by number: from the first one on.
+        everything = query.make_photographs(root, vectors, CODE_SIZE, first + _COMMIT_PHOTOS, 50)
+        return islice(everything, first, None)
+
+    return varied if originals else made_up
+
+
+def _unit_length(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _photo(root: int, number: int, embeddings: np.ndarray, codes: np.ndarray) -> NewPhoto:
+    count = len(embeddings)
+    return NewPhoto(
+        root_id=root,
+        path=f"{number:08}.jpg",
+        size=1,
+        mtime_ns=0,
+        digest=f"{number:064x}",
+        width=_PHOTO_SIZE[0],
+        height=_PHOTO_SIZE[1],
+        boxes=np.tile(np.array([0, 0, *_PHOTO_SIZE], np.float32), (count, 1)),
+        scores=np.full(count, 0.5, np.float32),
+        phrases=["a thing"] * count,
+        codes=codes[:count],
+        embeddings=embeddings.astype(np.float32),
+    )
+
+
+def ask(path: Path, questions: Sequence[str], repeats: int, exact: bool) -> dict[str, Any]:
+    """Ask every question: the first photographs of each, the seconds of each repetition. In a process of its own."""
+    seconds = []
+    with Searcher.open(path) as searcher:
+        found = [searcher.search([q], k=TOP, scoring=_SCORING, exact=exact).hits for q in questions]
+        for question in [*questions] * repeats:
+            started = time.perf_counter()
+            searcher.search([question], k=TOP, scoring=_SCORING, exact=exact)
+            seconds.append(time.perf_counter() - started)
+        own = anonymous_memory()
+    return {"photos": [[hit.photo_id for hit in hits] for hits in found], "seconds": seconds, "own_memory": own}
+
+
+def table(sizes: Sequence[Size]) -> str:
+    """Markdown."""
+    lines = [
+        "| regions | median | 95th percentile | memory, mapped files included | without | index, bytes a region "
+        "| the exact answer's ten |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for s in sizes:
+        recall = "not asked" if s.recall_at_10 is None else f"{100 * s.recall_at_10:.1f} %"
+        lines.append(
+            f"| {s.regions:,} | {s.median_ms:.0f} ms | {s.p95_ms:.0f} ms | {s.peak_memory_mb:.0f} MB "
+            f"| {s.own_memory_mb:.0f} MB | {s.index_bytes_a_region:.0f} | {recall} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(sizes: Sequence[Size], path: Path) -> None:
+    """Times and memory over regions, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    times, memory = figure.subplots(1, 2)
+    regions = [size.regions for size in sizes]
+    times.plot(regions, [size.median_ms for size in sizes], marker="o", label="median")
+    times.plot(regions, [size.p95_ms for size in sizes], marker="o", label="95th percentile")
+    memory.plot(regions, [size.peak_memory_mb for size in sizes], marker="o", label="mapped files included")
+    memory.plot(regions, [size.own_memory_mb for size in sizes], marker="o", label="without")
+    for axes, what in ((times, "ms a question, warm"), (memory, "MB")):
+        axes.set(xscale="log", xlabel="regions", ylabel=what, ylim=(0, None))
+        axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+if __name__ == "__main__":
+    main()
