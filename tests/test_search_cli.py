@@ -346,7 +346,7 @@ def test_photographs_that_are_gone_are_counted(search, place):
         path.with_suffix(".away").rename(path)
     assert (result.code, len(result.out.splitlines())) == (0, 3)
     command = f"indexer build --collection {place.full}"
-    assert result.err == f"Note: 1 of 3 photographs are not there any more; `{command}` looks again.\n"
+    assert result.err == f"Note: 1 of 3 photographs is not there any more; `{command}` looks again.\n"
 
 
 def test_unknown_words_among_known_ones_are_noted(search):

@@ -69,11 +69,13 @@ def show_answer(
         if any(path.is_relative_to(root) for path in gone for root in missing):
             # A build does not take the photographs of a missing folder for gone: its disk may not be plugged in.
             remedy = (
-                f"`indexer status{named}` names missing folders. `indexer build --prune{named}` forgets their contents"
+                f"`indexer status{named}` names missing folders. `indexer build FOLDER{named}` finds them where they "
+                f"moved to, `indexer build --prune{named}` forgets their contents"
             )
         else:
             remedy = f"`indexer build{named}` looks again"
-        click.echo(f"Note: {len(gone)} of {len(answer.hits)} photographs are not there any more; {remedy}.", err=True)
+        are = "is" if len(gone) == 1 else "are"
+        click.echo(f"Note: {len(gone)} of {len(answer.hits)} photographs {are} not there any more; {remedy}.", err=True)
     if answer.unknown_words:
         words = ", ".join(map(printable, answer.unknown_words))
         click.echo(f"Note: the model has never met these words: {words}.", err=True)
