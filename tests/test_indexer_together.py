@@ -177,6 +177,23 @@ def test_a_build_that_was_silent_for_too_long_commits_nothing_of_what_others_too
         assert collection.region_count() == len(collection.features().region_ids)
 
 
+def test_a_file_that_a_build_has_in_work_comes_to_it_once(shop):
+    """Though others took it for dead meanwhile, and gave its claims back."""
+
+    def forget():
+        shop.predictor.before_batch = lambda: None
+        with collection.server.session() as session:
+            session.execute(text("UPDATE task SET writer_id = NULL"))
+
+    shop.predictor.before_batch = forget
+    with open_collection(shop.path, write=True, create=True, model=MODEL) as collection:
+        how = BuildOptions(threads=1, batch_size=4, commit_seconds=1000)
+        build(collection, [shop.root], shop.predictor, how, progress=Listener())
+    assert sorted(shop.paths()) == sorted(f"{number % 3}/{number}.png" for number in range(24))
+    with open_collection(shop.path) as reader:
+        assert reader.region_count() == len(reader.features().region_ids)
+
+
 def test_a_listing_that_nobody_is_at_is_made_again(shop):
     stop = threading.Event()
     predictor = ColourPredictor()

@@ -41,6 +41,8 @@ class ServerQueue:
         self._lease_seconds = lease_seconds
         self._listing_id: int | None = None
         self._counts: dict[str, int] = {}  # as of the last commit
+        # Files in work: if they were taken for a dead build's, this one may get them again, and has them once.
+        self._held: set[tuple[int, str]] = set()
         self._silent = threading.Event()
         self._heart: threading.Thread | None = None
 
@@ -51,6 +53,7 @@ class ServerQueue:
         listing = self._server.write(self._join, key)
         if listing.id != self._listing_id:
             self._listing_id, self._counts = listing.id, {}
+            self._held.clear()
         if self._heart is None:
             self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
             self._heart.start()
@@ -116,12 +119,15 @@ class ServerQueue:
 
     def claim(self, count: int, root_ids: Sequence[int]) -> list[ClaimedFile]:
         def take(session: Session) -> list[ClaimedFile]:
+            self._live_on(session)
             found = self._claim(session, count, root_ids)
             if not found and _take_over(session):
                 found = self._claim(session, count, root_ids)
             return found
 
-        return self._server.write(take)
+        claimed = [each for each in self._server.write(take) if each.file[:2] not in self._held]
+        self._held.update(each.file[:2] for each in claimed)
+        return claimed
 
     def _claim(self, session: Session, count: int, root_ids: Sequence[int]) -> list[ClaimedFile]:
         rows = session.execute(
@@ -162,6 +168,8 @@ class ServerQueue:
         return self._server.write(take)
 
     def postpone(self, file: ListedFile, seconds: float) -> None:
+        self._held.discard(file[:2])
+
         def give_back(session: Session) -> None:
             session.execute(
                 text(
@@ -234,6 +242,7 @@ class ServerQueue:
         if settled or wanted or counts != self._counts:
             self._server.write_once(settle)
             self._counts = dict(counts)
+            self._held.difference_update(settled)
         return len(lost)
 
     def remaining(self, root_ids: Sequence[int] | None = None) -> int:
