@@ -91,10 +91,15 @@ def temporary_server(folder: Path | None = None, **settings: str) -> Iterator[Te
     server.ensure_pgdata_inited()
     with open(folder / "postgresql.conf", "a", encoding="utf-8") as file:
         file.writelines(f"{name} = '{value}'\n" for name, value in (SETTINGS | settings).items())
+    running = None
     try:
         server.start()
-        yield TemporaryServer(server)
+        running = TemporaryServer(server)
+        yield running
     finally:
+        if running is not None:  # the package knows only the process that it started itself
+            with suppress(Exception):  # it may be stopped already
+                running.stop("immediate")
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 
