@@ -172,16 +172,16 @@ def time_backbone(photographs: Sequence[Path], weights: Path | None, device: tor
     with autocast(device):
         backbone(batches[0])
         for _ in range(rounds):
-            _finish(device)
+            finish(device)
             started = time.perf_counter()
             for batch in batches:
                 backbone(batch)
-            _finish(device)
+            finish(device)
             seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
 
 
-def _finish(device: torch.device) -> None:
+def finish(device: torch.device) -> None:
     """Wait for a GPU, which runs behind the program."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -47,7 +47,7 @@ from fcln.modeling.normalization import normalize
 from fcln.predictor import Predictor
 from indexer.build.decoders import Decoders
 from indexer.build.pending import Pending
-from scripts.benchmark.build import BATCH_SIZE, find_sources, make_photographs, peak_memory, time_build
+from scripts.benchmark.build import BATCH_SIZE, find_sources, finish, make_photographs, peak_memory, time_build
 from scripts.benchmark.stages import Place, Stages
 from scripts.demo import copy_photographs
 from scripts.evaluate.command import errors_as_sentences, show
@@ -193,16 +193,16 @@ class Backbone:
             for same in by_size.values()
             for start in range(0, len(same), BATCH_SIZE)
         ]
-        self._finish = torch.cuda.synchronize if where.type == "cuda" else lambda: None
+        self._device = where
         self()
 
     @torch.inference_mode()
     def __call__(self) -> Round:
-        self._finish()
+        finish(self._device)
         started = time.perf_counter()
         for batch in self._batches:
             self._backbone(batch)
-        self._finish()
+        finish(self._device)
         return Round(time.perf_counter() - started, peak_memory())
 
 
@@ -231,7 +231,8 @@ def clip_graph() -> bytes:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            model, (torch.zeros(2, 3, CLIP_SIDE, CLIP_SIDE),), written, dynamo=False, opset_version=17,
+            model, (torch.zeros(2, 3, CLIP_SIDE, CLIP_SIDE),), written,  # type: ignore[arg-type]  # a stream will do
+            dynamo=False, opset_version=17,
             input_names=["images"], output_names=["vectors"], dynamic_axes={"images": {0: "B"}, "vectors": {0: "B"}},
         )  # fmt: skip
     return written.getvalue()

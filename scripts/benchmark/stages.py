@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ class Stages:
         self._inner = threading.local()  # seconds that stages within the present one took, of each thread
 
     @contextmanager
-    def measured(self, stages: dict[str, Iterable[Place]]) -> Iterator[None]:
+    def measured(self, stages: Mapping[str, Iterable[Place]]) -> Iterator[None]:
         """While this is open, every call of a stage's functions counts for it."""
         originals = []
         try:

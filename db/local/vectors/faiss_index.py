@@ -184,7 +184,8 @@ class Vectors:
         depth = max(k, RERANKED) if again else k
         merged = []
         for found in zip(*(index.search(queries, depth, among) for index in self.indexes)):
-            merged.append(_best(*(np.concatenate(arrays) for arrays in zip(*found)), depth))
+            ids, scores = (np.concatenate(arrays) for arrays in zip(*found))
+            merged.append(_best(ids, scores, depth))
         return self._compared_again(queries, merged, k) if again else merged
 
     def _compared_again(
