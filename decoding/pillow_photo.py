@@ -271,7 +271,7 @@ def rgb(image: Image.Image, factor: int, alpha: Image.Image | None = None) -> Im
     if image.mode.startswith("I;16"):
         image = image.convert("I")
     if image.mode == "I":
-        white = white_of_16_bits(image.getextrema()[1])
+        white = white_of_16_bits(np.asarray(image).max())
     elif image.mode == "1":
         image = image.convert("L")
     elif image.has_transparency_data and image.mode not in ("RGBA", "LA"):

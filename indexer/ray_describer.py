@@ -79,7 +79,7 @@ class RayDescriber:
             raise ClusterError("--ray needs the package ray: run `pip install ray`.") from error
         self._ray: Any = ray
         try:
-            ray.init(
+            self._ray.init(
                 address=address,
                 ignore_reinit_error=True,
                 log_to_driver=False,
@@ -91,9 +91,10 @@ class RayDescriber:
                 f"No Ray cluster answers at {address} ({str(error).strip().splitlines()[0]}): `ray start --head` on "
                 "one computer starts one, `--ray local` uses this one alone."
             ) from error
-        worker = ray.remote(_Worker)
+        worker: Any = self._ray.remote(_Worker)
         content = None if weights is None else ray.put(weights.read_bytes())
-        self._workers = [worker.options(**resources).remote(content, device) for device, resources in _places(ray)]
+        places = _places(ray)
+        self._workers: list[Any] = [worker.options(**resources).remote(content, device) for device, resources in places]
         if not self._workers:
             raise ClusterError(f"The Ray cluster {address} has neither a GPU nor a processor with a GiB of memory.")
         self._checked = False

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -31,6 +32,9 @@ from db.postgres import indexes
 from db.postgres.collection import PostgresCollection
 from db.records import ModelIdentity, NewPhoto
 from scripts.temporary_server import temporary_server
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 REGIONS = 50  # of a photograph
 SIZE, CODE_SIZE = 256, 512
@@ -271,7 +275,7 @@ class _Best:
         return [ids[np.argsort(-of_question, kind="stable")[:10]] for of_question in means]
 
 
-def _sizes(session) -> dict[str, int]:  # type: ignore[no-untyped-def]
+def _sizes(session: "Session") -> dict[str, int]:
     from sqlalchemy import text
 
     found = {"probes": session.scalar(text("SELECT coalesce(max(probes), 0) FROM vector_index"))}
