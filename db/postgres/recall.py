@@ -17,9 +17,9 @@ DEPTH = 100
 SEED = 4321
 # Of the exact first 100, the share that must be found.
 WANTED = 0.99
-# Phrases lie further from regions than regions from each other: so many times the lists are looked into. Of the ten
-# best photographs for a phrase among 6,000, the lists that found 0.99 for regions found 0.87, four times as many 0.97
-# (300,000 regions, scripts.benchmark.server --like the two validation sets).
+# Phrases lie further from regions than regions from each other: so many times the lists are looked into. With as many
+# as found 0.99 for regions, of the ten best photographs for a phrase 0.946 came (1e6 regions), with four times as many
+# 0.999 (300,000 regions; scripts.benchmark.server, docs/results.md).
 FOR_PHRASES = 4
 TOLERANCE = 1e-5  # between two sums of the same products: copies of a photo are equally good answers
 _PART = 100_000  # regions in memory at one time
