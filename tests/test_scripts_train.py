@@ -297,7 +297,7 @@ def test_several_data_sets_with_names_and_a_classifiers_targets(world, tmp_path)
     assert result.exit_code == 0, result.output
     assert "8 photographs, 3 steps" in result.stderr  # 6 + 3 x 2, four at a time
     (line,) = log_of(tmp_path / "run")
-    assert all(line[name] > 0 for name in ("names", "named_photographs", "region_features"))
+    assert all(line[name] > 0 for name in ("names", "named_photographs", "region_features", "region_classes"))
     assert line["region_names"] == 0  # the boxes are squares, which is no term here
     words = load_checkpoint(tmp_path / "run" / "weights.safetensors").vocabulary.words
     assert {"dog", "couch"} <= set(words)  # what photographs are called is said
