@@ -456,6 +456,9 @@ def test_views_are_accessible_narrow_and_wide_light_and_dark(browser, server, sc
             "/photo/1?q=a+dog",
             "/collection",
             "/collection/words",
+            "/collection/errors",
+            "/collection/duplicates",
+            "/api-docs",
         ):
             page.goto(path)
             expect(page.locator("h1").first).to_be_visible()
