@@ -84,8 +84,13 @@ def _presence_and_places(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Both factors of the confidence, (Q,) and (Q, N)."""
     places = place_features(similarities, scores) @ calibration.place
-    presence = presence_features(similarities, places) @ calibration.presence + math.log(prior / (1 - prior))
+    presence = presence_features(similarities, places) @ calibration.presence + log_odds(prior)
     return sigmoid(presence), sigmoid(places)
+
+
+def log_odds(probability: float) -> float:
+    """log(p / (1 - p)) of a probability in (0, 1)."""
+    return math.log(probability / (1 - probability))
 
 
 def sigmoid(odds: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from search.calibration import confidences
 from search.hits import Hit
-from search.probability import answer_count, answer_probabilities, composed_probabilities, phrase_offsets
+from search.probability import answer_count, answer_probabilities, composed_probabilities, phrase_offsets, uncertain
 
 if TYPE_CHECKING:
     from fcln.scoring import Scoring
@@ -52,9 +52,7 @@ class Likelihoods:
     def of_scores(self, scores: np.ndarray) -> np.ndarray:
         """The probability of photographs with these scores: (P,) float64 -> (P,) float64."""
         odds = self._answers.closest * np.asarray(scores, np.float64) + self._offset
-        if self._parts > 1:
-            return composed_probabilities(self._answers, odds)
-        return answer_probabilities(self._answers, np.array([self._offset]), np.asarray(scores)[None])[0]
+        return composed_probabilities(self._answers, odds) if self._parts > 1 else uncertain(odds)
 
     def of_boxes(self, similarities: np.ndarray, objectness: np.ndarray) -> np.ndarray | None:
         """The probability that each of N regions of a photograph shows what each of Q phrases names: (Q, N).

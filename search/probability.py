@@ -5,10 +5,11 @@ similarity and of what is usual for the phrase (`fcln.scoring.AnswerCalibration`
 photographs, as many of which show a thing as photographs do: `prior` moves it to another share (Bayes' rule).
 """
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from search.calibration import log_odds, sigmoid
 
 if TYPE_CHECKING:
     from fcln.scoring import AnswerCalibration
@@ -36,7 +37,12 @@ def answer_probabilities(calibration: "AnswerCalibration", offsets: np.ndarray, 
     offsets: (Q,) of `phrase_offsets`. closest: (Q, P) the similarity of each photograph's closest region.
     """
     odds = calibration.closest * np.asarray(closest, np.float64) + np.asarray(offsets)[:, None]
-    return np.clip(1 / (1 + np.exp(-np.clip(odds, -700, 700))), _LEAST, 1 - _LEAST)
+    return uncertain(odds)
+
+
+def uncertain(odds: np.ndarray) -> np.ndarray:
+    """Log-odds of any shape to probabilities, none of them 0 or 1."""
+    return np.clip(sigmoid(odds), _LEAST, 1 - _LEAST)
 
 
 def presences_of(
@@ -59,12 +65,7 @@ def composed_probabilities(calibration: "AnswerCalibration", odds: np.ndarray) -
     each, hence a logistic function of its own, fitted on pairs of things.
     """
     odds = calibration.parts_slope * np.asarray(odds, np.float64) + calibration.parts_constant
-    return np.clip(1 / (1 + np.exp(-np.clip(odds, -700, 700))), _LEAST, 1 - _LEAST)
-
-
-def log_odds(probability: float) -> float:
-    """log(p / (1 - p))."""
-    return math.log(probability / (1 - probability))
+    return uncertain(odds)
 
 
 def answer_count(probabilities: np.ndarray) -> int:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from search.calibration import sigmoid
+
 # Scores stay away from 0 and 1 by this: one badly placed box lowers a photograph, and does not throw it out.
 _LEAST = 0.05
 
@@ -39,10 +41,6 @@ def _softened(scores: np.ndarray) -> np.ndarray:
     return _LEAST + (1 - 2 * _LEAST) * scores
 
 
-def _sigmoid(odds: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(odds, -50, 50)))
-
-
 def _extent(boxes: np.ndarray, axis: int) -> np.ndarray:
     """Widths (axis 0) or heights (1), at least a hundredth of a pixel."""
     return np.maximum(boxes[..., axis + 2] - boxes[..., axis], 1e-2)
@@ -69,20 +67,20 @@ def _inside(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _left_of(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return _sigmoid(_SHARPNESS * _offset(a, b, 0))
+    return sigmoid(_SHARPNESS * _offset(a, b, 0))
 
 
 def _above(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return _sigmoid(_SHARPNESS * _offset(a, b, 1))
+    return sigmoid(_SHARPNESS * _offset(a, b, 1))
 
 
 def _on(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a stands over b, and its lower edge lies between b's edges (which both may be a little off)."""
     over = np.clip(_shared(a, b, 0) / np.minimum(_extent(a, 0), _extent(b, 0)), 0, 1)
     room = 0.15 * np.minimum(_extent(a, 1), _extent(b, 1))
-    reaches = _sigmoid(2 * (a[..., 3] - b[..., 1] + room) / room)
-    not_below = _sigmoid(2 * (b[..., 3] - a[..., 3] + room) / room)
-    return over * reaches * not_below * _sigmoid(_SHARPNESS * (_offset(a, b, 1) + 0.25))
+    reaches = sigmoid(2 * (a[..., 3] - b[..., 1] + room) / room)
+    not_below = sigmoid(2 * (b[..., 3] - a[..., 3] + room) / room)
+    return over * reaches * not_below * sigmoid(_SHARPNESS * (_offset(a, b, 1) + 0.25))
 
 
 def _under(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -109,7 +107,7 @@ def _next_to(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _bigger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return _sigmoid(2 * np.log(_area(a) / _area(b)))
+    return sigmoid(2 * np.log(_area(a) / _area(b)))
 
 
 def _smaller(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -135,11 +133,11 @@ RELATIONS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 def _left(boxes: np.ndarray) -> np.ndarray:
-    return _sigmoid(12 * (0.5 - (boxes[..., 0] + boxes[..., 2]) / 2))
+    return sigmoid(12 * (0.5 - (boxes[..., 0] + boxes[..., 2]) / 2))
 
 
 def _top(boxes: np.ndarray) -> np.ndarray:
-    return _sigmoid(12 * (0.5 - (boxes[..., 1] + boxes[..., 3]) / 2))
+    return sigmoid(12 * (0.5 - (boxes[..., 1] + boxes[..., 3]) / 2))
 
 
 def _right(boxes: np.ndarray) -> np.ndarray:
@@ -157,7 +155,7 @@ def _middle(boxes: np.ndarray) -> np.ndarray:
 
 def _foreground(boxes: np.ndarray) -> np.ndarray:
     """Low and large: what is near stands low in a photograph and takes much of it."""
-    return _sigmoid(8 * (boxes[..., 3] - 0.75) + 1.5 * np.log(np.maximum(_area(boxes), 1e-4) / 0.1))
+    return sigmoid(8 * (boxes[..., 3] - 0.75) + 1.5 * np.log(np.maximum(_area(boxes), 1e-4) / 0.1))
 
 
 PLACES: dict[str, Callable[[np.ndarray], np.ndarray]] = {

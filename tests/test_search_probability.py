@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from fcln.scoring import AnswerCalibration
+from search.calibration import log_odds
 from search.probability import (
     answer_count,
     answer_probabilities,
     composed_probabilities,
-    log_odds,
     phrase_offsets,
 )
 
