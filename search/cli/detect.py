@@ -10,14 +10,14 @@ import click
 
 from commands.errors import plain_errors
 from commands.many_values import ManyValuesCommand, ManyValuesOption
-from commands.options import collection_option, device_option, weights_option
 from commands.text import printable
 from search import output
 from search.arguments import find_photos, has_photo_name, refuse_photos_among_phrases
+from search.cli.answer_options import answer_options
 from search.cli.answers import WRITERS, show_answer
-from search.cli.delivery import Delivery, delivery_options
-from search.cli.filters import filter_options, sort_option, tell_empty, tell_silent
-from search.cli.options import Share, as_typed_option, fold_option, form_options
+from search.cli.delivery import Delivery
+from search.cli.filters import tell_empty, tell_silent
+from search.cli.options import Share
 from search.cli.threads import compute_in_one_thread
 from search.errors import DetectError, DrawError
 
@@ -57,21 +57,10 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     help="Photographs to show at most, the surest first. Default: all; over a collection 10.",
 )
-@as_typed_option
-@filter_options
-@sort_option
-@form_options
-@fold_option
-@click.option(
-    "--draw",
-    type=click.Path(path_type=Path),
+@answer_options(
+    draw="Also draw the boxes: the best photographs on one sheet, or each of them into a folder.",
     metavar="FILE.png|FOLDER",
-    help="Also draw the boxes: the best photographs on one sheet, or each of them into a folder.",
 )
-@delivery_options
-@collection_option
-@weights_option
-@device_option
 def detect(
     phrases: tuple[str, ...],
     places: tuple[Path, ...],

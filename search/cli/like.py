@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.errors import plain_errors
-from commands.options import collection_option, device_option, weights_option
 from commands.text import printable
 from search import output
+from search.cli.answer_options import answer_options
 from search.cli.answers import WRITERS, show_answer
-from search.cli.delivery import Delivery, delivery_options
-from search.cli.filters import filter_options, sort_option, tell_empty, tell_silent
-from search.cli.options import as_typed_option, fold_option, form_options
+from search.cli.delivery import Delivery
+from search.cli.filters import tell_empty, tell_silent
 from search.cli.threads import compute_in_one_thread
 
 if TYPE_CHECKING:
@@ -64,21 +63,7 @@ class _BoxType(click.ParamType):
 @click.option(
     "--not", "excluded", multiple=True, metavar="PHRASE", help="Leave out photographs that show this; as in `query`."
 )
-@as_typed_option
-@filter_options
-@sort_option
-@form_options
-@fold_option
-@click.option(
-    "--draw",
-    type=click.Path(path_type=Path),
-    metavar="FILE.png",
-    help="Also draw the best photographs with the boxes that are alike.",
-)
-@delivery_options
-@collection_option
-@weights_option
-@device_option
+@answer_options(draw="Also draw the best photographs with the boxes that are alike.")
 def like(
     words: tuple[str, ...],
     box: tuple[float, float, float, float] | None,

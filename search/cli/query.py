@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 import click
 
 from commands.errors import plain_errors
-from commands.options import collection_option, device_option, weights_option
 from commands.text import printable
 from fcln.scoring import SCORINGS
+from search.cli.answer_options import answer_options
 from search.cli.answers import WRITERS, show_answer, tell_end
-from search.cli.delivery import Delivery, delivery_options
-from search.cli.filters import filter_options, sort_option, tell_empty, tell_silent
-from search.cli.options import as_typed_option, fold_option, form_options
+from search.cli.delivery import Delivery
+from search.cli.filters import tell_empty, tell_silent
 from search.cli.threads import compute_in_one_thread
 
 if TYPE_CHECKING:
@@ -63,21 +62,7 @@ if TYPE_CHECKING:
     "--jsonl.)",
 )
 @click.option("--exact", is_flag=True, help="Score every region of every photograph, not only a shortlist (slow).")
-@as_typed_option
-@filter_options
-@sort_option
-@form_options
-@fold_option
-@click.option(
-    "--draw",
-    type=click.Path(path_type=Path),
-    metavar="FILE.png",
-    help="Also draw the best photographs with the boxes and phrases that answer.",
-)
-@delivery_options
-@collection_option
-@weights_option
-@device_option
+@answer_options(draw="Also draw the best photographs with the boxes and phrases that answer.")
 def query(
     phrases: tuple[str, ...],
     top: int | None,
