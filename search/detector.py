@@ -21,7 +21,7 @@ from search.filters import Filters, Selection
 from search.grounding import PhotoRegions
 from search.hits import DescribedPhoto, Hit, HitRegion, Sort, described_photos, in_order
 from search.model import Model, require_same_checkpoint
-from search.probability import presences_of
+from search.probability import offsets_if_known, presences_of
 from search.shortlist import SHORTLIST_PHOTOS
 from search.wording.lexicon import Lexicon
 from search.wording.parse import Query, parse_query
@@ -109,6 +109,7 @@ class Detector:
         if self._describer is None:
             raise ValueError("detecting in files needs a describer")
         query, read, vectors = self._read(phrases, as_typed)
+        offsets = offsets_if_known(self._model.scoring.answers, vectors, prior)
         unreadable: list[Unreadable] = []
         looked_at, found = 0, []
         for photo, described in describe_files(self._describer, paths, unreadable):
@@ -118,7 +119,7 @@ class Detector:
                 photo, similarities = _of_area(photo, similarities, area)
             if len(photo.region_ids) == 0:
                 continue
-            if regions := self._answering(photo, similarities, read, vectors, threshold, prior):
+            if regions := self._answering(photo, similarities, read, offsets, threshold, prior):
                 found.append((photo, regions))
         return _detections(query, found, k, threshold, prior, looked_at, unreadable)
 
@@ -134,7 +135,8 @@ class Detector:
     ) -> Detections:
         """As `detect`, in one photograph that was described before. embeddings: (N, E) of its regions, unit length."""
         query, read, vectors = self._read(phrases, as_typed)
-        regions = self._answering(photo, vectors @ embeddings.T, read, vectors, threshold, prior)
+        offsets = offsets_if_known(self._model.scoring.answers, vectors, prior)
+        regions = self._answering(photo, vectors @ embeddings.T, read, offsets, threshold, prior)
         return _detections(query, [(photo, regions)] if regions else [], None, threshold, prior, 1, [])
 
     def detect_in_collection(
@@ -160,11 +162,12 @@ class Detector:
         if prior is None:
             prior = (self._model.scoring.answers or self._calibration).prevalence
         query, read, vectors = self._read(phrases, as_typed)
+        offsets = offsets_if_known(self._model.scoring.answers, vectors, prior)
         selection = None if filters is None else Selection.of(collection, filters)
         allowed = None if selection is None else selection.photo_ids
         found = []
         for photo, similarities in _closest(collection, vectors, max(SHORTLIST_PHOTOS, k), selection):
-            if regions := self._answering(photo, similarities, read, vectors, threshold, prior):
+            if regions := self._answering(photo, similarities, read, offsets, threshold, prior):
                 found.append((photo, regions))
 
         def folded(photo_ids: list[int]) -> list[Group]:
@@ -185,12 +188,15 @@ class Detector:
         photo: DescribedPhoto,
         similarities: np.ndarray,
         phrases: Sequence[str],
-        vectors: np.ndarray,
+        offsets: np.ndarray | None,
         threshold: float,
         prior: float,
     ) -> list[HitRegion]:
-        """The boxes of a photograph with N regions that show what a phrase names. similarities: (Q, N)."""
-        presence = presences_of(self._model.scoring.answers, vectors, similarities, prior)
+        """The boxes of a photograph with N regions that show what a phrase names.
+
+        similarities: (Q, N). offsets: (Q,) of the phrases at this prior (`search.probability`), if they are known.
+        """
+        presence = presences_of(self._model.scoring.answers, offsets, similarities)
         confidence = confidences(
             self._calibration, similarities, photo.regions.objectness, prior=prior, presence=presence
         )

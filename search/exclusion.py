@@ -17,7 +17,7 @@ from fcln.vocabulary import words_of
 from search.calibration import confidences, presences, sigmoid
 from search.grounding import logit
 from search.hits import DescribedPhoto, HitRegion
-from search.probability import presences_of
+from search.probability import offsets_if_known, presences_of
 from search.wording.inflection import same_word
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # of the photographs stay whose captions name the thing, 76 % of the others do (by either probability alone 73 % and
 # 74 %, without what is written about regions 75 %).
 EXCLUDED_PRESENCE = 0.47
+# As if half of the photographs showed it.
+_PRIOR = 0.5
 # Added to the log-odds if a region is called so.
 _CALLED = 1.0
 # Photographs looked at together.
@@ -43,14 +45,18 @@ class Excluded:
 
 
 def evidence(
-    photo: DescribedPhoto, similarities: np.ndarray, phrases: Sequence[str], vectors: np.ndarray, scoring: "Scoring"
+    photo: DescribedPhoto,
+    similarities: np.ndarray,
+    phrases: Sequence[str],
+    offsets: np.ndarray | None,
+    scoring: "Scoring",
 ) -> HitRegion | None:
     """The region that most surely shows an unwanted thing; None if none does surely enough.
 
-    similarities: (X, N) cosines of X unwanted phrases and the photograph's N regions. vectors: (X, E) of the phrases.
-    scoring: with a calibration.
+    similarities: (X, N) cosines of X unwanted phrases and the photograph's N regions. offsets: (X,) of
+    `unwanted_offsets`. scoring: with a calibration.
     """
-    presence = unwanted_presences(photo, similarities, phrases, vectors, scoring)
+    presence = unwanted_presences(photo, similarities, phrases, offsets, scoring)
     phrase = int(presence.argmax())
     if presence[phrase] < EXCLUDED_PRESENCE:
         return None
@@ -60,13 +66,22 @@ def evidence(
     return photo.hit_region(row, confidence[phrase, row], phrases[phrase])
 
 
+def unwanted_offsets(vectors: np.ndarray, scoring: "Scoring") -> np.ndarray | None:
+    """What depends on the phrases alone, once for all photographs: vectors (X, E) -> (X,); None if it is not known."""
+    return offsets_if_known(scoring.answers, vectors, _PRIOR)
+
+
 def unwanted_presences(
-    photo: DescribedPhoto, similarities: np.ndarray, phrases: Sequence[str], vectors: np.ndarray, scoring: "Scoring"
+    photo: DescribedPhoto,
+    similarities: np.ndarray,
+    phrases: Sequence[str],
+    offsets: np.ndarray | None,
+    scoring: "Scoring",
 ) -> np.ndarray:
     """The probability that a photograph shows each of X unwanted things, as if half did: (X,). Arguments as above."""
     assert scoring.calibration is not None
     odds = logit(presences(scoring.calibration, similarities, photo.regions.objectness))
-    answers = presences_of(scoring.answers, vectors, similarities, 0.5)
+    answers = presences_of(scoring.answers, offsets, similarities)
     if answers is not None:
         odds = (odds + logit(answers)) / 2
     called = {word for phrase in photo.phrases for word in words_of(phrase)}

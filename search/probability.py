@@ -45,16 +45,22 @@ def uncertain(odds: np.ndarray) -> np.ndarray:
     return np.clip(sigmoid(odds), _LEAST, 1 - _LEAST)
 
 
+def offsets_if_known(
+    calibration: "AnswerCalibration | None", vectors: np.ndarray, prior: float | None
+) -> np.ndarray | None:
+    """`phrase_offsets`, once for all photographs that are asked; None without a calibration."""
+    return None if calibration is None else phrase_offsets(calibration, vectors, prior=prior)
+
+
 def presences_of(
-    calibration: "AnswerCalibration | None", vectors: np.ndarray, similarities: np.ndarray, prior: float | None
+    calibration: "AnswerCalibration | None", offsets: np.ndarray | None, similarities: np.ndarray
 ) -> np.ndarray | None:
     """The probability that one photograph shows what each of Q phrases names: (Q,); None without a calibration.
 
-    vectors: (Q, E). similarities: (Q, N) of its N >= 1 regions. prior: as of `phrase_offsets`.
+    offsets: (Q,) of `offsets_if_known`. similarities: (Q, N) of its N >= 1 regions.
     """
-    if calibration is None:
+    if calibration is None or offsets is None:
         return None
-    offsets = phrase_offsets(calibration, vectors, prior=prior)
     return answer_probabilities(calibration, offsets, similarities.max(axis=1, keepdims=True))[:, 0]
 
 

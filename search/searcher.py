@@ -16,7 +16,7 @@ from fcln.vocabulary import token_count
 from search.composed_ranking import ComposedRanking, worth_looking_at
 from search.copies import Group, fold
 from search.errors import QueryError
-from search.exclusion import Excluded, evidence, keep_wanted
+from search.exclusion import Excluded, evidence, keep_wanted, unwanted_offsets
 from search.explanation import Explanation, answer_of, with_words
 from search.filters import Filters, Selection
 from search.grounding import PhotoRegions, answering_regions, ground
@@ -475,13 +475,14 @@ class Searcher:
                 "`python -m scripts.train.choose_confidence WEIGHTS` fits one."
             )
         vectors = self._model.encode_phrases(query.encoded_excluded)
+        offsets = unwanted_offsets(vectors, self._model.scoring)
         known: dict[int, Excluded | None] = {}
 
         def judge(photo_ids: Sequence[int]) -> list[Excluded | None]:
             unknown = [photo_id for photo_id in photo_ids if photo_id not in known]
             cosines = self._collection.cosines(vectors, sorted(unknown)) if unknown else None
             for photo, scores in described_photos(self._collection, worth_looking_at(cosines)) if cosines else ():
-                region = evidence(photo, scores, query.excluded, vectors, self._model.scoring)
+                region = evidence(photo, scores, query.excluded, offsets, self._model.scoring)
                 assert photo.photo_id is not None
                 known[photo.photo_id] = Excluded(photo.photo_id, photo.path, region) if region else None
             return [known[photo_id] for photo_id in photo_ids]

@@ -28,7 +28,7 @@ from fcln.vocabulary import words_of
 from scripts.evaluate.command import collection_options, errors_as_sentences, show
 from scripts.evaluate.labelled_collection import EvaluationError, LabelledPhoto, labelled_collection
 from search.composed_ranking import worth_looking_at
-from search.exclusion import EXCLUDED_PRESENCE, unwanted_presences
+from search.exclusion import EXCLUDED_PRESENCE, unwanted_offsets, unwanted_presences
 from search.hits import described_photos
 from search.searcher import Searcher
 from search.wording.inflection import singular
@@ -120,8 +120,9 @@ def fallen(things: Sequence[str], collection: Collection, model: PhraseModel) ->
     for thing in tqdm(things, unit="thing", mininterval=5):
         phrases = [lexicon.canonical(f"a {thing}")]
         vectors = model.encode_phrases(phrases)
+        offsets = unwanted_offsets(vectors, model.scoring)
         for photo, similarities in described_photos(collection, worth_looking_at(collection.cosines(vectors))):
-            (surely,) = unwanted_presences(photo, similarities, phrases, vectors, model.scoring)
+            (surely,) = unwanted_presences(photo, similarities, phrases, offsets, model.scoring)
             if surely >= EXCLUDED_PRESENCE and photo.photo_id is not None:
                 gone[thing].add(photo.photo_id)
     return gone

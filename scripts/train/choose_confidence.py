@@ -49,7 +49,7 @@ from scripts.evaluate.command import errors_as_sentences, show
 from scripts.evaluate.labelled_collection import EvaluationError, LabelledCollection, labelled_collection
 from search.calibration import confidences, nms, place_features, presence_features, sigmoid
 from search.file_description import MAX_REGIONS
-from search.probability import presences_of
+from search.probability import offsets_if_known, presences_of
 from search.wording.lexicon import Lexicon
 
 RIGHT_IOU = 0.5
@@ -287,7 +287,7 @@ def judge(cases: Sequence[Case], calibration: Calibration, answers: AnswerCalibr
     """How well confidences tell the truth, and detection with them. answers: of the same weights, if it was fitted."""
     sure, verdicts, found = [], [], []
     for case in cases:
-        presence = presences_of(answers, case.vector[None], case.similarities, 0.5)
+        presence = presences_of(answers, offsets_if_known(answers, case.vector[None], 0.5), case.similarities)
         confidence = confidences(calibration, case.similarities, case.photo.scores, presence=presence)[0]
         rows = nms(case.photo.boxes, confidence)
         sure.append(confidence[rows])
@@ -321,12 +321,13 @@ def judge_collection(
     phrases = sorted({phrase for photo in photos for box in photo.phrases for phrase in box})
     phrases = random.Random(2).sample(phrases, min(COLLECTION_PHRASES, len(phrases)))
     vectors = encode(phrases)
+    offsets = offsets_if_known(answers, vectors, calibration.prevalence)
     sure, verdicts = [], []
     for photo in tqdm(photos, unit="photograph", desc="As a collection", mininterval=5):
         similarities = vectors @ photo.embeddings.T
         confidence = confidences(
             calibration, similarities, photo.scores, prior=calibration.prevalence,
-            presence=presences_of(answers, vectors, similarities, calibration.prevalence),
+            presence=presences_of(answers, offsets, similarities),
         )  # fmt: skip
         for row in np.flatnonzero(confidence.max(axis=1) >= LEAST):
             if any(phrases[row] in box for box in photo.phrases):
