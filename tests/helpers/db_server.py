@@ -14,8 +14,9 @@ _numbers = count(1)
 def server() -> TemporaryServer:
     """The test run's server, started when it is first asked for."""
     stack = ExitStack()
-    atexit.register(stack.close)
-    return stack.enter_context(temporary_server(fsync="off"))
+    running = stack.enter_context(temporary_server(fsync="off"))
+    atexit.register(stack.close)  # last, and so before what the package registered when it started the server
+    return running
 
 
 def new_url() -> str:
