@@ -92,9 +92,9 @@ def test_shells_complete_commands_and_options():
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_the_line_of_the_readme_sets_a_shell_up(shell, program):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"_{program.upper()}_COMPLETE={shell}_source {program}" in readme
+def test_the_line_of_the_documents_sets_a_shell_up(shell, program):
+    commands = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
+    assert f"_{program.upper()}_COMPLETE={shell}_source {program}" in commands
     variable = {f"_{program.upper()}_COMPLETE": f"{shell}_source", "PYTHONPATH": str(ROOT)}
     run = subprocess.run(
         [sys.executable, "-m", program], env={**os.environ, **variable}, capture_output=True, text=True, timeout=60

@@ -209,15 +209,15 @@ def test_commands_in_documents_have_options_that_there_are(program, options):
 
 
 @pytest.mark.parametrize("package", ["indexer", "search"])
-def test_the_readme_names_every_command(package):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_documents_name_every_command(package):
+    documented = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
     help_text = subprocess.run(
         [sys.executable, "-m", package, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     commands = re.findall(r"^  (\w+) ", help_text.split("Commands:")[1], flags=re.MULTILINE)
     assert commands
     for command in commands:
-        assert f"{package} {command}" in readme
+        assert f"{package} {command}" in documented
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts").rglob("*.py")), ids=module_name)

@@ -125,9 +125,15 @@ def query(
         raise click.UsageError("--explain has no room in that form: give --table, --json or --jsonl.")
     with plain_errors():
         # Imported here: `--help` is not to wait for what a search needs.
+        from concurrent.futures import ThreadPoolExecutor
+
+        from fcln.phrase_model import PhraseModel
+
+        # Beside the imports of the rest, most of them SQLAlchemy's: reading and checking a file leaves Python free.
+        loading = ThreadPoolExecutor(1).submit(PhraseModel.load, weights, device=device)
+
         from db.collection import open_collection
         from db.location import default_collection
-        from fcln.phrase_model import PhraseModel
         from search.searcher import Searcher
 
         if draw is not None:
@@ -137,7 +143,7 @@ def query(
         delivery.check()
         with open_collection(collection or default_collection()) as opened:
             roots = list(opened.roots().values())
-            searcher = Searcher(opened, PhraseModel.load(weights, device=device))
+            searcher = Searcher(opened, loading.result())
             answer = searcher.search(
                 phrases,
                 k=top,
