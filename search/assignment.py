@@ -27,26 +27,51 @@ def assign(
     overlaps: (N, N), intersection over union of the regions. together: what regions of two phrases merit beside, as
     {(phrase, other phrase): (N, N) float64}, rows the first's regions.
     """
-    count = min(_CHOICES, merits.shape[1])
-    best_first = np.argsort(-merits, axis=1, kind="stable")[:, :count]
-    best = np.take_along_axis(merits, best_first, axis=1)
-    order = np.argsort(best[:, min(1, count - 1)] - best[:, 0], kind="stable").tolist()
+    of_one = {phrases: beside[None] for phrases, beside in (together or {}).items()}
+    return assign_all(merits[None], overlaps[None], of_one)[0]
+
+
+def assign_all(
+    merits: np.ndarray, overlaps: np.ndarray, together: Mapping[tuple[int, int], np.ndarray] | None = None
+) -> np.ndarray:
+    """`assign` of P photographs at once: (P, Q) int64. All arrays have a first axis of P more."""
+    photos, phrases, regions = merits.shape
+    count = min(_CHOICES, regions)
+    choices = np.argsort(-merits, axis=2, kind="stable")[..., :count]  # (P, Q, C), best first
+    gains = np.take_along_axis(merits, choices, axis=2)
+    order = np.argsort(gains[..., min(1, count - 1)] - gains[..., 0], axis=1, kind="stable")  # (P, Q)
+    choices, gains = (np.take_along_axis(array, order[..., None], axis=1) for array in (choices, gains))
     same = overlaps > SAME_THING
-    costs = np.zeros(1)  # (B,) of the partial assignments
-    rows = np.empty((1, 0), np.int64)  # (B, phrases assigned so far)
-    for place, phrase in enumerate(order):
-        choices = best_first[phrase][best[phrase] > -np.inf]  # (C,)
-        longer = costs[:, None] - merits[phrase, choices]  # (B, C)
-        longer = longer + _SHARED * same[rows[:, :, None], choices].any(axis=1)
-        for before, other in enumerate(order[:place]):
-            if together and (other, phrase) in together:
-                longer = longer - together[other, phrase][rows[:, before, None], choices]
-            if together and (phrase, other) in together:
-                longer = longer - together[phrase, other][choices, rows[:, before, None]]
-        kept = np.argsort(longer, axis=None, kind="stable")[:_BEAM]
-        partial, choice = np.unravel_index(kept, longer.shape)
-        costs = longer.ravel()[kept]
-        rows = np.column_stack([rows[partial], choices[choice]])
-    found = np.empty(len(merits), np.int64)
-    found[order] = rows[0]
+    photo = np.arange(photos)[:, None, None]
+    costs = np.zeros((photos, 1))  # (P, B) of the partial assignments
+    rows = np.empty((photos, 1, 0), np.int64)  # (P, B, phrases assigned so far)
+    for place in range(phrases):
+        next_rows = choices[:, place, None, :]  # (P, 1, C)
+        longer = costs[..., None] - gains[:, place, None, :]  # (P, B, C)
+        shared = np.zeros(longer.shape, bool)
+        for before in range(place):
+            shared |= same[photo, rows[..., before, None], next_rows]
+        longer = longer + _SHARED * shared
+        for (phrase, other), beside in (together or {}).items():
+            for before in range(place):
+                these = np.flatnonzero((order[:, before] == phrase) & (order[:, place] == other))
+                longer[these] -= beside[these[:, None, None], rows[these][..., before, None], next_rows[these]]
+                these = np.flatnonzero((order[:, before] == other) & (order[:, place] == phrase))
+                longer[these] -= beside[these[:, None, None], next_rows[these], rows[these][..., before, None]]
+        longer = longer.reshape(photos, -1)
+        if place < phrases - 1:
+            kept = np.argsort(longer, axis=1, kind="stable")[:, :_BEAM]
+        else:
+            kept = longer.argmin(axis=1)[:, None]
+        costs = np.take_along_axis(longer, kept, axis=1)
+        partial, choice = np.divmod(kept, count)
+        rows = np.concatenate(
+            [
+                np.take_along_axis(rows, partial[..., None], axis=1),
+                np.take_along_axis(choices[:, place], choice, axis=1)[..., None],
+            ],
+            axis=2,
+        )
+    found = np.empty((photos, phrases), np.int64)
+    np.put_along_axis(found, order, rows[:, 0], axis=1)
     return found

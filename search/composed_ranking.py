@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from db.records import RegionScores
-from search.composition import compose, upper_bounds
-from search.hits import described_photos
+from search.composition import compose_all, upper_bounds
+from search.grounding import PhotoRegions
 from search.likelihood import closest_regions
 from search.ranking import best_scores, rounded
 from search.wording.parse import Query
@@ -33,7 +33,7 @@ class ComposedRanking:
         self._collection = collection
         self._query = query
         self._scoring = scoring
-        self._regions = worth_looking_at(regions)
+        self._regions = regions
         bounds = upper_bounds(query, best_scores(regions))
         photo_ids = regions.photo_ids[regions.starts()]
         order = np.lexsort((photo_ids, -bounds))
@@ -56,13 +56,24 @@ class ComposedRanking:
         return self._scores[photo_id]
 
     def _look_at(self, photo_ids: np.ndarray) -> None:
-        regions = self._regions.take(np.flatnonzero(np.isin(self._regions.photo_ids, photo_ids)))
-        found = {}
-        for photo, scores in described_photos(self._collection, regions):
-            size = (photo.width, photo.height)
-            composition = compose(self._query, scores, photo.regions, size, self._scoring, located=False)
-            found[photo.photo_id] = float(rounded(composition.score))
-        self._scores |= {photo_id: found[photo_id] for photo_id in photo_ids.tolist()}
+        of_these = self._regions.take(np.flatnonzero(np.isin(self._regions.photo_ids, photo_ids)))
+        regions = worth_looking_at(of_these)
+        ids = regions.photo_ids[regions.starts()].tolist()
+        photos, rows = self._collection.photos(ids), self._collection.regions(regions.region_ids)
+        # Side by side: a photograph with fewer regions than others is filled up with ones that do not answer.
+        sizes = regions.sizes()
+        photo, place = np.repeat(np.arange(len(ids)), sizes), regions.places()
+        shape = len(ids), int(sizes.max())
+        scores = np.full((shape[0], len(regions.scores), shape[1]), -np.inf)
+        scores[photo, :, place] = regions.scores.T
+        boxes = np.tile(np.array([0.0, 0.0, 1.0, 1.0]), (*shape, 1))
+        boxes[photo, place] = [row.box for row in rows]
+        objectness = np.zeros(shape)
+        objectness[photo, place] = [row.score for row in rows]
+        photo_sizes = np.array([(row.width, row.height) for row in photos])
+        found = compose_all(self._query, scores, PhotoRegions(boxes, objectness), photo_sizes, self._scoring)
+        by_id = dict(zip(ids, rounded(found.scores).tolist(), strict=True))
+        self._scores |= {photo_id: by_id[photo_id] for photo_id in photo_ids.tolist()}
 
 
 def worth_looking_at(regions: RegionScores) -> RegionScores:

@@ -1,4 +1,4 @@
-"""How a photograph answers a question of several parts: pure functions over the regions of one photograph.
+"""How photographs answer a question of several parts: pure functions over their regions, of many at once.
 
     score = 1/2 (the question as one thing) + 1/2 (its things)
     the question as one thing = its best region's score
@@ -16,14 +16,14 @@ is the first of 1,000 for 13.9 % so, by best regions and by own regions alone fo
 same noun for 8.6 %, 7.9 % and 8.6 % (`scripts.evaluate.several_things`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from fcln.boxes import iou
-from search.assignment import SAME_THING, assign
+from search.assignment import SAME_THING, assign, assign_all
 from search.grounding import GROUNDING_WEIGHTS, PhotoRegions, ground, log_posteriors
 from search.relations import place_scores, relation_scores
 from search.wording.counts import Count
@@ -84,79 +84,124 @@ class Composition:
     won: Literal["one thing", "several things"] | None  # which reading did; None: there is only one
 
 
-def compose(
-    query: Query,
-    scores: np.ndarray,
-    regions: PhotoRegions,
-    size: tuple[int, int],
-    scoring: str,
-    *,
-    located: bool = True,
-) -> Composition:
-    """How a photograph answers.
+@dataclass(frozen=True)
+class ComposedScores:
+    """The parts of the scores of P photographs."""
 
-    scores: (Q, N) of its N regions in the scoring named; -inf: not judged, and at least one region of each phrase is.
-    size: the photograph's width and height, pixels. located: False leaves rows out, which ranking does not need.
+    scores: np.ndarray  # (P,) float64
+    as_one: np.ndarray | None  # (P,) of the question as one thing; None: it is not read so
+    as_things: np.ndarray  # (P,)
+    things: np.ndarray  # (P, T) the score of each thing
+    rows: list[np.ndarray]  # of each thing (P, how many are asked for): its regions; -1: there are not as many
+    said: list[tuple[Relation | Count, tuple[int, ...], np.ndarray, np.ndarray]]  # as in SaidPart, the last two (P,)
+    fits: list[np.ndarray]  # how well regions stand in each of the query's relations: (P, N, N), of a place (P, N)
+    merits: np.ndarray  # (P, T, N) log posteriors
+    overlaps: np.ndarray  # (P, N, N)
+
+
+def compose_all(
+    query: Query, scores: np.ndarray, regions: PhotoRegions, sizes: np.ndarray, scoring: str
+) -> ComposedScores:
+    """How P photographs answer, each by N regions.
+
+    scores: (P, Q, N) in the scoring named; -inf: not judged, or there are fewer regions, and at least one region of
+    each phrase is judged. sizes: (P, 2) widths and heights, pixels.
     """
     columns = query.things
     place = {query.phrases[column]: i for i, column in enumerate(columns)}
+    photos = np.arange(len(scores))
     scores = np.asarray(scores, np.float64)
-    weights = GROUNDING_WEIGHTS[scoring]
-    unit = _COSINE / weights.score  # cosines to the scoring's own measure
-    merits = log_posteriors(scores, regions, scoring)[columns]
+    unit = _COSINE / GROUNDING_WEIGHTS[scoring].score  # cosines to the scoring's own measure
+    merits = log_posteriors(scores, regions, scoring)[:, columns]
     overlaps = iou(regions.boxes, regions.boxes)
-    posteriors = np.exp(merits - merits.max(axis=1, keepdims=True))
-    posteriors /= posteriors.sum(axis=1, keepdims=True)
+    posteriors = np.exp(merits - merits.max(axis=2, keepdims=True))
+    posteriors /= posteriors.sum(axis=2, keepdims=True)
 
-    said: list[SaidPart] = []
-    together: dict[tuple[int, int], np.ndarray] = {}  # what two things' regions merit beside
-    alone = np.zeros_like(merits)  # what one thing's do
+    said: list[tuple[Relation | Count, tuple[int, ...], np.ndarray, np.ndarray]] = []
+    fits: list[np.ndarray] = []
     for relation in query.relations:
         subject = place[relation.subject]
         of: tuple[int, ...] = (columns[subject],)
         if relation.object is None:
-            fits = place_scores(relation.kind, regions.boxes, *size)
-            expected = float(posteriors[subject] @ fits)
-            alone[subject] += np.log(fits)
+            fits.append(place_scores(relation.kind, regions.boxes, sizes[:, :1], sizes[:, 1:]))
+            expected = (posteriors[:, subject] * fits[-1]).sum(axis=1)
         else:
             other = place[relation.object]
-            fits = relation_scores(relation.kind, regions.boxes, regions.boxes)
-            expected = float((_joint(posteriors[subject], posteriors[other], overlaps) * fits).sum())
             of = (columns[subject], columns[other])
-            together[subject, other] = together.get((subject, other), 0.0) + np.log(fits)
-        points = _WEIGHTS.get(relation.kind, _DIRECTION_WEIGHT) * unit * float(np.log(expected))
-        said.append(SaidPart(relation, of, expected, points))
+            fits.append(relation_scores(relation.kind, regions.boxes, regions.boxes))
+            joint = _joint(posteriors[:, subject], posteriors[:, other], overlaps)
+            expected = (joint * fits[-1]).sum(axis=(1, 2))
+        said.append((relation, of, expected, _WEIGHTS.get(relation.kind, _DIRECTION_WEIGHT) * unit * np.log(expected)))
 
     # Objectness and relations say which region it is, but not how well the photograph answers: as one phrase everyday
     # questions rank worse by the scores of the regions shown (mean AP 0.464) than by the best ones (0.477).
-    best = assign(scores[columns], overlaps).tolist()
-    rows = [[row] for row in best]
-    found = [float(scores[column].max() + scores[column, row]) / 2 for column, row in zip(columns, best, strict=True)]
+    best = assign_all(scores[:, columns], overlaps)  # (P, T)
+    rows = [best[:, i, None] for i in range(len(columns))]
+    things = (scores[:, columns].max(axis=2) + _at(scores[:, columns], best)) / 2
+    same_ones = _same_ones(regions.boxes, overlaps) if query.counts else overlaps > SAME_THING
     for i, column in enumerate(columns):
         if (count := query.counts.get(query.phrases[column])) is not None:
-            others = [row for j, row in enumerate(best) if j != i]
-            rows[i], surely = _several(best[i], others, count, merits[i], regions.boxes, overlaps)
-            judged = scores[column][scores[column] > -np.inf]
-            missing = [judged.min()] * (count.number - len(rows[i]))
-            found[i] = float(np.mean([*scores[column, rows[i]], *missing]))
-            said.append(SaidPart(count, (column,), surely, _COUNT_WEIGHT * unit * float(np.log(surely))))
-    if located:
-        _relocate(rows, [i for i, column in enumerate(columns) if query.phrases[column] not in query.counts],
-                  merits + alone, overlaps, together)  # fmt: skip
-    things = [ThingPart(column, its_rows, score) for column, its_rows, score in zip(columns, rows, found, strict=True)]
-    as_things = sum(thing.score for thing in things) / len(things) + sum(part.points for part in said)
-    if not query.as_one:
+            others = np.delete(best, i, axis=1)
+            rows[i], surely = _several(best[:, i], others, count, merits[:, i], same_ones)
+            lowest = np.where(np.isneginf(scores[:, column]), np.inf, scores[:, column]).min(axis=1)
+            its_scores = scores[photos[:, None], column, rows[i]]
+            things[:, i] = np.where(rows[i] < 0, lowest[:, None], its_scores).mean(axis=1)
+            said.append((count, (column,), surely, _COUNT_WEIGHT * unit * np.log(surely)))
+    as_things = things.mean(axis=1)
+    for *_, points in said:
+        as_things = as_things + points
+    as_one = scores[:, 0].max(axis=1) if query.as_one else None
+    together = as_things if as_one is None else (as_one + as_things) / 2
+    return ComposedScores(together, as_one, as_things, things, rows, said, fits, merits, overlaps)
+
+
+def compose(
+    query: Query, scores: np.ndarray, regions: PhotoRegions, size: tuple[int, int], scoring: str
+) -> Composition:
+    """How a photograph answers, and where.
+
+    scores: (Q, N) of its N regions in the scoring named; -inf: not judged, and at least one region of each phrase is.
+    size: the photograph's width and height, pixels.
+    """
+    of_one = PhotoRegions(regions.boxes[None], regions.objectness[None])
+    found = compose_all(query, scores[None], of_one, np.array([size]), scoring)
+    things = [
+        ThingPart(column, its_rows, float(score))
+        for column, its_rows, score in zip(query.things, _shown(query, found), found.things[0], strict=True)
+    ]
+    said = [SaidPart(what, of, float(expected[0]), float(points[0])) for what, of, expected, points in found.said]
+    as_things = float(found.as_things[0])
+    if found.as_one is None:
         return Composition(as_things, None, -1, as_things, things, said, None)
-    as_one = float(scores[0].max())
-    row = int(ground(scores[:1], regions, scoring)[0]) if located else -1
+    as_one = float(found.as_one[0])
+    row = int(ground(scores[:1], regions, scoring)[0])
+    unit = _COSINE / GROUNDING_WEIGHTS[scoring].score
     won = ONE_THING if as_one - as_things > _AS_ONE_MARGIN * unit else SEVERAL_THINGS
-    return Composition((as_one + as_things) / 2, as_one, row, as_things, things, said, won)
+    return Composition(float(found.scores[0]), as_one, row, as_things, things, said, won)
 
 
 def upper_bounds(query: Query, best: np.ndarray) -> np.ndarray:
     """No photograph's score is higher: (P,) float64. best: (Q, P), the score of its best region for each phrase."""
     things = best[query.things].mean(axis=0)
     return (best[0] + things) / 2 if query.as_one else things
+
+
+def _shown(query: Query, found: ComposedScores) -> list[list[int]]:
+    """The regions of each thing of the only photograph, where all that is said of them is likeliest."""
+    place = {query.phrases[column]: i for i, column in enumerate(query.things)}
+    merits = found.merits[0].copy()
+    together: dict[tuple[int, int], np.ndarray] = {}  # what two things' regions merit beside
+    for relation, fits in zip(query.relations, found.fits, strict=True):
+        subject = place[relation.subject]
+        if relation.object is None:
+            merits[subject] += np.log(fits[0])
+        else:
+            pair = subject, place[relation.object]
+            together[pair] = together.get(pair, 0.0) + np.log(fits[0])
+    rows = [[row for row in its_rows[0].tolist() if row >= 0] for its_rows in found.rows]
+    single = [i for i, column in enumerate(query.things) if query.phrases[column] not in query.counts]
+    _relocate(rows, single, merits, found.overlaps[0], together)
+    return rows
 
 
 def _relocate(
@@ -188,42 +233,57 @@ def _relocate(
         rows[thing] = [row]
 
 
+def _at(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """One number of each last axis: array (..., N), rows (...) -> (...)."""
+    return np.take_along_axis(array, rows[..., None], axis=-1)[..., 0]
+
+
 def _joint(a: np.ndarray, b: np.ndarray, overlaps: np.ndarray) -> np.ndarray:
-    """How likely each two regions are those of two things, (N, N), rows the first's: two regions, if there are two."""
-    both = np.outer(a, b)
+    """How likely each two regions are those of two things, (P, N, N), rows the first's: two regions, if there are two.
+
+    a, b: (P, N) how likely each is that of the one and the other thing.
+    """
+    both = a[:, :, None] * b[:, None, :]
     apart = np.where(overlaps > SAME_THING, 0.0, both)
-    total = apart.sum()
-    return apart / total if total > 1e-12 else both
+    total = apart.sum(axis=(1, 2), keepdims=True)
+    return np.where(total > 1e-12, apart / np.maximum(total, 1e-12), both)
 
 
 def _several(
-    first: int, others: Sequence[int], count: Count, merits: np.ndarray, boxes: np.ndarray, overlaps: np.ndarray
-) -> tuple[list[int], float]:
-    """The regions of the several things that a phrase names, the first given; and how surely there are that many.
+    first: np.ndarray, others: np.ndarray, count: Count, merits: np.ndarray, same_ones: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The regions of the several things that a phrase names, and how surely there are that many.
 
-    others: regions of other things. merits: (N,) log posteriors.
+    first: (P,) one of them. others: (P, T - 1) regions of other things. merits: (P, N) log posteriors. same_ones:
+    (P, N, N) of `_same_ones`. Returns rows (P, count.number), -1 where there are not as many, and (P,) in (0, 1).
     """
-    rows = [first]
-    for row in np.argsort(-merits, kind="stable").tolist():
-        if len(rows) > count.number or merits[row] == -np.inf:
-            break
-        if not any(_is_same_one(row, kept, boxes, overlaps) for kept in rows) and row not in others:
-            rows.append(row)
-    if len(rows) < count.number:
-        return rows, _soft(-2 * _COUNT_MARGIN)
-    if count.at_least or len(rows) == count.number:
-        return rows[: count.number], _soft(2 * _COUNT_MARGIN)
-    last, next_one = merits[rows[count.number - 1]], merits[rows[count.number]]
-    return rows[: count.number], _soft(float(last - next_one) - _COUNT_MARGIN)
+    photos = np.arange(len(first))
+    taken = same_ones[photos, first]  # (P, N)
+    np.put_along_axis(taken, others, True, axis=1)
+    rows = np.full((len(first), count.number + 1), -1)
+    rows[:, 0] = first
+    for place in range(1, count.number + 1):  # and one more, which tells whether there are exactly as many
+        free = np.where(taken, -np.inf, merits)
+        row = free.argmax(axis=1)
+        there = _at(free, row) > -np.inf
+        rows[there, place] = row[there]
+        taken |= there[:, None] & same_ones[photos, row]
+    enough, more = rows[:, count.number - 1] >= 0, rows[:, count.number] >= 0
+    odds = np.where(enough, 2 * _COUNT_MARGIN, -2 * _COUNT_MARGIN)
+    if not count.at_least:
+        last, next_one = (_at(merits[more], rows[more, place]) for place in (count.number - 1, count.number))
+        odds[more] = last - next_one - _COUNT_MARGIN
+    return rows[:, : count.number], _soft(odds)
 
 
-def _is_same_one(a: int, b: int, boxes: np.ndarray, overlaps: np.ndarray) -> bool:
-    if overlaps[a, b] > _SAME_ONE:
-        return True
-    sides = np.minimum(boxes[a, 2:], boxes[b, 2:]) - np.maximum(boxes[a, :2], boxes[b, :2])
-    areas = [(boxes[row, 2:] - boxes[row, :2]).prod() for row in (a, b)]
-    return bool(np.maximum(sides, 0).prod() > _SAME_ONE_INSIDE * min(areas))
+def _same_ones(boxes: np.ndarray, overlaps: np.ndarray) -> np.ndarray:
+    """Whether two regions are not two of a thing: boxes (P, N, 4), overlaps (P, N, N) -> (P, N, N) bool."""
+    a, b = boxes[:, :, None], boxes[:, None, :]
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    areas = (boxes[..., 2:] - boxes[..., :2]).prod(axis=2)
+    smaller = np.minimum(areas[:, :, None], areas[:, None, :])
+    return (overlaps > _SAME_ONE) | (np.maximum(sides, 0).prod(axis=3) > _SAME_ONE_INSIDE * smaller)
 
 
-def _soft(odds: float) -> float:
-    return float(0.02 + 0.96 / (1 + np.exp(-np.clip(odds, -50, 50))))
+def _soft(odds: np.ndarray) -> np.ndarray:
+    return 0.02 + 0.96 / (1 + np.exp(-np.clip(odds, -50, 50)))

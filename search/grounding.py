@@ -46,7 +46,7 @@ _SHOWN_MARGIN = {"embedding": 1.2, "likelihood": float(np.log(2)), "fused": 1.2}
 
 @dataclass(frozen=True)
 class PhotoRegions:
-    """The N >= 1 regions of one photograph."""
+    """The N >= 1 regions of one photograph, or those of P photographs with a first axis of P more."""
 
     boxes: np.ndarray  # (N, 4) x1 y1 x2 y2, pixels of the upright photograph
     objectness: np.ndarray  # (N,) in [0, 1]
@@ -96,9 +96,10 @@ def answering_regions(
 
 
 def log_posteriors(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> np.ndarray:
-    """log P(a region is the right one) up to a constant for each phrase, (Q, N) float64."""
+    """log P(a region is the right one) up to a constant for each phrase, (Q, N) float64; of P photographs (P, Q, N)."""
     weights = GROUNDING_WEIGHTS[scoring]
-    return weights.score * np.asarray(scores, np.float64) + weights.objectness * logit(regions.objectness)
+    objectness = logit(regions.objectness)[..., None, :]
+    return weights.score * np.asarray(scores, np.float64) + weights.objectness * objectness
 
 
 def _ground(log_posteriors: np.ndarray, regions: PhotoRegions) -> np.ndarray:

@@ -7,6 +7,7 @@ box cannot tell (behind, in front of) has no score (`search.wording.relations` s
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from search.calibration import sigmoid
 
@@ -22,19 +23,22 @@ _NEAR = 0.75
 def relation_scores(kind: str, subjects: np.ndarray, objects: np.ndarray) -> np.ndarray:
     """How well each of N boxes stands in a relation to each of M others: (N, M) float64 in (0, 1).
 
-    kind: one of RELATIONS. subjects: (N, 4), objects: (M, 4), x1 y1 x2 y2 in pixels of the upright photograph.
+    kind: one of RELATIONS. subjects: (N, 4), objects: (M, 4), x1 y1 x2 y2 in pixels of the upright photograph. Of
+    several photographs: (P, N, 4) and (P, M, 4) -> (P, N, M).
     """
-    a = np.asarray(subjects, np.float64)[:, None, :]  # (N, 1, 4)
-    b = np.asarray(objects, np.float64)[None, :, :]  # (1, M, 4)
+    a = np.asarray(subjects, np.float64)[..., :, None, :]
+    b = np.asarray(objects, np.float64)[..., None, :, :]
     return _softened(RELATIONS[kind](a, b))
 
 
-def place_scores(kind: str, boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+def place_scores(kind: str, boxes: np.ndarray, width: ArrayLike, height: ArrayLike) -> np.ndarray:
     """How well each of N boxes lies at a place of the photograph: (N,) float64 in (0, 1).
 
-    kind: one of PLACES. boxes: (N, 4) x1 y1 x2 y2 in pixels of the upright photograph, of width x height pixels.
+    kind: one of PLACES. boxes: (N, 4) x1 y1 x2 y2 in pixels of the upright photograph, of width x height pixels. Of
+    several photographs: (P, N, 4), and (P, 1) widths and heights -> (P, N).
     """
-    return _softened(PLACES[kind](np.asarray(boxes, np.float64) / (width, height, width, height)))
+    size = np.stack(np.broadcast_arrays(width, height, width, height), axis=-1)
+    return _softened(PLACES[kind](np.asarray(boxes, np.float64) / size))
 
 
 def _softened(scores: np.ndarray) -> np.ndarray:

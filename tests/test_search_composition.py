@@ -9,7 +9,7 @@ import pytest
 from db.collection import open_collection
 from fcln.scoring import Scoring
 from helpers.word_predictor import SixWords, WordPredictor, new_photo
-from search.composition import compose, upper_bounds
+from search.composition import compose, compose_all, upper_bounds
 from search.grounding import PhotoRegions
 from search.output import as_json, as_table
 from search.searcher import Searcher
@@ -147,7 +147,14 @@ def test_no_score_is_above_its_bound(seed):
     found = compose(query, scores, regions, (100, 100), "embedding")
     assert found.score <= upper_bounds(query, scores.max(axis=1, keepdims=True).astype(np.float64))[0] + 1e-9
     assert np.isfinite(found.score)
-    assert found.score == compose(query, scores, regions, (100, 100), "embedding", located=False).score
+    # the same beside a photograph that has more regions
+    wider = PhotoRegions(
+        np.stack([np.concatenate([boxes, np.tile([0, 0, 1, 1], (3, 1))]), np.tile(boxes[:1], (count + 3, 1))]),
+        np.stack([np.append(regions.objectness, np.zeros(3)), random.uniform(0, 1, count + 3)]),
+    )
+    many = np.stack([np.pad(scores, ((0, 0), (0, 3)), constant_values=-np.inf), random.uniform(-1, 1, (3, count + 3))])
+    together = compose_all(query, many, wider, np.full((2, 2), 100), "embedding").scores
+    assert together[0] == pytest.approx(found.score, abs=1e-12) and np.isfinite(together[1])
     for thing in found.things:
         assert len(set(thing.rows)) == len(thing.rows)
         assert np.isfinite(scores[thing.column, thing.rows]).all()
