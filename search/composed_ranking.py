@@ -10,7 +10,7 @@ import numpy as np
 
 from db.records import RegionScores
 from search.composition import compose_all, upper_bounds
-from search.grounding import PhotoRegions
+from search.grounding import PhotoRegions, side_by_side
 from search.likelihood import closest_regions
 from search.ranking import best_scores, rounded
 from search.wording.parse import Query
@@ -60,18 +60,9 @@ class ComposedRanking:
         regions = worth_looking_at(of_these)
         ids = regions.photo_ids[regions.starts()].tolist()
         photos, rows = self._collection.photos(ids), self._collection.regions(regions.region_ids)
-        # Side by side: a photograph with fewer regions than others is filled up with ones that do not answer.
-        sizes = regions.sizes()
-        photo, place = np.repeat(np.arange(len(ids)), sizes), regions.places()
-        shape = len(ids), int(sizes.max())
-        scores = np.full((shape[0], len(regions.scores), shape[1]), -np.inf)
-        scores[photo, :, place] = regions.scores.T
-        boxes = np.tile(np.array([0.0, 0.0, 1.0, 1.0]), (*shape, 1))
-        boxes[photo, place] = [row.box for row in rows]
-        objectness = np.zeros(shape)
-        objectness[photo, place] = [row.score for row in rows]
+        scores, their_regions = side_by_side(regions.scores, regions.sizes(), PhotoRegions.from_rows(rows))
         photo_sizes = np.array([(row.width, row.height) for row in photos])
-        found = compose_all(self._query, scores, PhotoRegions(boxes, objectness), photo_sizes, self._scoring)
+        found = compose_all(self._query, scores, their_regions, photo_sizes, self._scoring)
         by_id = dict(zip(ids, rounded(found.scores).tolist(), strict=True))
         self._scores |= {photo_id: by_id[photo_id] for photo_id in photo_ids.tolist()}
 

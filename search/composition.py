@@ -16,14 +16,13 @@ is the first of 1,000 for 13.9 % so, by best regions and by own regions alone fo
 same noun for 8.6 %, 7.9 % and 8.6 % (`scripts.evaluate.several_things`).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from fcln.boxes import iou
-from search.assignment import SAME_THING, assign, assign_all
+from search.assignment import SAME_THING, assign_all
 from search.grounding import GROUNDING_WEIGHTS, PhotoRegions, ground, log_posteriors
 from search.relations import place_scores, relation_scores
 from search.wording.counts import Count
@@ -156,28 +155,27 @@ def compose_all(
 
 
 def compose(
-    query: Query, scores: np.ndarray, regions: PhotoRegions, size: tuple[int, int], scoring: str
-) -> Composition:
-    """How a photograph answers, and where.
-
-    scores: (Q, N) of its N regions in the scoring named; -inf: not judged, and at least one region of each phrase is.
-    size: the photograph's width and height, pixels.
-    """
-    of_one = PhotoRegions(regions.boxes[None], regions.objectness[None])
-    found = compose_all(query, scores[None], of_one, np.array([size]), scoring)
-    things = [
-        ThingPart(column, its_rows, float(score))
-        for column, its_rows, score in zip(query.things, _shown(query, found), found.things[0], strict=True)
-    ]
-    said = [SaidPart(what, of, float(expected[0]), float(points[0])) for what, of, expected, points in found.said]
-    as_things = float(found.as_things[0])
-    if found.as_one is None:
-        return Composition(as_things, None, -1, as_things, things, said, None)
-    as_one = float(found.as_one[0])
-    row = int(ground(scores[:1], regions, scoring)[0])
-    unit = _COSINE / GROUNDING_WEIGHTS[scoring].score
-    won = ONE_THING if as_one - as_things > _AS_ONE_MARGIN * unit else SEVERAL_THINGS
-    return Composition(float(found.scores[0]), as_one, row, as_things, things, said, won)
+    query: Query, scores: np.ndarray, regions: PhotoRegions, sizes: np.ndarray, scoring: str
+) -> list[Composition]:
+    """How each of P photographs answers, and where. Arguments as of `compose_all`."""
+    found = compose_all(query, scores, regions, sizes, scoring)
+    rows = [its_rows.tolist() for its_rows in _shown(query, found)]
+    as_one_rows = ground(scores[:, :1], regions, scoring)[:, 0].tolist() if query.as_one else [-1] * len(scores)
+    margin = _AS_ONE_MARGIN * _COSINE / GROUNDING_WEIGHTS[scoring].score
+    compositions = []
+    for photo, as_one_row in enumerate(as_one_rows):
+        things = [
+            ThingPart(column, [row for row in its_rows[photo] if row >= 0], float(score))
+            for column, its_rows, score in zip(query.things, rows, found.things[photo], strict=True)
+        ]
+        said = [SaidPart(said, of, float(how[photo]), float(points[photo])) for said, of, how, points in found.said]
+        score, as_things = float(found.scores[photo]), float(found.as_things[photo])
+        as_one = won = None
+        if found.as_one is not None:
+            as_one = float(found.as_one[photo])
+            won = ONE_THING if as_one - as_things > margin else SEVERAL_THINGS
+        compositions.append(Composition(score, as_one, as_one_row, as_things, things, said, won))
+    return compositions
 
 
 def upper_bounds(query: Query, best: np.ndarray) -> np.ndarray:
@@ -186,51 +184,44 @@ def upper_bounds(query: Query, best: np.ndarray) -> np.ndarray:
     return (best[0] + things) / 2 if query.as_one else things
 
 
-def _shown(query: Query, found: ComposedScores) -> list[list[int]]:
-    """The regions of each thing of the only photograph, where all that is said of them is likeliest."""
+def _shown(query: Query, found: ComposedScores) -> list[np.ndarray]:
+    """The regions of each thing, (P, how many) as in `ComposedScores.rows`, where all that is said is likeliest.
+
+    Things of which there are several stay where they are, the single ones are put beside them.
+    """
+    rows = list(found.rows)
+    single = [i for i, column in enumerate(query.things) if query.phrases[column] not in query.counts]
+    if not single:
+        return rows
+    photos = np.arange(len(found.scores))
     place = {query.phrases[column]: i for i, column in enumerate(query.things)}
-    merits = found.merits[0].copy()
+    merits = found.merits.copy()
     together: dict[tuple[int, int], np.ndarray] = {}  # what two things' regions merit beside
     for relation, fits in zip(query.relations, found.fits, strict=True):
         subject = place[relation.subject]
         if relation.object is None:
-            merits[subject] += np.log(fits[0])
+            merits[:, subject] += np.log(fits)
         else:
             pair = subject, place[relation.object]
-            together[pair] = together.get(pair, 0.0) + np.log(fits[0])
-    rows = [[row for row in its_rows[0].tolist() if row >= 0] for its_rows in found.rows]
-    single = [i for i, column in enumerate(query.things) if query.phrases[column] not in query.counts]
-    _relocate(rows, single, merits, found.overlaps[0], together)
+            together[pair] = together.get(pair, 0.0) + np.log(fits)
+    for i, its_rows in enumerate(rows):
+        if i not in single:
+            for row in its_rows.T:
+                merits[photos[row >= 0], :, row[row >= 0]] = -np.inf
+    between: dict[tuple[int, int], np.ndarray] = {}
+    for (a, b), fits in together.items():
+        if a in single and b in single:
+            between[single.index(a), single.index(b)] = fits
+        elif a in single:  # beside one of which there are several: the first of them
+            merits[:, a] += fits[photos, :, rows[b][:, 0]]
+        elif b in single:
+            merits[:, b] += fits[photos, rows[a][:, 0]]
+    merits = merits[:, single]
+    left = (merits > -np.inf).any(axis=2).all(axis=1)  # else there is nothing but the regions of the others
+    chosen = assign_all(np.where(left[:, None, None], merits, 0.0), found.overlaps, between)
+    for thing, its_row in zip(single, chosen.T, strict=True):
+        rows[thing] = np.where(left[:, None], its_row[:, None], rows[thing])
     return rows
-
-
-def _relocate(
-    rows: list[list[int]],
-    single: list[int],
-    merits: np.ndarray,
-    overlaps: np.ndarray,
-    together: Mapping[tuple[int, int], np.ndarray],
-) -> None:
-    """Put the single ones of some things where they are likeliest, beside those of which there are several.
-
-    rows: of each thing, changed. merits: (things, N).
-    """
-    if not single:
-        return
-    taken = [row for i, its_rows in enumerate(rows) if i not in single for row in its_rows]
-    merits = merits.copy()
-    merits[:, taken] = -np.inf
-    if not (merits[single] > -np.inf).any(axis=1).all():
-        return  # nothing else is left
-    places = {thing: place for place, thing in enumerate(single)}
-    between = {(places[a], places[b]): fits for (a, b), fits in together.items() if a in places and b in places}
-    for (a, b), fits in together.items():  # a single thing beside one of which there are several: the first of them
-        if a in places and b not in places:
-            merits[a] += fits[:, rows[b][0]]
-        elif b in places and a not in places:
-            merits[b] += fits[rows[a][0]]
-    for thing, row in zip(single, assign(merits[single], overlaps, between).tolist(), strict=True):
-        rows[thing] = [row]
 
 
 def _at(array: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """`Explanation`: why a photograph is a hit: which region answered what, what is said of things, parts of the score."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from fcln.vocabulary import words_of
 from search.composition import Composition, compose
-from search.grounding import answering_regions
+from search.grounding import PhotoRegions, answering_regions, side_by_side
 from search.hits import DescribedPhoto, HitRegion
 from search.wording.counts import Count
 from search.wording.parse import Query
@@ -58,23 +58,53 @@ class Explanation:
     words: list[ExplainedWords] = field(default_factory=list)  # where the language model judged and it was asked for
 
 
-def answer_of(
-    query: Query, scores: np.ndarray, photo: DescribedPhoto, scoring: str, likely: np.ndarray | None = None
-) -> tuple[list[HitRegion], Explanation]:
-    """The regions that show where a photograph answers, and the parts of its score.
+def answers_of(
+    query: Query,
+    all_scores: Sequence[np.ndarray],
+    photos: Sequence[DescribedPhoto],
+    scoring: str,
+    likely: Sequence[np.ndarray | None] | None = None,
+) -> list[tuple[list[HitRegion], Explanation]]:
+    """The regions that show where each of some photographs answers, and the parts of its score.
 
-    scores: (Q, N) of its N regions in the scoring named; -inf: not judged. likely: (Q, N) how likely each shows it.
+    all_scores: of each (Q, N) of its N regions in the scoring named; -inf: not judged. likely: of each (Q, N) how
+    likely its regions show it.
     """
+    compositions: Sequence[Composition | None] = [None] * len(photos)
+    if query.is_composed and photos:
+        sizes = np.array([len(photo.region_ids) for photo in photos])
+        regions = PhotoRegions(
+            np.concatenate([photo.regions.boxes for photo in photos]),
+            np.concatenate([photo.regions.objectness for photo in photos]),
+        )
+        scores, regions = side_by_side(np.concatenate(all_scores, axis=1), sizes, regions)
+        photo_sizes = np.array([(photo.width, photo.height) for photo in photos])
+        compositions = compose(query, scores, regions, photo_sizes, scoring)
+    likelihoods = likely or [None] * len(photos)
+    return [
+        _answer_of(query, *its_own, scoring)
+        for its_own in zip(all_scores, photos, likelihoods, compositions, strict=True)
+    ]
+
+
+def _answer_of(
+    query: Query,
+    scores: np.ndarray,
+    photo: DescribedPhoto,
+    likely: np.ndarray | None,
+    parts: Composition | None,
+    scoring: str,
+) -> tuple[list[HitRegion], Explanation]:
+    """The answer of one photograph. parts: None for a question that is not composed."""
 
     def region(row: int, column: int) -> HitRegion:
         probability = None if likely is None else likely[column, row]
         return photo.hit_region(row, scores[column, row], query.phrases[column], probability)
 
-    if not query.is_composed:
+    if parts is None:
         found = [region(row, column) for row, column in answering_regions(scores, photo.regions, [0], scoring)]
         best = _rounded(scores[0].max())
         return found, Explanation(None, None, best, [ExplainedThing(query.phrases[0], best, found)])
-    parts = compose(query, scores, photo.regions, (photo.width, photo.height), scoring)
     as_one = None
     if parts.as_one is not None:
         as_one = ExplainedThing(query.phrases[0], _rounded(parts.as_one), [region(parts.as_one_row, 0)])

@@ -56,6 +56,26 @@ class PhotoRegions:
         return cls(np.array([row.box for row in rows]), np.array([row.score for row in rows]))
 
 
+def side_by_side(scores: np.ndarray, sizes: np.ndarray, regions: PhotoRegions) -> tuple[np.ndarray, PhotoRegions]:
+    """The regions of P photographs, one after the other, as arrays of P photographs with N regions each.
+
+    Those with fewer than N are filled up with regions that answer nothing: their scores are -inf.
+
+    scores: (Q, M). sizes: (P,) how many of the M regions each photograph has, at least 1. regions: M of them. Returns
+    scores (P, Q, N) float64, and regions with a first axis of P.
+    """
+    photo = np.repeat(np.arange(len(sizes)), sizes)
+    place = np.arange(len(photo)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    shape = len(sizes), int(sizes.max())
+    filled = np.full((shape[0], len(scores), shape[1]), -np.inf)
+    filled[photo, :, place] = scores.T
+    boxes = np.tile(np.array([0.0, 0.0, 1.0, 1.0]), (*shape, 1))
+    boxes[photo, place] = regions.boxes
+    objectness = np.zeros(shape)
+    objectness[photo, place] = regions.objectness
+    return filled, PhotoRegions(boxes, objectness)
+
+
 def logit(objectness: np.ndarray) -> np.ndarray:
     """log(p / (1 - p)) of probabilities of any shape, float64."""
     clipped = np.clip(np.asarray(objectness, dtype=np.float64), _EPSILON, 1 - _EPSILON)
@@ -65,7 +85,8 @@ def logit(objectness: np.ndarray) -> np.ndarray:
 def ground(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> np.ndarray:
     """The region that answers each of Q phrases, (Q,) int64; of equal ones the first.
 
-    scores: (Q, N) in the scoring named; -inf: not judged, and at least one region of each phrase is.
+    scores: (Q, N) in the scoring named; -inf: not judged, and at least one region of each phrase is. Of P photographs
+    (P, Q, N) -> (P, Q).
     """
     return _ground(log_posteriors(scores, regions, scoring), regions)
 
@@ -103,8 +124,8 @@ def log_posteriors(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> n
 
 
 def _ground(log_posteriors: np.ndarray, regions: PhotoRegions) -> np.ndarray:
-    posterior = np.exp(log_posteriors - log_posteriors.max(axis=1, keepdims=True))
+    posterior = np.exp(log_posteriors - log_posteriors.max(axis=-1, keepdims=True))
     # Rounded, for a total order: sums differ in the last digits with the shape of the matrix product.
-    overlap = np.round(posterior / posterior.sum(axis=1, keepdims=True) @ iou(regions.boxes, regions.boxes), 9)
+    overlap = np.round(posterior / posterior.sum(axis=-1, keepdims=True) @ iou(regions.boxes, regions.boxes), 9)
     # What was not judged does not answer, however it lies.
-    return np.where(np.isneginf(log_posteriors), -1, overlap).argmax(axis=1)
+    return np.where(np.isneginf(log_posteriors), -1, overlap).argmax(axis=-1)

@@ -17,7 +17,7 @@ from search.composed_ranking import ComposedRanking, worth_looking_at
 from search.copies import Group, fold
 from search.errors import QueryError
 from search.exclusion import Excluded, evidence, keep_wanted, unwanted_offsets
-from search.explanation import Explanation, answer_of, with_words
+from search.explanation import Explanation, answers_of, with_words
 from search.filters import Filters, Selection
 from search.grounding import PhotoRegions, answering_regions, ground
 from search.hits import DescribedPhoto, Hit, HitRegion, Sort, described_photos, in_order
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from db.location import Location
     from search.example import Box, BoxDescriber, Example
 
+
+_Scores = Sequence[np.ndarray]  # (Q, N) of the N regions of each photograph
+_Photos = Sequence[DescribedPhoto]
 
 # Regions whose codes are in memory at one time: 8 MB.
 _REGIONS_AT_ONCE = 8192
@@ -267,8 +270,8 @@ class Searcher:
         count = (k or DEFAULT_TOP) if end is None else end.count
         count = count if limit is None else min(count, limit)
         groups, fallen = self._groups(query, ranked, count, fold_similar, selection) if count else ({}, [])
-        if query.is_composed:
-            regions = worth_looking_at(regions)
+        if query.is_composed and groups:
+            regions = worth_looking_at(_of_photos(regions, list(groups)))
         answering = partial(self._answering, query, scoring, likely, explain=explain)
         hits = self._hits(regions, groups, ranked.score_of, answering)
         if likely is not None:
@@ -323,9 +326,14 @@ class Searcher:
         groups, fallen = self._groups(query, ranking, k, fold_similar, selection)
         shown = [*range(len(example.names)), *(len(example.names) + column for column in query.grounded_phrases)]
 
-        def answering(scores: np.ndarray, photo: DescribedPhoto) -> tuple[list[HitRegion], None]:
-            found = answering_regions(scores, photo.regions, shown, "embedding")
-            return [photo.hit_region(row, scores[column, row], names[column]) for row, column in found], None
+        def answering(all_scores: _Scores, photos: _Photos) -> list[tuple[list[HitRegion], None]]:
+            answers: list[tuple[list[HitRegion], None]] = []
+            for scores, photo in zip(all_scores, photos, strict=True):
+                found = answering_regions(scores, photo.regions, shown, "embedding")
+                answers.append(
+                    ([photo.hit_region(row, scores[column, row], names[column]) for row, column in found], None)
+                )
+            return answers
 
         hits = self._hits(regions, groups, ranking.score_of, answering)
         return replace(answer, hits=in_order(hits, sort), excluded=fallen)
@@ -494,24 +502,29 @@ class Searcher:
         regions: RegionScores,
         groups: Mapping[int, Group],
         score_of: Callable[[int], float],
-        answering: Callable[[np.ndarray, DescribedPhoto], tuple[list[HitRegion], Explanation | None]],
+        answering: "Callable[[_Scores, _Photos], Sequence[tuple[list[HitRegion], Explanation | None]]]",
     ) -> list[Hit]:
         """The hits, best first. groups: by the id of the photograph ranked; score_of: of that id.
 
-        answering: which regions of a photograph to show, and why, given the scores (Q, N) of its N regions.
+        answering: which regions of each photograph to show, and why, given the scores (Q, N) of its N regions.
         """
         if not groups:
             return []
         # Copies have the same regions, and so the same scores: those of the one that was ranked.
         of_ranked = _of_photos(regions, list(groups))
         rows = self._collection.regions(of_ranked.region_ids)
-        hits = []
-        for rank, ((photo_id, group), its_rows) in enumerate(zip(groups.items(), of_ranked.slices(), strict=True), 1):
-            photo = DescribedPhoto.from_rows(group.photo, rows[its_rows])
-            shown, explanation = answering(of_ranked.scores[:, its_rows], photo)
-            hit = photo.hit(rank, score_of(photo_id), shown, group)
-            hits.append(replace(hit, explanation=explanation))
-        return hits
+        slices = of_ranked.slices()
+        photos = [
+            DescribedPhoto.from_rows(group.photo, rows[its_rows])
+            for group, its_rows in zip(groups.values(), slices, strict=True)
+        ]
+        answers = answering([of_ranked.scores[:, its_rows] for its_rows in slices], photos)
+        return [
+            replace(photo.hit(rank, score_of(photo_id), shown, group), explanation=explanation)
+            for rank, ((photo_id, group), photo, (shown, explanation)) in enumerate(
+                zip(groups.items(), photos, answers, strict=True), 1
+            )
+        ]
 
     def _likely(self, query: Query, vectors: np.ndarray, scoring: str) -> Likelihoods | None:
         """How likely photographs answer; None: that is not known."""
@@ -524,17 +537,22 @@ class Searcher:
         query: Query,
         scoring: str,
         likely: Likelihoods | None,
-        scores: np.ndarray,
-        photo: DescribedPhoto,
+        all_scores: _Scores,
+        photos: _Photos,
         *,
         explain: bool,
-    ) -> tuple[list[HitRegion], Explanation]:
-        """The regions that show where a photograph answers, and why. scores: (Q, N) of its N regions."""
-        boxes = None if likely is None else likely.of_boxes(scores, photo.regions.objectness)
-        answering, explanation = answer_of(query, scores, photo, scoring, boxes)
+    ) -> list[tuple[list[HitRegion], Explanation]]:
+        """The regions that show where each photograph answers, and why. all_scores: (Q, N) of each one's N regions."""
+        boxes = None
+        if likely is not None:
+            boxes = [
+                likely.of_boxes(scores, photo.regions.objectness)
+                for scores, photo in zip(all_scores, photos, strict=True)
+            ]
+        answers = answers_of(query, all_scores, photos, scoring, boxes)
         if explain and scoring != "embedding":
-            explanation = with_words(explanation, query, self._region_words)
-        return answering, explanation
+            answers = [(shown, with_words(why, query, self._region_words)) for shown, why in answers]
+        return answers
 
     def _region_words(self, phrase: str, region_id: int) -> np.ndarray:
         """log p of each word of a phrase, END last, for a region."""

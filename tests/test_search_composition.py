@@ -9,8 +9,8 @@ import pytest
 from db.collection import open_collection
 from fcln.scoring import Scoring
 from helpers.word_predictor import SixWords, WordPredictor, new_photo
-from search.composition import compose, compose_all, upper_bounds
-from search.grounding import PhotoRegions
+from search.composition import compose, upper_bounds
+from search.grounding import PhotoRegions, side_by_side
 from search.output import as_json, as_table
 from search.searcher import Searcher
 from search.wording.counts import Count
@@ -60,6 +60,13 @@ def searcher(tmp_path):
         collection.commit(new=[photo(name, regions) for name, regions in photos.items()])
     with open_collection(tmp_path / "c") as collection:
         yield Searcher(collection, WordPredictor(), lexicon=Words())
+
+
+def compose_one(query, scores, regions, size):
+    (found,) = compose(
+        query, *side_by_side(scores, np.array([scores.shape[1]]), regions), np.array([size]), "embedding"
+    )
+    return found
 
 
 def names(answer):
@@ -144,17 +151,17 @@ def test_no_score_is_above_its_bound(seed):
         ["dog left of couch"], ["dog left of couch", "a dog", "a couch"], [1, 2], [],
         relations=[LEFT_OF], counts={"a dog": Count(int(random.integers(2, 5)))},
     )  # fmt: skip
-    found = compose(query, scores, regions, (100, 100), "embedding")
+    found = compose_one(query, scores, regions, (100, 100))
     assert found.score <= upper_bounds(query, scores.max(axis=1, keepdims=True).astype(np.float64))[0] + 1e-9
     assert np.isfinite(found.score)
     # the same beside a photograph that has more regions
-    wider = PhotoRegions(
-        np.stack([np.concatenate([boxes, np.tile([0, 0, 1, 1], (3, 1))]), np.tile(boxes[:1], (count + 3, 1))]),
-        np.stack([np.append(regions.objectness, np.zeros(3)), random.uniform(0, 1, count + 3)]),
-    )
-    many = np.stack([np.pad(scores, ((0, 0), (0, 3)), constant_values=-np.inf), random.uniform(-1, 1, (3, count + 3))])
-    together = compose_all(query, many, wider, np.full((2, 2), 100), "embedding").scores
-    assert together[0] == pytest.approx(found.score, abs=1e-12) and np.isfinite(together[1])
+    others = PhotoRegions(np.tile(boxes[:1], (count + 3, 1)), random.uniform(0, 1, count + 3))
+    both = PhotoRegions(*(np.concatenate(of) for of in zip(vars(regions).values(), vars(others).values())))
+    beside = np.concatenate([scores, random.uniform(-1, 1, (3, count + 3))], axis=1)
+    arrays = side_by_side(beside, np.array([count, count + 3]), both)
+    first, second = compose(query, *arrays, np.full((2, 2), 100), "embedding")
+    assert first.score == pytest.approx(found.score, abs=1e-12) and np.isfinite(second.score)
+    assert [thing.rows for thing in first.things] == [thing.rows for thing in found.things]
     for thing in found.things:
         assert len(set(thing.rows)) == len(thing.rows)
         assert np.isfinite(scores[thing.column, thing.rows]).all()
@@ -163,9 +170,9 @@ def test_no_score_is_above_its_bound(seed):
 def test_the_question_as_one_thing_wins_where_one_region_is_it():
     query = Query(["hot dog"], ["hot dog on a plate", "a dog", "a plate"], [1, 2], [])
     regions = PhotoRegions(np.array([LEFT, RIGHT], np.float64), np.array([0.5, 0.5]))
-    one = compose(query, np.array([[0.9, 0.1], [0.3, 0.1], [0.1, 0.3]]), regions, (200, 100), "embedding")
+    one = compose_one(query, np.array([[0.9, 0.1], [0.3, 0.1], [0.1, 0.3]]), regions, (200, 100))
     assert (one.won, one.as_one_row) == ("one thing", 0)
-    several = compose(query, np.array([[0.4, 0.1], [0.6, 0.1], [0.1, 0.6]]), regions, (200, 100), "embedding")
+    several = compose_one(query, np.array([[0.4, 0.1], [0.6, 0.1], [0.1, 0.6]]), regions, (200, 100))
     assert several.won == "several things"
     assert several.score == pytest.approx((0.4 + 0.6) / 2)
 

@@ -33,7 +33,7 @@ from scripts.evaluate.command import collection_options, errors_as_sentences, sh
 from scripts.evaluate.labelled_collection import EvaluationError, LabelledPhoto, labelled_collection
 from scripts.evaluate.retrieval import is_askable
 from search.composed_ranking import ComposedRanking
-from search.explanation import answer_of
+from search.explanation import answers_of
 from search.grounding import ground
 from search.hits import described_photos
 from search.ranking import rank_photographs
@@ -129,7 +129,7 @@ def ask(pair: Pair, collection: Collection, model: PhraseModel, lexicon: Lexicon
     first = ComposedRanking(collection, query, scores, "embedding").first(1)
     averaged = rank_photographs(scores, query.phrases).first(1)
     ((photo, own),) = described_photos(collection, scores.of(pair.photo_id))
-    regions, _ = answer_of(query, own, photo, "embedding")
+    ((regions, _),) = answers_of(query, [own], [photo], "embedding")
     alone = photo.regions.boxes[ground(own, photo.regions, "embedding")]
     return Outcome(
         first == [pair.photo_id],
