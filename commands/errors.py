@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import click
 
+from commands.next_commands import runnable
 from commands.text import printable
 
 EXIT_ERROR = 2
@@ -20,6 +21,9 @@ class Failure(click.ClickException):
 
     exit_code = EXIT_ERROR
 
+    def __init__(self, message: str):
+        super().__init__(runnable(message))
+
 
 @contextmanager
 def plain_errors(*others: type[Exception], failure: type[click.ClickException] = Failure) -> Iterator[None]:
@@ -30,7 +34,9 @@ def plain_errors(*others: type[Exception], failure: type[click.ClickException] =
         failure: what ends the program; its class has the exit code.
     """
     # Warnings of the packages are for the user too; Pillow's remarks on odd metadata are not.
-    logging.basicConfig(format="Warning: %(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Warnings())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
@@ -47,6 +53,11 @@ def plain_errors(*others: type[Exception], failure: type[click.ClickException] =
             raise failure(f"{error.strerror or error}{where}.") from error
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+
+
+class _Warnings(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"Warning: {runnable(record.getMessage())}"
 
 
 def _of_the_packages() -> tuple[type[Exception], ...]:

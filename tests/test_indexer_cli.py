@@ -396,7 +396,7 @@ def test_verify_looks_at_the_photographs_too(photos, place, tiny_checkpoint):
     assert "problem      1 photograph is altered, though not in size and time" in result.stdout
     result = invoke("verify", "--deep", "--repair", *options)
     assert (result.exit_code, result.stdout.splitlines()[-2:]) == (
-        0, ["to describe  1 photograph, by the next `indexer build`", "All holds again."]
+        0, [f"to describe  1 photograph, by the next `indexer build --collection {place}`", "All holds again."]
     )  # fmt: skip
     (photos / "1.png").unlink()
     result = invoke("verify", "--repair", "--json", "--collection", place)  # which removes nothing: it may have moved
@@ -452,7 +452,9 @@ def test_redescribe(photos, place, tiny_checkpoint):
     checkpoint = load_checkpoint(tiny_checkpoint)
     save_checkpoint(other, replace(checkpoint, scoring=Scoring("likelihood")))
     invoke("build", photos, "--weights", tiny_checkpoint, *options)
-    assert_error(invoke("build", photos, "--weights", other, *options), "`indexer build --redescribe`")
+    assert_error(
+        invoke("build", photos, "--weights", other, *options), f"`indexer build --redescribe --collection {place}`"
+    )
     photos.rename(photos.with_name("away"))
     assert_error(invoke("build", "--redescribe", "--weights", other, *options), "photos does not exist")
     photos.with_name("away").rename(photos)
@@ -627,7 +629,7 @@ def test_what_is_left_out_and_what_is_incomplete_is_said(photos, place, tiny_che
     Image.fromarray(noise).save(photos / "cut.jpg")
     (photos / "cut.jpg").write_bytes((photos / "cut.jpg").read_bytes()[:-1500])
     built = invoke("build", photos, *options)
-    assert "; 1 is incomplete (`indexer errors`)\nleft out: 1 video\n" in built.stdout
+    assert f"; 1 is incomplete (`indexer errors --collection {place}`)\nleft out: 1 video\n" in built.stdout
     (line,) = invoke("errors", "--collection", place).stdout.splitlines()
     assert re.fullmatch(
         re.escape(str(photos)) + r"/cut\.jpg: the file ends early, 9\d % of the picture is there; described as it is",
@@ -648,10 +650,10 @@ def test_a_build_of_nothing_but_failures_is_an_error(tmp_path, place, tiny_check
     options = ["--collection", place, "--weights", tiny_checkpoint, "--device", "cpu", "--quiet"]
     result = invoke("build", tmp_path / "bad", *options)
     assert result.exit_code == 2
-    assert "No photograph could be described: 1 file failed (`indexer errors`)." in result.stderr
+    assert f"No photograph could be described: 1 file failed (`indexer errors --collection {place}`)." in result.stderr
     (tmp_path / "bad" / "b.jpg").write_text("Dear diary, again")
     assert (
-        "described: 2 files failed (`indexer errors`; --retry tries again)."
+        f"described: 2 files failed (`indexer errors --collection {place}`; --retry tries again)."
         in invoke("build", tmp_path / "bad", *options).stderr
     )
     again = invoke("build", tmp_path / "bad", *options)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.errors import EXIT_INTERRUPTED, Failure, plain_errors
+from commands.next_commands import runnable
 from commands.options import collection_option, device_option, weights_option
 from commands.text import counted, printable
 from indexer.cli.waiting import choose_progress, wait_option, when_unlocked
@@ -206,7 +207,7 @@ def build(
                     )
             finally:
                 progress.close()
-            click.echo(output.summary(report))
+            click.echo(runnable(output.summary(report)))
             click.echo(output.contents(opened))
     if report.interrupted:
         click.echo("Interrupted: what was done is kept, the same command goes on from here.", err=True)

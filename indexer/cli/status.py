@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from commands.errors import plain_errors
+from commands.next_commands import runnable
 from commands.options import collection_option
 from indexer.cli.failures import list_failures
 
@@ -52,4 +53,4 @@ def status(collection: "Location | None", as_json: bool) -> None:
             "last_build": last
             and {"finished_at": last.finished_at.isoformat(), "seconds": round(last.seconds, 1), **last.counts},
         }
-    click.echo(json.dumps(document, indent=2) if as_json else output.status(document))
+    click.echo(json.dumps(document, indent=2) if as_json else runnable(output.status(document)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from commands.errors import plain_errors
+from commands.next_commands import runnable
 from commands.options import collection_option, device_option, weights_option
 from indexer.cli.waiting import choose_progress
 
@@ -81,6 +82,6 @@ def verify(
     if as_json:
         click.echo(json.dumps({**report.as_dict(), "holds": holds, "disk": disk.as_dict()}, indent=2))
     else:
-        click.echo(output.verification(report, disk, holds))
+        click.echo(runnable(output.verification(report, disk, holds)))
     if not holds:
         sys.exit(EXIT_PROBLEMS)

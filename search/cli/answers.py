@@ -1,7 +1,6 @@
 """Answers as they are printed, and what there is to note beside them."""
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from commands.next_commands import runnable
 from commands.text import printable
-from db.location import without_password
 from search import output
 
 if TYPE_CHECKING:
-    from db.location import Location
     from search.detector import Detections
     from search.searcher import Answer
 
@@ -51,7 +49,6 @@ def show_answer(
     answer: "Answer | Detections",
     form: str | None,
     writers: "dict[str, Callable[..., bytes]]",
-    collection: "Location | None",
     roots: Sequence[Path],
     *,
     explain: bool = False,
@@ -64,18 +61,18 @@ def show_answer(
         click.echo(f"Note: {printable(word)} is read as {meant}.", err=True)
     gone = [hit.path for hit in answer.hits if not os.path.exists(hit.path)]
     if gone:
-        named = f" --collection {shlex.quote(without_password(collection))}" if collection else ""
         missing = [root for root in roots if not root.is_dir()]
         if any(path.is_relative_to(root) for path in gone for root in missing):
             # A build does not take the photographs of a missing folder for gone: its disk may not be plugged in.
             remedy = (
-                f"`indexer status{named}` names missing folders. `indexer build FOLDER{named}` finds them where they "
-                f"moved to, `indexer build --prune{named}` forgets their contents"
+                "`indexer status` names missing folders. `indexer build FOLDER` finds them where they moved to, "
+                "`indexer build --prune` forgets their contents"
             )
         else:
-            remedy = f"`indexer build{named}` looks again"
+            remedy = "`indexer build` looks again"
         are = "is" if len(gone) == 1 else "are"
-        click.echo(f"Note: {len(gone)} of {len(answer.hits)} photographs {are} not there any more; {remedy}.", err=True)
+        note = f"Note: {len(gone)} of {len(answer.hits)} photographs {are} not there any more; {remedy}."
+        click.echo(runnable(note), err=True)
     if answer.unknown_words:
         words = ", ".join(map(printable, answer.unknown_words))
         click.echo(f"Note: the model has never met these words: {words}.", err=True)

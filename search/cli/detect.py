@@ -137,7 +137,7 @@ def detect(
                 options |= {"fold_similar": fold_similar, "filters": filters, "sort": sort}
                 answer = detector.detect_in_collection(phrases, opened, **options)
             looked_at = printable(opened.location)
-        show_answer(answer, form, {**WRITERS, "json": output.detections_as_json}, collection, roots)
+        show_answer(answer, form, {**WRITERS, "json": output.detections_as_json}, roots)
         tell_silent(answer.selection)
         if answer.selection and answer.selection.photographs and not answer.selection.allowed:
             tell_empty(answer.selection, opened.location)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from commands.next_commands import runnable
 from commands.options import with_options
 from commands.text import printable
 from search.errors import FilterError
@@ -125,7 +126,7 @@ def tell_silent(selection: "Selection | None") -> None:
         click.echo(f"Note: {count:,} {verb} no {what}, and {'are' if count > 1 else 'is'} left out.", err=True)
     if selection.unread:
         text = f"the headers of {selection.unread:,} of these were not read yet; `indexer build` reads them."
-        click.echo(f"Note: {text}", err=True)
+        click.echo(f"Note: {runnable(text)}", err=True)
 
 
 def tell_empty(selection: "Selection", location: "Location") -> None:

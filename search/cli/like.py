@@ -140,7 +140,7 @@ def like(
                 sort=sort,
             )
         _tell_overlap(example)
-        show_answer(answer, form, WRITERS, collection, roots)
+        show_answer(answer, form, WRITERS, roots)
         if answer.excluded:
             count = f"{len(answer.excluded)} photograph{'s' if len(answer.excluded) > 1 else ''}"
             click.echo(f"Note: left out {count} with {', '.join(map(printable, answer.without))}.", err=True)

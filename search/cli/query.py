@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from commands.errors import plain_errors
+from commands.next_commands import runnable
 from commands.text import printable
 from fcln.scoring import SCORINGS
 from search.cli.answer_options import answer_options
@@ -163,7 +164,7 @@ def query(
                 f"Note: these are {len(phrases)} phrases of a word each; put quotation marks around a question.",
                 err=True,
             )
-        show_answer(answer, form, WRITERS, collection, roots, explain=explain)
+        show_answer(answer, form, WRITERS, roots, explain=explain)
         if answer.reading and answer.reading.untold:
             words = ", ".join(f'"{printable(word)}"' for word in answer.reading.untold)
             click.echo(f"Note: a box cannot tell what is {words} what; only the things are asked for.", err=True)
@@ -182,7 +183,8 @@ def query(
             return 1
         if not answer.hits:
             place = printable(opened.location)
-            click.echo(f"Nothing found: {place} holds no photographs; `indexer build FOLDER` adds them.", err=True)
+            nothing = f"Nothing found: {place} holds no photographs; `indexer build FOLDER` adds them."
+            click.echo(runnable(nothing), err=True)
             return 1
         if draw is not None:
             drawing.write_png(drawing.draw_hits(answer), draw)

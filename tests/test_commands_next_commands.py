@@ -1,0 +1,56 @@
+"""Commands that messages name run as they are printed."""
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from commands.errors import Failure
+from commands.next_commands import runnable
+from commands.options import collection_option
+from db.location import ENVIRONMENT_VARIABLE
+
+
+@click.command()
+@click.argument("message")
+@click.option("--fail", is_flag=True)
+@collection_option
+def command(message, fail, collection):
+    if fail:
+        raise Failure(message)
+    click.echo(runnable(message))
+
+
+def say(message, *options, env=None):
+    return CliRunner().invoke(command, [message, *options], env=env)
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("see `indexer errors`.", "see `indexer errors --collection 'my photos'`."),
+        ("(`indexer build --prune`, `search phrases`)", "(`indexer build --prune{}`, `search phrases{}`)"),
+        ("`indexer status --collection other`", "`indexer status --collection other`"),
+        ("`indexer copy A B`, `search`, `pip install x`, indexer errors", None),
+    ],
+)
+def test_a_command_names_the_collection_that_was_asked_for(message, told):
+    told = (told or message).replace("{}", " --collection 'my photos'")
+    assert say(message, "--collection", "my photos").stdout == f"{told}\n"
+    assert say(message).stdout == f"{message}\n"
+    failed = say(message, "--fail", "--collection", "my photos")
+    assert (failed.exit_code, failed.stderr) == (2, f"Error: {told}\n")
+
+
+def test_the_default_collection_needs_no_name_and_a_password_is_not_shown():
+    assert (
+        say("`indexer errors`", "--collection", "here", env={ENVIRONMENT_VARIABLE: "here"}).stdout
+        == "`indexer errors`\n"
+    )
+    server = "postgresql://ann:secret@db/photos"
+    assert say("`indexer errors`", "--collection", server).stdout == (
+        "`indexer errors --collection postgresql://ann@db/photos`\n"
+    )
+
+
+def test_outside_of_a_command_a_message_stays_as_it_is():
+    assert runnable("`indexer errors`") == "`indexer errors`"
