@@ -161,6 +161,14 @@ class Collection(Protocol):
         """
         ...
 
+    def boxes(self, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The boxes of N regions, in the order asked, for who needs no phrases: (N, 5) float64, x1 y1 x2 y2 score.
+
+        Raises:
+            UnknownId: an id that is not known.
+        """
+        ...
+
     def phrase_counts(self, limit: int) -> dict[str, int]:
         """The most frequent phrases of regions, at most `limit` of them: phrase -> in how many photos it is.
 

@@ -147,6 +147,9 @@ def test_regions_come_in_the_order_asked_however_many(writer):
     asked = np.random.default_rng(0).permutation(2000) + 1
     assert [region.region_id for region in writer.regions(asked)] == asked.tolist()
     assert [region.region_id for region in writer.regions([7, 3, 7])] == [7, 3, 7]
+    boxes = [[*region.box, region.score] for region in writer.regions(asked)]
+    assert writer.boxes(asked).tolist() == boxes and writer.boxes(asked[:0]).shape == (0, 5)
+    assert writer.boxes([7, 3, 7]).tolist() == writer.boxes([7, 3, 7, 9]).tolist()[:3]
 
 
 def test_an_empty_collection_answers_with_nothing(location):
@@ -167,6 +170,7 @@ def test_unknown_ids_are_key_errors(writer, unknown):
     for ask in (
         writer.photos,
         writer.regions,
+        writer.boxes,
         writer.features,
         writer.codes,
         lambda ids: writer.cosines(np.eye(1, 8, dtype=np.float32), ids),

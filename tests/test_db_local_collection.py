@@ -87,13 +87,16 @@ def test_cosines_and_codes_are_those_of_the_features_however_they_are_read(write
     assert writer.codes([]).shape == (0, MODEL.code_size)
 
 
-def test_a_flipped_bit_does_not_get_into_a_cosine_or_a_code(path, writer):
+@pytest.mark.parametrize("scanned", [0, 65_536])
+def test_a_flipped_bit_does_not_get_into_a_cosine_or_a_code(path, writer, monkeypatch, scanned):
+    monkeypatch.setattr("db.local.reader.SCANNED_REGIONS", scanned)
     writer.commit(new=[photo(1, "a.jpg", count=2)])
     (segment,) = (path / "features").iterdir()
     data = bytearray(segment.read_bytes())
     data[-1] ^= 1  # of an embedding
     segment.write_bytes(data)
-    for ask in (lambda: writer.cosines(np.eye(1, 8, dtype=np.float32)), lambda: writer.codes([1])):
+    vector = np.eye(1, 8, dtype=np.float32)
+    for ask in (lambda: writer.cosines(vector), lambda: writer.cosines(vector, [1]), lambda: writer.codes([1])):
         with pytest.raises(CollectionDamaged, match=segment.name):
             ask()
 

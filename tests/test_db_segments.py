@@ -7,7 +7,7 @@ import pytest
 from db.checksums import features_crc32
 from db.errors import CollectionDamaged
 from db.local.extents import Extents
-from db.local.segments import SegmentFolder
+from db.local.segments import SegmentFolder, as_float32
 
 # Three photographs: 10 and 11 are neighbours in segment 1, 12 is alone in segment 2.
 EXTENTS = Extents(
@@ -47,6 +47,37 @@ def test_a_segment_is_plain_hdf5(folder, segments):
         assert file["region_ids"][:].tolist() == [4, 5, 6]
         assert file["codes"][:].tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
         assert file["embeddings"][:].tolist() == [[100, 101], [102, 103], [104, 105]]
+
+
+def test_mapped_embeddings_are_those_read(folder, segments):
+    """Also where a compaction put later photographs into earlier segments, and photo by photo."""
+    mapped = folder.mapped(segments)
+    for photos in ([0, 1, 2], [0, 2], [2], [1, 0, 2, 1], []):
+        extents = EXTENTS.take(np.array(photos, np.int64))
+        read = folder.read("embeddings", extents, segments)
+        assert mapped.read(extents).dtype == np.float16 and mapped.read(extents).tolist() == read.tolist()
+    single = EXTENTS.rows_of(np.array([5, 6, 22]))
+    assert mapped.read(single).tolist() == [[102, 103], [104, 105], [206, 207]]
+
+
+@pytest.mark.parametrize("harm", ["gone", "short", "long", "rows"])
+def test_a_segment_that_was_altered_is_not_mapped(folder, segments, harm):
+    path = folder.path / segments[2].name
+    if harm == "gone":
+        path.unlink()
+    elif harm == "rows":
+        segments[2] = replace(segments[2], rows=1000)
+    else:
+        path.write_bytes(path.read_bytes()[:-1] if harm == "short" else path.read_bytes() + b"0")
+    mapped = folder.mapped(segments)
+    assert mapped.read(EXTENTS.take(np.array([0]))).tolist() == [[100, 101], [102, 103]]
+    with pytest.raises(CollectionDamaged, match=segments[2].name):
+        mapped.read(EXTENTS)
+
+
+def test_half_floats_as_float32():
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(-1, 4)
+    assert np.array_equal(as_float32(halves), halves.astype(np.float32), equal_nan=True)
 
 
 def test_the_same_features_give_the_same_file(folder, tmp_path):

@@ -230,6 +230,10 @@ class LocalCollection:
         with self.database.session() as session:
             return queries.regions(session, region_ids)
 
+    def boxes(self, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        with self.database.session() as session:
+            return queries.boxes(session, region_ids)
+
     def phrase_counts(self, limit: int) -> dict[str, int]:
         with self.database.session() as session:
             return queries.phrase_counts(session, limit)

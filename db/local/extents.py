@@ -26,6 +26,11 @@ class Extents:
         before = np.cumsum(self.counts) - self.counts  # regions of the photos that come first
         return np.repeat(self.first_region_ids - before, self.counts) + np.arange(self.region_count)
 
+    def rows(self) -> np.ndarray:
+        """(N,) int64: the row in its segment of each region, photo by photo."""
+        before = np.cumsum(self.counts) - self.counts
+        return np.repeat(self.first_rows - before, self.counts) + np.arange(self.region_count)
+
     def take(self, positions: np.ndarray | slice) -> "Extents":
         """The photos at these positions (ascending)."""
         return Extents(
@@ -48,8 +53,7 @@ class Extents:
 
     def rows_of(self, region_ids: np.ndarray) -> "Extents":
         """Single regions of these photos, as if each were a photo of one region; ids (N,) int64 ascending."""
-        positions = np.searchsorted(self.first_region_ids, region_ids, side="right") - 1
-        photos = self.take(positions)
+        photos = self.take(self.positions_of(region_ids))
         return Extents(
             photos.photo_ids,
             region_ids,
@@ -59,10 +63,14 @@ class Extents:
             np.full_like(region_ids, -1),
         )
 
+    def positions_of(self, region_ids: np.ndarray) -> np.ndarray:
+        """The photo of each of N of their regions, by its place among these: (N,) int64."""
+        return np.searchsorted(self.first_region_ids, region_ids, side="right") - 1
+
     def contain(self, region_ids: np.ndarray) -> np.ndarray:
         """For each of N ids whether it is a region of these photos: (N,) bool."""
         # Not by np.unique or setdiff1d: 180 ms for 200,000 ids (NumPy 2.4), this 8 ms.
-        positions = np.searchsorted(self.first_region_ids, region_ids, side="right") - 1
+        positions = self.positions_of(region_ids)
         found = positions >= 0
         ends = self.first_region_ids + self.counts
         found[found] = region_ids[found] < ends[positions[found]]

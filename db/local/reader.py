@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from db import queries
 from db.candidates import closest_photos, nearest_photos
 from db.errors import UnknownId
 from db.local.extents import Extents
 from db.local.records import SegmentFile
-from db.local.segments import PART_ROWS, SegmentFolder
+from db.local.segments import PART_ROWS, MappedEmbeddings, SegmentFolder, as_float32
 from db.local.sqlite.connection import Database, plain_errors
 from db.local.sqlite.snapshot import Snapshot, read_extents, read_segments, read_snapshot
 from db.local.vectors.index_files import IndexFiles
@@ -30,6 +29,7 @@ SCANNED_REGIONS = 65_536
 # and 13 ms, 35,000 23 ms and 167 ms, 175,000 59 ms and 928 ms.
 COMPARED_REGIONS = 65_536
 _SCAN_ROWS = 8_192  # read at a time, their codes included
+_COSINE_ROWS = 1_000  # 1 MB as float32 vectors of 256
 
 
 class CommitReader:
@@ -49,7 +49,17 @@ class CommitReader:
     def vectors(self) -> "Vectors":
         """The FAISS files, brought up to date."""
         with plain_errors(self._index_files.folder):
-            return self._index_files.open(self.snapshot)
+            return self._index_files.open(self.snapshot, self._mapped)
+
+    @cached_property
+    def _mapped(self) -> MappedEmbeddings:
+        """Of single photos or regions."""
+        return self._segments.mapped(self.snapshot.segments)
+
+    @cached_property
+    def _checked(self) -> np.ndarray:
+        """(P,) bool: the photos of the snapshot whose features were compared with their checksums already."""
+        return self.snapshot.extents.checksums < 0
 
     @cached_property
     def _embeddings(self) -> np.ndarray:
@@ -123,8 +133,10 @@ class CommitReader:
 
     def photo_ids_of(self, region_ids: np.ndarray) -> np.ndarray:
         """(N,) int64: the photo of each of N regions. Raises UnknownId."""
-        with self._database.session() as session:
-            return queries.photo_ids_of(session, region_ids)
+        extents, region_ids = self.snapshot.extents, np.asarray(region_ids, np.int64)
+        if not (known := extents.contain(region_ids)).all():
+            raise UnknownId(f"region {region_ids[~known][0]}")
+        return extents.photo_ids[extents.positions_of(region_ids)]
 
     def cosines(self, vectors: np.ndarray, photo_ids: Sequence[int] | np.ndarray | None = None) -> RegionScores:
         if self.snapshot.region_count <= SCANNED_REGIONS:
@@ -133,10 +145,23 @@ class CommitReader:
                 return everything
             extents, _ = self._places(photo_ids)
             return everything.take(np.searchsorted(everything.region_ids, extents.region_ids()))
-        extents, segments = self._places(photo_ids)
+        if photo_ids is not None:
+            return self._cosines_of(vectors, self._checked_extents(photo_ids))
+        extents = self.snapshot.extents
         scores = np.empty((len(vectors), extents.region_count), np.float32)
-        for rows, embeddings in self._read_embeddings(extents, segments, PART_ROWS):
+        for rows, embeddings in self._read_embeddings(extents, self.snapshot.segments, PART_ROWS):
             scores[:, rows] = vectors @ embeddings.astype(np.float32).T
+        return _region_scores(extents, scores)
+
+    def _cosines_of(self, vectors: np.ndarray, extents: Extents) -> RegionScores:
+        """Of some photos, a few at a time, so that what is read stays in the processor's cache until it is used."""
+        scores = np.empty((len(vectors), extents.region_count), np.float32)
+        done = 0
+        with plain_errors(self._index_files.folder):
+            for part in extents.parts(_COSINE_ROWS):
+                embeddings = as_float32(self._mapped.read(part))
+                scores[:, done : done + len(embeddings)] = vectors @ embeddings.T
+                done += len(embeddings)
         return _region_scores(extents, scores)
 
     def codes(self, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -153,6 +178,33 @@ class CommitReader:
             codes=codes,
             embeddings=embeddings.astype(np.float32),
         )
+
+    def _checked_extents(self, photo_ids: Sequence[int] | np.ndarray) -> Extents:
+        """Where the rows of these photos are, which are what was written. Raises UnknownId.
+
+        Their checksums, which are of codes and embeddings together, are compared when a reader needs them first.
+        """
+        positions = self._positions(photo_ids)
+        if len(unchecked := positions[~self._checked[positions]]):
+            self._read(self.snapshot.extents.take(unchecked), self.snapshot.segments)
+            self._checked[unchecked] = True
+        return self.snapshot.extents.take(positions)
+
+    def _positions(self, photo_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Which of the snapshot's photos these are, ascending. Raises UnknownId."""
+        ids, wanted = self.snapshot.extents.photo_ids, np.asarray(photo_ids, np.int64)
+        order = self._by_photo_id
+        places = np.searchsorted(ids, wanted, sorter=order)
+        known = places < len(ids)
+        known[known] = ids[order[places[known]]] == wanted[known]
+        if not known.all():
+            raise UnknownId(f"described photograph {wanted[~known].min()}")
+        return np.sort(order[places])
+
+    @cached_property
+    def _by_photo_id(self) -> np.ndarray:
+        """(P,) int64: the places of the snapshot's photos, ascending by photo id."""
+        return np.argsort(self.snapshot.extents.photo_ids, kind="stable")
 
     def _places(self, photo_ids: Sequence[int] | np.ndarray | None) -> tuple[Extents, dict[int, SegmentFile]]:
         """Where the rows of these photos are, or of all. Raises UnknownId."""

@@ -35,6 +35,15 @@ Array = Literal["codes", "embeddings"]
 PART_ROWS = 100_000  # for who reads many regions, part by part: 100 MB as float32 vectors of 256
 
 
+# Every half float as a single one: looking them up takes half the time of NumPy's conversion.
+_FLOAT32 = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
+
+
+def as_float32(halves: np.ndarray) -> np.ndarray:
+    """Half floats (N, E), contiguous, as float32."""
+    return np.take(_FLOAT32, halves.view(np.uint16))
+
+
 @dataclass(frozen=True)
 class StoredRows:
     """The N rows of a segment, and where in the file they begin."""
@@ -124,6 +133,21 @@ class SegmentFolder:
                 raise self._damage(segments[int(extents.segment_ids[position])])
         return codes, embeddings
 
+    def mapped(self, segments: Mapping[int, SegmentFile]) -> "MappedEmbeddings":
+        """The embeddings of these segments, to read many small pieces of."""
+        return MappedEmbeddings(self, segments)
+
+    def open_embeddings(self, segment: SegmentFile) -> np.ndarray:
+        """The embeddings of a segment, mapped: (rows, embedding_size) float16. Raises as `read`."""
+        try:
+            with open(self.path / segment.name, "rb") as stream:
+                if os.fstat(stream.fileno()).st_size != segment.size:
+                    raise self._damage(segment)
+                shape = segment.rows, self.embedding_size
+                return np.memmap(stream, "<f2", "r", segment.embeddings_offset, shape)
+        except (FileNotFoundError, ValueError):  # ValueError: the rows end behind the file's end
+            raise self._damage(segment) from None
+
     def check(self, segment: SegmentFile) -> None:
         """Compare the whole file with its checksum.
 
@@ -162,3 +186,38 @@ class SegmentFolder:
     def _damage(self, segment: SegmentFile) -> CollectionDamaged:
         fault = self.fault(segment) or "is not what its row in photos.db says"
         return CollectionDamaged(f"{self.path / segment.name}, the features of {segment.rows} regions, {fault}")
+
+
+class MappedEmbeddings:
+    """The embeddings of some segments, whose files are mapped into memory as they are needed, and stay so.
+
+    3,000 single rows of 40 segments take 2 ms so, 8 ms by seeking and reading each.
+    """
+
+    def __init__(self, folder: SegmentFolder, segments: Mapping[int, SegmentFile]):
+        self._folder = folder
+        self._segments = segments
+        self._open: dict[int, np.ndarray] = {}
+
+    def read(self, extents: Extents) -> np.ndarray:
+        """The rows of these photos, in their order: (N, embedding_size) float16, checksums not compared.
+
+        Raises:
+            CollectionDamaged: a segment is missing or altered.
+        """
+        found = np.empty((extents.region_count, self._folder.embedding_size), np.float16)
+        rows = extents.rows()
+        # Ids of segments rise with those of regions, but for what was compacted: few changes from photo to photo.
+        starts = np.flatnonzero(np.diff(extents.segment_ids, prepend=-1))
+        ends = np.cumsum(extents.counts)
+        begin = 0
+        for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(ends)]):
+            end = int(ends[stop - 1])
+            found[begin:end] = self._of(int(extents.segment_ids[start]))[rows[begin:end]]
+            begin = end
+        return found
+
+    def _of(self, segment_id: int) -> np.ndarray:
+        if segment_id not in self._open:
+            self._open[segment_id] = self._folder.open_embeddings(self._segments[segment_id]).view(np.ndarray)
+        return self._open[segment_id]

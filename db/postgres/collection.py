@@ -162,6 +162,9 @@ class PostgresCollection:
     def regions(self, region_ids: Sequence[int] | np.ndarray) -> list[RegionRow]:
         return self.server.read(queries.regions, region_ids)
 
+    def boxes(self, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        return self.server.read(queries.boxes, region_ids)
+
     def phrase_counts(self, limit: int) -> dict[str, int]:
         return self.server.read(queries.phrase_counts, limit)
 

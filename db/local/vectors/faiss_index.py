@@ -37,6 +37,7 @@ import faiss
 import numpy as np
 
 from db.local.files import HashedStream
+from db.local.segments import as_float32
 
 TRAINING_VECTORS_PER_LIST = 64  # FAISS asks for at least 39; 2,048 lists train in 14 s on one core
 NPROBE = 64  # lists searched, see above
@@ -193,8 +194,8 @@ class Vectors:
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """The k best by the embeddings themselves."""
         assert self._embeddings_of is not None
-        all_ids = np.array(sorted(set(np.concatenate([ids for ids, _ in found]).tolist())), np.int64)
-        embeddings = self._embeddings_of(all_ids).astype(np.float32)
+        all_ids = np.unique(np.concatenate([ids for ids, _ in found]))
+        embeddings = as_float32(self._embeddings_of(all_ids))
         return [
             _best(ids, embeddings[np.searchsorted(all_ids, ids)] @ query, k)
             for query, (ids, _) in zip(queries.astype(np.float32), found, strict=True)

@@ -17,7 +17,7 @@ from db.local.extents import Extents
 from db.local.files import atomic_write, file_fault
 from db.local.layout import damaged, index_file_name, index_files_in
 from db.local.records import FaissFile
-from db.local.segments import PART_ROWS, SegmentFolder
+from db.local.segments import PART_ROWS, MappedEmbeddings, SegmentFolder
 from db.local.sqlite.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class IndexFiles:
         self._segments = segments
         self._embedding_size = embedding_size
 
-    def open(self, snapshot: Snapshot) -> "Vectors":
+    def open(self, snapshot: Snapshot, embeddings: MappedEmbeddings) -> "Vectors":
         """The snapshot's regions, to search in: the files, brought up to date in memory. Writes nothing.
 
         A file that cannot be used is replaced, in memory, by an exact index of the segments, and a warning says so.
@@ -84,15 +84,7 @@ class IndexFiles:
             indexes.append(index)
         if sum(snapshot.live_counts) < snapshot.region_count:
             indexes.append(self._build(snapshot, snapshot.extents.beyond(snapshot.last_region_id), nlist=0))
-        return Vectors(indexes, lambda ids: self.embeddings_of(ids, snapshot))
-
-    def embeddings_of(self, region_ids: np.ndarray, snapshot: Snapshot) -> np.ndarray:
-        """(N, E) float16 of N regions of the snapshot, ids (N,) int64 ascending, from the segments, unchecked.
-
-        Raises:
-            CollectionDamaged: a segment is missing or altered.
-        """
-        return self._segments.read("embeddings", snapshot.extents.rows_of(region_ids), snapshot.segments)
+        return Vectors(indexes, lambda ids: embeddings.read(snapshot.extents.rows_of(ids)))
 
     def fault(self, file: FaissFile, *, thorough: bool = False) -> str | None:
         """What is wrong with a file, to follow its name in a sentence; None: it is what was written.
