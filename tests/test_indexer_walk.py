@@ -293,6 +293,13 @@ def test_of_an_early_library_of_iphoto_what_was_imported(tmp_path):
     assert found(Walk(tmp_path)) == ["iPhoto Library/2004/05/g.jpg", "iPhoto Library/Originals/2006/f.jpg"]
 
 
+def test_of_immichs_folders_those_with_photographs(tmp_path):
+    touch(tmp_path, *(f"immich/{folder}/.immich" for folder in ("thumbs", "profile", "upload")))
+    touch(tmp_path, "immich/thumbs/ab/a.webp", "immich/profile/b.jpg", "immich/upload/c.jpg", "thumbs/d.jpg")
+    assert found(Walk(tmp_path)) == ["immich/upload/c.jpg", "thumbs/d.jpg"]
+    assert found(Walk(tmp_path / "immich/thumbs")) == ["ab/a.webp"]
+
+
 def test_what_is_excluded_is_counted(tmp_path):
     touch(tmp_path, "a.jpg", "b.gif", "c.gif", "notes.txt", "raw/d.jpg", "raw/e.jpg")
     walk = Walk(tmp_path, exclude=["*.gif", "raw", "*.txt"])

@@ -4,6 +4,7 @@ Hidden folders (`.thumbnails`, `.snapshot`, `.Trash-1000`) are left out by the w
 """
 
 import re
+from collections.abc import Iterable
 
 # In lower case.
 _NAMES = frozenset(
@@ -63,6 +64,9 @@ _MADE_BY_IPHOTO = frozenset(
     }
 )
 
+# Immich puts a file `.immich` into each folder of its own; photographs are in the others, `library` and `upload`.
+_MADE_BY_IMMICH = frozenset({"thumbs", "encoded-video", "profile", "backups"})
+
 # A file of such a name in a folder: its owner wants no gallery to show what is in the folder and below it. Android's,
 # Nextcloud's (two), PhotoPrism's where it keeps its thumbnails, and Jellyfin's if it is empty (else it holds patterns,
 # in as many forms as there are programs).
@@ -74,6 +78,11 @@ def is_foreign(name: str) -> bool:
     """Whether a folder is no album, by its name."""
     lower = name.lower()
     return lower in _NAMES or _FOREIGN(lower) is not None
+
+
+def is_made_by_immich(name: str, entries: Iterable[str]) -> bool:
+    """Whether a folder with these entries holds what the photo server Immich made of photographs."""
+    return name in _MADE_BY_IMMICH and ".immich" in entries
 
 
 def is_library(name: str) -> bool:

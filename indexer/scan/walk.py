@@ -14,7 +14,7 @@ from decoding.formats import EXTRAS, Extra, left_out_kind, photo_suffixes
 from decoding.ifd import read_header
 from decoding.signatures import HEAD, TIFF, photo_format
 from decoding.tiff_pages import is_raw
-from indexer.scan.foreign_folders import is_foreign, is_library, is_of_owner, is_wish, may_be_wish
+from indexer.scan.foreign_folders import is_foreign, is_library, is_made_by_immich, is_of_owner, is_wish, may_be_wish
 
 # Folders with a file that says so, among the kinds of what is left out.
 NO_MEDIA = "folders that ask to be left out (.nomedia)"
@@ -124,6 +124,8 @@ class Walk:
                 self.silent.append(folder)
                 continue
             folder_name = os.path.basename(path.rstrip(os.sep))
+            if folder != self.below and is_made_by_immich(folder_name, (entry.name for entry in listing)):
+                continue
             in_library = is_library(folder_name)
             subfolders = []
             before = f"{folder}/" if folder else ""
