@@ -14,10 +14,11 @@ all else. Needs Java and the package pycocoevalcap (pip install -e '.[eval]').
 """
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -142,6 +143,18 @@ def question_tables(asked: Mapping[str, dict]) -> str:
     return "\n\n".join(tables)
 
 
+def answered_often(questions: Sequence[dict]) -> list[str]:
+    """A row for precision@5 where it can be 1: of the questions that at least five photographs answer."""
+    precisions = [question["precision@5"] for question in questions if question["answers"] >= 5]
+    if len(precisions) in (0, len(questions)):
+        return []
+    most = statistics.fmean(min(question["answers"], 5) / 5 for question in questions)
+    return [
+        f"| the same, of the {len(precisions)} questions that five photographs or more answer (of all, no search "
+        f"reaches more than {most:.3f}) | {statistics.fmean(precisions):.3f} | |"
+    ]
+
+
 def figures(asked: Mapping[str, dict]) -> str:
     """The tables, Markdown. asked: what the program of each figure says."""
     retrieval, questions, words = asked["retrieval"], asked["questions"], asked["words"]
@@ -163,6 +176,7 @@ def figures(asked: Mapping[str, dict]) -> str:
             f"listed) / chance | {wide['mean_ap']:.3f} / {wide['chance']:.3f} | `python -m scripts.evaluate.questions "
             "--photos WIDE_PHOTOS --annotations WIDE_VAL` |",
             f"| the same, precision@5 | {wide['precision@5']:.3f} | |",
+            *answered_often(wide["questions"]),
         ]
     lines = [
         f"Retrieval (paper, Table 2's protocol) on {retrieval['images']} photographs that the network was not trained",
@@ -179,6 +193,7 @@ def figures(asked: Mapping[str, dict]) -> str:
         f"| everyday questions, mean AP ({len(questions['questions'])} questions, judged by captions) | "
         f"{questions['mean_ap']:.3f} | `python -m scripts.evaluate.questions` |",
         f"| the same, precision@5 | {questions['precision@5']:.3f} | |",
+        *answered_often(questions["questions"]),
         f"| the same, each question read as one phrase only, mean AP | {asked['as_one_phrase']['mean_ap']:.3f} | "
         "`python -m scripts.evaluate.questions --as-one-phrase` |",
         f"| labelled boxes found at IoU 0.3 / 0.5 among at most 50 regions | {asked['proposals']['found@0.3']:.3f} / "

@@ -126,6 +126,10 @@ def test_every_figure_is_in_a_table():
     assert "| 0.300 / 0.400 / 0.75 |" in text
     text = figures({**ASKED, "wide": WIDE})
     assert "(2 questions; " in text and "| 0.512 / 0.011 |" in text and "precision@5 | 0.613 |" in text
+    # "a cup" has three answers: at most 3 / 5 of its first five are right.
+    assert (
+        "1 questions that five photographs or more answer (of all, no search reaches more than 0.800) | 1.000" in text
+    )
 
 
 def test_five_figures_are_the_headline():
