@@ -30,17 +30,18 @@ class LanguageModel(nn.Module):
         codes: (N, code). tokens: (N, T) int64 word ids, PAD after the end; START and END are added here.
         Returns (N, T + 1): log p(w_t | w_<t, code) for t = 1..T and END where the phrase ends; 0 after it.
         """
-        count = len(tokens)
-        start = torch.full((count, 1), START, device=tokens.device)
-        inputs = torch.cat([F.relu(self.image(codes))[:, None], self.words(torch.cat([start, tokens], 1))], dim=1)
-        hidden, _ = self.lstm(inputs)
-        targets = torch.cat([tokens, torch.full_like(start, PAD)], 1)
-        lengths = (tokens != PAD).sum(1, keepdim=True)
-        targets = targets.scatter(1, lengths, END)
-        logits = self.output(hidden[:, 1:]).float()
+        logits = self.output(self.states(codes, tokens)).float()
+        targets = next_words(tokens)
         # Half of cross_entropy's time: it would move the words to the second axis first.
         chosen = logits.gather(2, targets[..., None]).squeeze(2) - logits.logsumexp(2)
         return chosen.masked_fill(targets == PAD, 0.0)
+
+    def states(self, codes: Tensor, tokens: Tensor) -> Tensor:
+        """The LSTM's outputs after START and each word: codes (N, code), tokens (N, T) -> (N, T + 1, hidden)."""
+        start = torch.full((len(tokens), 1), START, device=tokens.device)
+        inputs = torch.cat([F.relu(self.image(codes))[:, None], self.words(torch.cat([start, tokens], 1))], dim=1)
+        hidden, _ = self.lstm(inputs)
+        return hidden[:, 1:]
 
     @torch.no_grad()
     def log_likelihood(self, codes: Tensor, phrases: Sequence[Sequence[int]]) -> Tensor:
@@ -117,6 +118,11 @@ class LanguageModel(nn.Module):
                 break
             tokens[rows, step] = word
         return tokens
+
+
+def next_words(tokens: Tensor) -> Tensor:
+    """What is to be said after each word of phrases: (N, T) int64, PAD after the end -> (N, T + 1), END after that."""
+    return F.pad(tokens, (0, 1), value=PAD).scatter(1, (tokens != PAD).sum(1, keepdim=True), END)
 
 
 def lstm_state(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:

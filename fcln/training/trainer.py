@@ -39,6 +39,7 @@ from fcln.training.losses import (
     AuxiliaryLosses,
     training_losses,
 )
+from fcln.training.schedule import rate
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,8 @@ class TrainingConfig:
     average: float = 0.0  # how much of the running mean of the weights a step keeps; 0: the last weights are the result
 
     def rate(self, step: int, done: float) -> float:
-        """Share of the learning rate at a step: linear warm-up, then half a cosine down to nothing.
-
-        done: share of the run after its warm-up that is over.
-        """
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        """Share of the learning rate at a step, see `schedule.rate`; done: share of the run after its warm-up."""
+        return rate(step, warmup=self.warmup, done=done)
 
 
 class Trainer:
@@ -187,9 +183,9 @@ class Trainer:
         torch.manual_seed(seed)
         generator = torch.Generator(self.device).manual_seed(seed)
         self.model.train()
-        rate = self.config.rate(self.step, self._done())
+        share = self.config.rate(self.step, self._done())
         for group in self.optimizer.param_groups:
-            group["lr"] = group["base"] * rate
+            group["lr"] = group["base"] * share
         batch = batch.to(self.device)
         losses = self._losses(batch, generator)
         if self.device.type == "cpu":  # there a backward pass through boxes that are NaN ends the process
