@@ -19,13 +19,14 @@ from db.tables import Build, Meta, Photo, Region, Root
 Row = TypeVar("Row")
 
 
-def model(session: Session) -> ModelIdentity:
-    """The checkpoint that described the collection.
+def model(session: Session, *, lock: bool = False) -> ModelIdentity:
+    """The checkpoint that described the collection. lock: on a server, commits wait from here on.
 
     Raises:
         CollectionDamaged: the database does not say.
     """
-    rows = session.execute(select(Meta.model_digest, Meta.embedding_size, Meta.code_size)).all()
+    asked = select(Meta.model_digest, Meta.embedding_size, Meta.code_size)
+    rows = session.execute(asked.with_for_update() if lock else asked).all()
     if len(rows) != 1:
         raise CollectionDamaged(f"photos.db is damaged ({len(rows)} rows of meta instead of 1)")
     return ModelIdentity(*rows[0])

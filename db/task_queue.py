@@ -91,6 +91,10 @@ class TaskQueue(Protocol):
         """Files that are not done with yet, of these roots or of all."""
         ...
 
+    def builds(self) -> int:
+        """How many builds take part in a listing, this one among them until it leaves."""
+        ...
+
     def finish(self) -> Finished | None:
         """Forget what is missing and end the listing, if all its files are done with; None: they are not, or another
         build has ended it.

@@ -1,21 +1,27 @@
 """A collection over to another checkpoint: every photograph described again, while the old descriptions are searched.
 
 The new descriptions grow in a collection beside the old one (`open_successor`), by ordinary builds: stopped or killed,
-the next one goes on. It takes the old one's place in one commit, once it has every photograph that is there.
+the next one goes on; on a server, several share the work. It takes the old one's place in one commit, once it has every
+photograph that is there.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from db.local.collection import LocalCollection
-from db.local.maintenance.model_switch import open_successor, pending_photos, switch
+from db.collection import Collection
+from db.errors import CollectionError
+from db.model_switch import moved_by_another, open_successor, pending_photos, switch
 from db.records import ModelIdentity
 from indexer.build.build import Describer, build
 from indexer.build.options import BuildOptions
 from indexer.build.report import BuildReport
 from indexer.progress import Progress, Silence
 from indexer.scan.plan import find_changes
+
+_WAIT_SECONDS = 0.3  # between two looks at what other builds are doing
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Redescription:
 
 
 def redescribe(
-    collection: LocalCollection,
+    collection: Collection,
     folders: Sequence[Path],
     predictor: Describer,
     model: ModelIdentity,
@@ -49,25 +55,42 @@ def redescribe(
         As `build`. What was described before stays beside the collection, for the next call.
     """
     options = options or BuildOptions()
-    with open_successor(collection, model) as successor:
-        report = build(
-            successor,
-            folders or list(collection.roots().values()),
-            predictor,
-            options,
-            progress=progress,
-            stop=stop,
-        )
-        pending = pending_photos(collection, successor)
-        if pending and not report.interrupted:
-            roots = list(collection.roots().values())
-            # The build has said everything that there is to say about these folders.
-            plan = find_changes(collection, roots, exclude=options.exclude, prune=options.prune, progress=Silence())
-            gone = {stat.photo_id for stat in plan.missing}
-        else:
-            gone = set()
-        remaining = [path for photo_id, path in pending.items() if photo_id not in gone]
-        switched = not remaining and not report.interrupted
-        if switched:
+    watched: dict[str, Any] = {"progress": progress, "stop": stop}
+    report = BuildReport()
+    try:
+        with open_successor(collection, model) as successor:
+            report = build(successor, folders or list(collection.roots().values()), predictor, options, **watched)
+            report.interrupted = report.interrupted or not _others_have_ended(successor, stop)
+            pending = pending_photos(collection, successor)
+            gone = _gone(collection, options) if pending and not report.interrupted else set()
+            remaining = [path for photo_id, path in pending.items() if photo_id not in gone]
+            if remaining or report.interrupted:
+                return Redescription(report, False, remaining)
             switch(collection, successor, gone=gone)
-    return Redescription(report, switched, remaining)
+    except CollectionError:
+        if not moved_by_another(collection, model):
+            raise
+        # Another build has made the switch; what this one was describing meanwhile is described there.
+        more = build(collection, folders or list(collection.roots().values()), predictor, options, **watched)
+        report.include(more)
+        report.seconds += more.seconds
+        report.interrupted = more.interrupted
+    return Redescription(report, True, [])
+
+
+def _others_have_ended(successor: Collection, stop: Callable[[], bool]) -> bool:
+    """Wait for builds that share the work: they may be describing what came later. False: asked to stop meanwhile."""
+    queue = successor.queue()
+    while queue is not None and queue.builds():
+        if stop():
+            return False
+        time.sleep(_WAIT_SECONDS)
+    return True
+
+
+def _gone(collection: Collection, options: BuildOptions) -> set[int]:
+    """The photographs whose files are gone."""
+    roots = list(collection.roots().values())
+    # The build has said everything that there is to say about these folders.
+    plan = find_changes(collection, roots, exclude=options.exclude, prune=options.prune, progress=Silence())
+    return {stat.photo_id for stat in plan.missing}

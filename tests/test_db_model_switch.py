@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from db.collection import open_collection
 from db.errors import CheckpointMismatch, CollectionError, CollectionLocked
 from db.local.collection import LocalCollection
-from db.local.maintenance.model_switch import open_successor, pending_photos, switch
 from db.local.maintenance.verification import verify
 from db.local.sqlite.connection import Database
+from db.model_switch import open_successor, pending_photos, switch
 from db.records import FailedFile, ModelIdentity, NewPath
-from helpers.db_photos import MODEL, OTHER_MODEL, contents, create, live, photo
+from helpers.db_photos import MODEL, OTHER_MODEL, contents, live, photo
+from helpers.db_server import new_url
 
 LARGER_MODEL = ModelIdentity(digest="c" * 64, embedding_size=6, code_size=4)
 
@@ -24,16 +26,32 @@ def larger(root_id, path, count=3):
     return photo(root_id, path, version=7, count=count, **changes)
 
 
-@pytest.fixture
-def path(tmp_path):
+@pytest.fixture(params=["folder", "server"])
+def place(request, tmp_path):
+    """Where a collection is that does not exist yet."""
+    return tmp_path / "collection" if request.param == "folder" else new_url()
+
+
+def fill(place):
     """Photographs b.jpg, f.jpg and, in another root, g.jpg; d/e.jpg failed."""
-    path = tmp_path / "collection"
-    with create(path) as collection:
+    with open_collection(place, write=True, create=True, model=MODEL) as collection:
         live(collection)
         other = collection.add_root(Path("/more photos"))
         collection.commit(new=[photo(other, "g.jpg")])
         collection.record_build({"new": 1}, seconds=1)
-    return path
+    return place
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Of a collection in a folder."""
+    return fill(tmp_path / "collection")
+
+
+@pytest.fixture
+def filled(place):
+    """Of a collection of either kind."""
+    return fill(place)
 
 
 def describe_everything(successor):
@@ -76,8 +94,8 @@ def test_in_small_steps_and_then_at_once(path):
         LocalCollection.open(path, model=MODEL)
 
 
-def test_ids_of_the_old_collection_do_not_come_again(path):
-    with LocalCollection.open(path, write=True) as old:
+def test_ids_of_the_old_collection_do_not_come_again(filled):
+    with open_collection(filled, write=True) as old:
         last_region, last_photo = old.features().region_ids[-1], old.photo_ids()[-1]
         with open_successor(old, LARGER_MODEL) as new:
             describe_everything(new)
@@ -106,8 +124,8 @@ def test_the_copy_that_is_kept_is_of_the_new_collection(path):
         assert {**restored, "revision": 0} == {**expected, "revision": 0}
 
 
-def test_no_photograph_is_lost_on_the_way(path):
-    with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
+def test_no_photograph_is_lost_on_the_way(filled):
+    with open_collection(filled, write=True) as old, open_successor(old, LARGER_MODEL) as new:
         new.commit(new=[larger(1, "b.jpg"), larger(1, "f.jpg")])  # /more photos was not to be seen
         (missing,) = pending_photos(old, new)
         assert pending_photos(old, new) == {missing: Path("/more photos/g.jpg")}
@@ -121,8 +139,8 @@ def test_no_photograph_is_lost_on_the_way(path):
         assert old.photo_count() == 2
 
 
-def test_a_photograph_that_moved_or_failed_is_not_lost(path):
-    with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
+def test_a_photograph_that_moved_or_failed_is_not_lost(filled):
+    with open_collection(filled, write=True) as old, open_successor(old, LARGER_MODEL) as new:
         describe_everything(new)
         new.commit(
             moved={new.known(1)["b.jpg"].photo_id: NewPath(2, "somewhere else.jpg", 1, 1)},
@@ -133,8 +151,8 @@ def test_a_photograph_that_moved_or_failed_is_not_lost(path):
         assert pending_photos(old, new) == {}
 
 
-def test_a_photograph_that_could_not_be_read_is_waited_for(path):
-    with LocalCollection.open(path, write=True) as old, open_successor(old, LARGER_MODEL) as new:
+def test_a_photograph_that_could_not_be_read_is_waited_for(filled):
+    with open_collection(filled, write=True) as old, open_successor(old, LARGER_MODEL) as new:
         describe_everything(new)
         new.commit(failed=[FailedFile(1, "f.jpg", -1, 1, None, "cannot be read")])
         assert list(pending_photos(old, new).values()) == [Path("/photos/f.jpg")]
@@ -156,8 +174,8 @@ def test_photographs_added_meanwhile_are_waited_for(path):
         assert len(names) == 1
 
 
-def test_a_third_checkpoint_starts_anew(path, caplog):
-    with LocalCollection.open(path, write=True) as old:
+def test_a_third_checkpoint_starts_anew(filled, caplog):
+    with open_collection(filled, write=True) as old:
         with open_successor(old, LARGER_MODEL) as new:
             describe_everything(new)
         with open_successor(old, OTHER_MODEL) as new:
@@ -167,8 +185,8 @@ def test_a_third_checkpoint_starts_anew(path, caplog):
         ]
 
 
-def test_a_root_that_is_removed_meanwhile_does_not_come_back(path):
-    with LocalCollection.open(path, write=True) as old:
+def test_a_root_that_is_removed_meanwhile_does_not_come_back(filled):
+    with open_collection(filled, write=True) as old:
         with open_successor(old, LARGER_MODEL) as new:
             describe_everything(new)
             new.add_root(Path("/only there"))
@@ -275,8 +293,11 @@ def test_on_a_file_system_without_links_files_are_copied(path, monkeypatch):
         assert collection.features().codes.tolist()[0] == [3, 3, 3, 3]
 
 
-def test_an_empty_collection_moves_too(tmp_path):
-    with create(tmp_path) as old, open_successor(old, LARGER_MODEL) as new:
+def test_an_empty_collection_moves_too(place):
+    with (
+        open_collection(place, write=True, create=True, model=MODEL) as old,
+        open_successor(old, LARGER_MODEL) as new,
+    ):
         switch(old, new)
-    with LocalCollection.open(tmp_path, model=LARGER_MODEL) as collection:
+    with open_collection(place, model=LARGER_MODEL) as collection:
         assert collection.photo_count() == 0

@@ -13,6 +13,8 @@ DEFAULT_SCHEMA = "densecap_search"
 # Where readers go instead: a replica of the server.
 READ_VARIABLE = "DENSECAP_SEARCH_READ_URL"
 
+LONGEST_NAME = 63  # bytes, of PostgreSQL
+
 _DRIVERS = ("postgresql", "postgres", "postgresql+psycopg")
 
 
@@ -43,7 +45,7 @@ class Address:
                 "name such a server, or a folder."
             )
         schema = url.query.get("schema", DEFAULT_SCHEMA)
-        if not isinstance(schema, str) or not schema or schema.startswith("pg_") or len(schema.encode()) > 63:
+        if not isinstance(schema, str) or not schema or schema.startswith("pg_") or len(schema.encode()) > LONGEST_NAME:
             raise CollectionError(f"{schema!r} cannot be the name of a schema: give another one, `?schema=photos`.")
         url = url.set(drivername="postgresql+psycopg").difference_update_query(["schema"])
         return cls(url, schema)

@@ -72,7 +72,7 @@ class ServerQueue:
                 self._take_part(session, listing.id, lists=False)
                 return Listing(listing.id, listing.key, to_be_made=False)
             # Nobody is at it: since it was made, files may have come and gone.
-            _drop_listing(session)
+            drop_listing(session)
         new_id = session.scalar(text("INSERT INTO listing (key) VALUES (:key) RETURNING id"), {"key": key})
         assert isinstance(new_id, int)
         self._take_part(session, new_id, lists=True)
@@ -252,6 +252,13 @@ class ServerQueue:
 
         return self._server.read(count)
 
+    def builds(self) -> int:
+        def count(session: Session) -> int:
+            at_work = text("SELECT count(*) FROM writer WHERE alive_until > now() AND listing_id IS NOT NULL")
+            return session.scalar(at_work) or 0
+
+        return self._server.read(count)
+
     # -- the end
 
     def finish(self) -> Finished | None:
@@ -276,7 +283,7 @@ class ServerQueue:
             ]  # fmt: skip
             if gone:
                 remove(session, [stat.photo_id for stat in gone])
-                finish(session)
+                finish(session, self._model)
             counts: dict[str, int] = {}
             of_writers = session.scalars(
                 text("SELECT counts FROM writer WHERE listing_id = :id AND counts IS NOT NULL"), self._listing
@@ -285,7 +292,7 @@ class ServerQueue:
                 for name, count in of_one.items():
                     counts[name] = counts.get(name, 0) + count
             counts["gone"] = counts.get("gone", 0) + sum(not stat.failed for stat in gone)
-            _drop_listing(session)
+            drop_listing(session)
             finished.append(Finished(gone, counts, len(of_writers), seconds))
 
         self._server.write_once(end)
@@ -346,7 +353,8 @@ def _take_over(session: Session) -> int:
     ).rowcount  # type: ignore[attr-defined]
 
 
-def _drop_listing(session: Session) -> None:
+def drop_listing(session: Session) -> None:
+    """Forget what is to be done, and who is at it."""
     for table in ("task", "missing", "content", "listing"):
         session.execute(text(f"DELETE FROM {table}"))
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +22,7 @@ from db.postgres.opening import prepare
 from db.postgres.root_places import RootPlaces
 from db.postgres.server import Server
 from db.postgres.shortlist import shortlist
+from db.postgres.successor import address_of_successor, digest_of_successor
 from db.postgres.writes import Changes, apply, finish
 from db.records import (
     AreaRange,
@@ -56,11 +58,12 @@ class PostgresCollection:
     in `db.collection.Collection`.
     """
 
-    def __init__(self, server: Server, model: ModelIdentity, *, write: bool):
+    def __init__(self, server: Server, model: ModelIdentity, *, write: bool, indexed: bool = True):
         """Use `open`."""
         self.server = server
         self.model = model
         self._writes = write
+        self._indexed = indexed
         self._places = RootPlaces(roots_here())
         self._counted: tuple[int | None, int] | None = None  # regions, as of a revision
 
@@ -69,9 +72,21 @@ class PostgresCollection:
         cls, location: str, *, write: bool = False, create: bool = False, model: ModelIdentity | None = None
     ) -> Self:
         """Open the collection of a URL; see `db.collection.open_collection`."""
+        return cls.open_at(Address.parse(location), write=write, create=create, model=model)
+
+    @classmethod
+    def open_at(
+        cls,
+        address: Address,
+        *,
+        write: bool = False,
+        create: bool = False,
+        model: ModelIdentity | None = None,
+        indexed: bool = True,
+    ) -> Self:
+        """As `open`. indexed: whether builds make indexes."""
         if create and (model is None or not write):
             raise ValueError("creating a collection needs write=True and model")
-        address = Address.parse(location)
         server = Server(address if write else address.for_readers(), write=write)
         try:
             made = model if create else None
@@ -81,7 +96,7 @@ class PostgresCollection:
                     f"The collection {address} was described by the checkpoint {stored.digest[:12]}, not by "
                     f"{model.digest[:12]}: use that one, or move the collection over with `indexer build --redescribe`."
                 )
-            collection = cls(server, stored, write=write)
+            collection = cls(server, stored, write=write, indexed=indexed)
             if not write:
                 server.read(queries.revision)  # the snapshot begins here
         except BaseException:
@@ -110,6 +125,10 @@ class PostgresCollection:
                 f"The collection {self.location} has moved from the checkpoint {self.model.digest[:12]} to "
                 f"{model.digest[:12]}: open it again with that one."
             )
+
+    def use(self, model: ModelIdentity) -> None:
+        """Take the collection for one of this checkpoint from now on."""
+        self.model = model
 
     @property
     def location(self) -> str:
@@ -182,15 +201,25 @@ class PostgresCollection:
 
     def remove_root(self, root_id: int) -> None:
         self.require_writer()
-        self.server.write(_counted, writes.remove_root, root_id)
+        # Out of a successor that was begun first: or it would bring the folder back.
+        if (folder := self.roots().get(root_id)) is not None:
+            with self._open_successor() as other:
+                if other is not None:
+                    for their_id in [their_id for their_id, root in other.roots().items() if root == folder]:
+                        other.remove_root(their_id)
+        self.server.write(self._as_commit, writes.remove_root, root_id)
 
     def relocate_root(self, root_id: int, folder: Path) -> None:
         self.require_writer()
         folder, roots = Path(folder).resolve(), self.roots()
         if folder in roots.values():
             raise ValueError(f"{folder} is a root already")
-        roots[root_id]
-        self.server.write(_counted, writes.relocate_root, root_id, folder)
+        before = roots[root_id]
+        with self._open_successor() as other:
+            if other is not None and folder not in (theirs := other.roots()).values():
+                for their_id in [their_id for their_id, root in theirs.items() if root == before]:
+                    other.relocate_root(their_id, folder)
+        self.server.write(self._as_commit, writes.relocate_root, root_id, folder)
 
     def left_out(self) -> dict[int, dict[str, int]]:
         return self.server.read(queries.left_out)
@@ -202,7 +231,7 @@ class PostgresCollection:
     def set_headers(self, headers: Mapping[int, PhotoHeaders]) -> None:
         self.require_writer()
         if headers:
-            self.server.write(_counted, writes.set_headers, headers)
+            self.server.write(self._as_commit, writes.set_headers, headers)
 
     def known(self, root_id: int) -> dict[str, PhotoStat]:
         return self.server.read(queries.known, root_id)
@@ -233,7 +262,11 @@ class PostgresCollection:
         """Partitions that have come to need an index get one, unless another process makes indexes already."""
         self.require_writer()
         self.server.write(writes.add_build, counts, seconds)
-        if self.server.read(indexes.needed):
+        self.make_indexes()
+
+    def make_indexes(self) -> None:
+        """Give partitions that have come to need one an index, unless another process is at it."""
+        if self._indexed and self.server.read(indexes.needed):
             try:
                 indexes.rebuild(self.server, all_of_them=False)
             except CollectionError as error:  # what was committed is committed
@@ -243,6 +276,11 @@ class PostgresCollection:
         return self.server.read(queries.last_build)
 
     # -- within a session
+
+    def _as_commit(self, session: Session, function: Callable[..., None], *arguments: Any) -> None:
+        """A change that counts as a commit."""
+        function(session, *arguments)
+        finish(session, self.model)
 
     def _count_regions(self, session: Session) -> int:
         """Of a reader's snapshot they are counted once: it takes 4 ms for 20,000 photos."""
@@ -265,14 +303,14 @@ class PostgresCollection:
         nearest.prepare_search(session, filtered=condition != "true")
         return shortlist(session, vectors, count, region_count, condition, nearest.of_area(area) if area else "true")
 
+    def _open_successor(self) -> "AbstractContextManager[PostgresCollection | None]":
+        """The successor that was begun, open for writing; None: there is none."""
+        if self.server.read(digest_of_successor, self.server.address) is None:
+            return nullcontext()
+        return PostgresCollection.open_at(address_of_successor(self.server.address), write=True, indexed=False)
+
     # -- for maintenance
 
     def require_writer(self) -> None:
         if not self._writes:
             raise CollectionError(f"The collection {self.location} was opened for reading.")
-
-
-def _counted(session: Session, function: Callable[..., None], *arguments: Any) -> None:
-    """A change that counts as a commit."""
-    function(session, *arguments)
-    finish(session)

@@ -58,10 +58,12 @@ def rebuild(server: Server, *, all_of_them: bool = True) -> IndexReport:
     with _alone(server):
         with server.session() as session:
             needs = needed(session, all_of_them=all_of_them)
-            cut_off = [index.name for index in indexes(session) if not index.valid]
+            empty = {partition.name for partition in partitions(session) if not count_regions(session, partition)}
+            unused = [index.name for index in indexes(session) if not index.valid or index.partition in empty]
         with _autocommit(server.engine) as connection:
-            for name in cut_off:
+            for name in unused:
                 connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+        server.write(_forget, empty)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for _ in pool.map(lambda need: _make(server, need), needs):
                 pass
@@ -100,7 +102,8 @@ def indexes(session: Session) -> list[Ivf]:
         text(
             "SELECT i.relname, t.relname, indisvalid, pg_relation_size(i.oid) FROM pg_index "
             "JOIN pg_class i ON i.oid = indexrelid JOIN pg_class t ON t.oid = indrelid JOIN pg_am a ON a.oid = i.relam "
-            "WHERE a.amname = 'ivfflat' AND t.relnamespace = current_schema()::regnamespace ORDER BY i.relname"
+            "WHERE a.amname = 'ivfflat' AND t.relnamespace = quote_ident(current_schema())::regnamespace "
+            "ORDER BY i.relname"
         )
     )
     return [Ivf(*row) for row in rows]
@@ -160,6 +163,10 @@ def _remember(session: Session, need: Need, found: Recall) -> None:
             "queries": found.queries,
         },
     )
+
+
+def _forget(session: Session, partition_names: Iterable[str]) -> None:
+    session.execute(text("DELETE FROM vector_index WHERE partition = ANY(:names)"), {"names": list(partition_names)})
 
 
 def _megabytes(lists: int, dimensions: int) -> int:

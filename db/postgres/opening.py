@@ -48,14 +48,26 @@ def prepare(session: Session, address: Address, *, write: bool, create: ModelIde
     return queries.model(session)
 
 
+def create_schema(connection: Connection, address: Address) -> None:
+    """Make it. Raises CollectionError: the user may not."""
+    _allowed(
+        connection,
+        f"CREATE SCHEMA {quoted(connection, address.schema)}",
+        f'GRANT CREATE ON DATABASE "{address.url.database}" TO {address.user}',
+        address,
+    )
+
+
+def quoted(connection: Connection, name: str) -> str:
+    """A name as SQL."""
+    found = connection.scalar(text("SELECT quote_ident(:name)"), {"name": name})
+    assert isinstance(found, str)
+    return found
+
+
 def _make_schema(connection: Connection, address: Address) -> None:
     if not connection.scalar(text("SELECT to_regnamespace(quote_ident(:name)) IS NOT NULL"), {"name": address.schema}):
-        _allowed(
-            connection,
-            f"CREATE SCHEMA {_quoted(connection, address.schema)}",
-            f'GRANT CREATE ON DATABASE "{address.url.database}" TO {address.user}',
-            address,
-        )
+        create_schema(connection, address)
     version = connection.scalar(text("SELECT extversion FROM pg_extension WHERE extname = 'vector'"))
     if version is None:
         _allowed(connection, "CREATE EXTENSION vector SCHEMA public", "CREATE EXTENSION vector", address)
@@ -70,7 +82,7 @@ def _make_schema(connection: Connection, address: Address) -> None:
 def _allowed(connection: Connection, statement: str, remedy: str, address: Address) -> None:
     """Run a statement that a database may have no rights or no files for."""
     try:
-        connection.exec_driver_sql(statement)
+        connection.exec_driver_sql(statement.replace("%", "%%"))
     except DBAPIError as error:
         if sqlstate(error) == "42501":
             raise CollectionError(
@@ -83,9 +95,3 @@ def _allowed(connection: Connection, statement: str, remedy: str, address: Addre
                 "(https://github.com/pgvector/pgvector#installation), then run the command again."
             ) from error
         raise
-
-
-def _quoted(connection: Connection, name: str) -> str:
-    quoted = connection.scalar(text("SELECT quote_ident(:name)"), {"name": name})
-    assert isinstance(quoted, str)
-    return quoted

@@ -82,6 +82,11 @@ def refusal(address: Address, error: DBAPIError | psycopg.Error) -> CollectionEr
             f'database run `GRANT ALL ON SCHEMA "{address.schema}" TO {address.user}`, or build as the one who made '
             "the collection."
         )
+    if code == "55P03":
+        return CollectionError(
+            f"{address} is being read or written, and what is to be done needs it alone ({said}): run the command "
+            "again once searches and builds have ended."
+        )
     if code in ("53100", "53200", "53300"):
         return CollectionError(f"The server of {address} has no room ({said}): what was committed is kept.")
     if is_lost(error):

@@ -31,7 +31,7 @@ def _room(session: Session) -> tuple[int, int]:
     size = session.scalar(
         text(
             "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class "
-            "WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'"
+            "WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind = 'r'"
         )
     )
     dead = session.scalar(

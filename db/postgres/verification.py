@@ -115,7 +115,7 @@ def discard(
             writes.describe_again(session, [some_id for some_id, why in reasons.items() if why == reason], reason)
         session.execute(text(f"DELETE FROM region WHERE id = ANY({as_ids(orphan_regions)})"))
         session.execute(text(f"DELETE FROM region_code WHERE id = ANY({as_ids(orphan_codes)})"))
-        finish(session)
+        finish(session, collection.model)
 
     collection.server.write_once(change)
 

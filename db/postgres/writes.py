@@ -7,8 +7,9 @@ import numpy as np
 from sqlalchemy import insert, text, update
 from sqlalchemy.orm import Session
 
-from db import writes
+from db import queries, writes
 from db.checks import check_changes, check_photo
+from db.errors import CheckpointMismatch
 from db.postgres.partitions import ensure_partitions
 from db.postgres.server import driver_connection
 from db.postgres.vectors import copy_in
@@ -57,7 +58,7 @@ def apply(session: Session, changes: Changes, model: ModelIdentity) -> None:
     writes.clear(session, failed)
     add(session, changes.new, model)
     writes.add_failed(session, failed, take_ids(session, "photo_id", len(failed)) if failed else None)
-    finish(session)
+    finish(session, model)
 
 
 def add(session: Session, photos: Sequence[NewPhoto], model: ModelIdentity) -> None:
@@ -106,6 +107,15 @@ def take_ids(session: Session, sequence: str, count: int) -> int:
     return first
 
 
-def finish(session: Session) -> None:
-    """Count the commit: last, for other writers wait for this row until the transaction has ended."""
-    session.connection().execute(update(Meta).values(revision=Meta.revision + 1))
+def finish(session: Session, model: ModelIdentity) -> None:
+    """Count the commit: last, for other writers wait for this row until the transaction has ended.
+
+    Raises:
+        CheckpointMismatch: the collection is of another checkpoint than this one since.
+    """
+    counting = update(Meta).where(Meta.model_digest == model.digest).values(revision=Meta.revision + 1)
+    if not session.connection().execute(counting).rowcount:
+        raise CheckpointMismatch(
+            f"The collection has moved from the checkpoint {model.digest[:12]} to {queries.model(session).digest[:12]} "
+            "meanwhile: run the command again with that one. What was committed before is replaced."
+        )

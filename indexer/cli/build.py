@@ -134,8 +134,7 @@ def build(
       indexer build photos/ --regions boxes.json --collection work/
     """
     from db.collection import Collection, open_collection
-    from db.local.collection import LocalCollection
-    from db.location import default_collection, is_server, without_password
+    from db.location import default_collection, is_server
     from indexer import output, redescription
     from indexer.build import build as building
     from indexer.build.given_regions import no_photograph_of, read_regions
@@ -149,12 +148,6 @@ def build(
         raise click.UsageError("--regions and --redescribe are two ways to describe again: give one of them.")
     regions = read_regions(regions_file) if regions_file is not None else None
     location = collection or default_collection()
-    if redescribe and is_server(location):
-        raise Failure(
-            "A collection on a server moves to other weights by a new one beside it: `indexer build FOLDERS "
-            f"--collection '{without_password(location)}{'&' if '?' in str(location) else '?'}schema=NEW'`, while the "
-            "old one is searched."
-        )
     first = not redescribe and not is_server(location) and not Path(location).exists()
     if not folders and first:
         raise click.UsageError("Missing argument 'FOLDERS...': the folders that the photographs are in.")
@@ -176,7 +169,7 @@ def build(
 
         def open_it() -> Collection:
             if redescribe:
-                return LocalCollection.open(location, write=True)
+                return open_collection(location, write=True)
             return open_collection(location, write=True, create=True, model=predictor.model)
 
         with when_unlocked(open_it, wait=wait, stop=stop) as opened:
@@ -196,7 +189,7 @@ def build(
             )
             watched: dict[str, Any] = {"progress": progress, "stop": stop.is_set}
             try:
-                if isinstance(opened, LocalCollection) and opened.model != predictor.model:
+                if opened.model != predictor.model:
                     outcome = redescription.redescribe(opened, folders, predictor, predictor.model, options, **watched)
                     report, remaining = outcome.report, outcome.remaining
                     if outcome.switched:

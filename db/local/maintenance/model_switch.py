@@ -9,7 +9,6 @@ import logging
 import os
 import shutil
 from collections.abc import Collection as Ids
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +22,8 @@ from db.local.sqlite.connection import plain_errors
 from db.local.sqlite.replacement import ATTACHED, attached_files, inherit, replace_rows
 from db.local.sqlite.writes import next_id
 from db.local.successor import discard, model_of
-from db.records import ModelIdentity, PhotoStat
+from db.model_switch import pending_photos
+from db.records import ModelIdentity
 
 logger = logging.getLogger(__name__)
 
@@ -57,22 +57,6 @@ def open_successor(collection: LocalCollection, model: ModelIdentity) -> LocalCo
     return successor
 
 
-def pending_photos(collection: LocalCollection, successor: LocalCollection) -> dict[int, Path]:
-    """The described photos (id -> path) that a successor knows neither by path nor by content.
-
-    A file that the successor could not read is not known to it.
-    """
-    theirs = _known(successor)
-    paths = {root: {path for path, stat in known.items() if not stat.unread} for root, known in theirs.items()}
-    contents = {stat.digest for known in theirs.values() for stat in known.values()}
-    return {
-        stat.photo_id: root / path
-        for root, known in _known(collection).items()
-        for path, stat in known.items()
-        if not stat.failed and path not in paths.get(root, ()) and stat.digest not in contents
-    }
-
-
 def switch(collection: LocalCollection, successor: LocalCollection, *, gone: Ids[int] = ()) -> None:
     """Put a successor in the collection's place, in one transaction; the successor's folder is deleted.
 
@@ -103,11 +87,6 @@ def switch(collection: LocalCollection, successor: LocalCollection, *, gone: Ids
         discard(collection.layout)
     collection.keep_copy()
     collection.sweep()
-
-
-def _known(collection: LocalCollection) -> dict[Path, Mapping[str, PhotoStat]]:
-    """Root -> relative path -> file."""
-    return {root: collection.known(root_id) for root_id, root in collection.roots().items()}
 
 
 def _link_files(session: Session, theirs: Layout, ours: Layout) -> int:
