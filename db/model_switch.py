@@ -28,8 +28,10 @@ def open_successor(collection: Collection, model: ModelIdentity) -> Collection:
         from db.postgres import model_switch as on_server
 
         return on_server.open_successor(collection, model)
+    from db.local.collection import LocalCollection
     from db.local.maintenance import model_switch as in_folder
 
+    assert isinstance(collection, LocalCollection)
     return in_folder.open_successor(collection, model)
 
 
@@ -66,8 +68,10 @@ def switch(collection: Collection, successor: Collection, *, gone: Ids[int] = ()
 
         on_server.switch(collection, successor, gone=gone)
     else:
+        from db.local.collection import LocalCollection
         from db.local.maintenance import model_switch as in_folder
 
+        assert isinstance(collection, LocalCollection) and isinstance(successor, LocalCollection)
         in_folder.switch(collection, successor, gone=gone)
 
 

@@ -92,7 +92,7 @@ class TaskQueue(Protocol):
         ...
 
     def builds(self) -> int:
-        """How many builds take part in a listing, this one among them until it leaves."""
+        """How many builds share the work, this one among them until it leaves."""
         ...
 
     def finish(self) -> Finished | None:

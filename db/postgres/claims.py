@@ -254,7 +254,7 @@ class ServerQueue:
 
     def builds(self) -> int:
         def count(session: Session) -> int:
-            at_work = text("SELECT count(*) FROM writer WHERE alive_until > now() AND listing_id IS NOT NULL")
+            at_work = text("SELECT count(*) FROM writer WHERE alive_until > now()")
             return session.scalar(at_work) or 0
 
         return self._server.read(count)

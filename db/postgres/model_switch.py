@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from db import queries
+from db.collection import Collection
 from db.errors import CollectionError
 from db.model_switch import pending_photos
 from db.postgres.address import Address
@@ -32,7 +33,7 @@ _LOCK = 0x5EA7D0  # held while a successor is begun
 _LOCK_TIMEOUT = "2s"
 
 
-def open_successor(collection: Any, model: ModelIdentity) -> PostgresCollection:
+def open_successor(collection: Collection, model: ModelIdentity) -> PostgresCollection:
     """See `db.model_switch.open_successor`. Any number of builds may fill it at once."""
     ours = _checked(collection)
     ours.require_writer()
@@ -49,7 +50,7 @@ def open_successor(collection: Any, model: ModelIdentity) -> PostgresCollection:
     return successor
 
 
-def switch(collection: Any, successor: Any, *, gone: Ids[int] = ()) -> None:
+def switch(collection: Collection, successor: Collection, *, gone: Ids[int] = ()) -> None:
     """See `db.model_switch.switch`. Commits of others wait meanwhile; questions do not."""
     ours, theirs = _checked(collection), _checked(successor)
     ours.require_writer()
@@ -59,7 +60,7 @@ def switch(collection: Any, successor: Any, *, gone: Ids[int] = ()) -> None:
     ours.make_indexes()
 
 
-def moved_by_another(collection: Any, model: ModelIdentity) -> bool:
+def moved_by_another(collection: Collection, model: ModelIdentity) -> bool:
     """See `db.model_switch.moved_by_another`."""
     ours = _checked(collection)
     ours.use(ours.server.read(queries.model))
@@ -70,9 +71,10 @@ def _begin(session: Session, ours: Address, theirs: Address, model: ModelIdentit
     """Make the schema, empty; or leave the one that has been begun for this checkpoint."""
     _lock(session)
     begun = is_begun(session, ours)
-    if begun and (other := digest_of_successor(session, ours)) not in (None, model.digest):
+    other = digest_of_successor(session, ours)
+    if begun and other is not None and other != model.digest:
         name = quoted(session.connection(), theirs.schema)
-        at_work = f"SELECT count(*) FROM {name}.writer WHERE alive_until > now() AND listing_id IS NOT NULL"
+        at_work = f"SELECT count(*) FROM {name}.writer WHERE alive_until > now()"
         if _run(session, at_work).scalar():
             raise CollectionError(
                 f"Another build is moving {ours} to the checkpoint {other[:12]}: wait for it, or stop it first."
@@ -174,7 +176,6 @@ def _lock(session: Session) -> None:
     session.execute(text("SELECT pg_advisory_xact_lock(:lock, hashtext(current_schema()))"), {"lock": _LOCK})
 
 
-def _checked(collection: Any) -> PostgresCollection:
-    if not isinstance(collection, PostgresCollection):
-        raise TypeError(f"{collection!r} is not on a server")
+def _checked(collection: Collection) -> PostgresCollection:
+    assert isinstance(collection, PostgresCollection)
     return collection
