@@ -63,6 +63,21 @@ class IndexFile(Base):
     nlist: Mapped[int] = mapped_column("lists")  # inverted lists; 0: exact scan
     size: Mapped[int]  # bytes
     sha256: Mapped[str]
+    quantizer_id: Mapped[int | None]  # whose lists these are; NULL: the file's own, or none
+    recall: Mapped[float | None]  # of the exact first 100 for regions in it, the share found; NULL: not measured
+
+
+class Quantizer(Base):
+    """The centres of the inverted lists of many FAISS files, in a file of their own. Written once, never changed."""
+
+    __tablename__ = "quantizer"
+
+    id: Mapped[int] = mapped_column(primary_key=True)  # the highest is the one for new files
+    nlist: Mapped[int] = mapped_column("lists")
+    nprobe: Mapped[int]  # how many of them a question looks into
+    regions: Mapped[int]  # in the collection when it was trained
+    size: Mapped[int]  # bytes
+    sha256: Mapped[str]
 
 
 class Photo(Base):

@@ -3,7 +3,7 @@ import pytest
 
 from db.local.files import atomic_write
 from db.local.vectors import faiss_index as vectors
-from db.local.vectors.faiss_index import UnreadableIndex, VectorIndex, Vectors, nlist_for
+from db.local.vectors.faiss_index import Quantizer, UnreadableIndex, VectorIndex, Vectors, nlist_for
 
 IDS = np.array([7, 3, 900_000_000_000])
 VECTORS = np.array([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0]], dtype=np.float32)
@@ -31,7 +31,7 @@ def exact():
 
 @pytest.fixture
 def listed():
-    index = VectorIndex.inverted(8, clusters(1000))
+    index = VectorIndex.inverted(Quantizer.train(8, clusters(1000)))
     index.add(np.arange(1000) * 3 + 5, clusters(1000))
     return index
 
@@ -53,8 +53,8 @@ def test_asking_for_more_than_there_is_gives_what_there_is(exact):
     assert found(exact, [np.nan, 0, 0], 3) == {}  # here FAISS answers -1, -1, -1
 
 
-def test_inverted_lists_that_find_too_few_do_not_fill_up(listed, monkeypatch):
-    monkeypatch.setattr(vectors, "NPROBE", 1)
+def test_inverted_lists_that_find_too_few_do_not_fill_up(listed):
+    listed.nprobe = 1
     # One list of eight is searched: some of the 1,000 that are asked for are not found, and none is -1.
     ids = found(listed, clusters(1)[0], 1000)
     assert 0 < len(ids) < 1000 and min(ids) >= 5
@@ -90,10 +90,9 @@ def test_half_precision_vectors_are_scored_as_exactly_as_numpy_does():
         np.testing.assert_allclose(scores, np.sort(products)[::-1][:100], atol=1e-6)
 
 
-def test_inverted_lists_find_nearly_what_looking_at_all_finds(monkeypatch):
-    monkeypatch.setattr(vectors, "NPROBE", 4)
+def test_inverted_lists_find_nearly_what_looking_at_all_finds():
     some, queries = clusters(2000), clusters(20, seed=1)
-    index = VectorIndex.inverted(8, some)
+    index = VectorIndex.inverted(Quantizer.train(8, some), nprobe=4)
     index.add(np.arange(2000), some)
     best = np.argsort(-(queries @ some.T), axis=1)[:, :10]
     again = Vectors([index], some.__getitem__)
@@ -104,7 +103,7 @@ def test_inverted_lists_find_nearly_what_looking_at_all_finds(monkeypatch):
 def test_what_inverted_lists_find_is_compared_again():
     """By other embeddings than were added, so that it shows: those decide, of the nearest RERANKED."""
     some, queries = clusters(3000), clusters(5, seed=1)
-    index, exact = VectorIndex.inverted(8, some), VectorIndex.exact(16)
+    index, exact = VectorIndex.inverted(Quantizer.train(8, some)), VectorIndex.exact(16)
     index.add(np.arange(0, 2000), some[:2000])
     exact.add(np.arange(2000, 3000), some[2000:])
     asked = []
@@ -128,7 +127,7 @@ def test_a_vector_takes_84_bytes_and_its_id(tmp_path):
     some = np.random.default_rng(0).normal(size=(2000, 256)).astype(np.float32)
     sizes = []
     for count in (1000, 2000):
-        index = VectorIndex.inverted(8, some)
+        index = VectorIndex.inverted(Quantizer.train(8, some))
         index.add(np.arange(count), some[:count])
         sizes.append(saved(index, tmp_path / str(count)).stat().st_size)
     assert (sizes[1] - sizes[0]) / 1000 == 84 + 8
@@ -139,13 +138,13 @@ def test_a_file_holds_everything(exact, listed, tmp_path):
     assert (read.nlist, read.size, len(read), sorted(read.ids())) == (0, 3, 3, sorted(IDS))
     assert found(read, [1, 0, 0], 3) == found(exact, [1, 0, 0], 3)
     for mapped in (False, True):
-        read = VectorIndex.read(saved(listed, tmp_path / "listed"), mapped=mapped)
+        read = VectorIndex.read(saved(listed, tmp_path / "listed"), mapped=mapped, quantizer=listed.quantizer)
         assert (read.nlist, read.size, len(read), sorted(read.ids())) == (8, 16, 1000, sorted(listed.ids()))
         assert found(read, clusters(1)[0], 9) == found(listed, clusters(1)[0], 9)
 
 
 def test_training_is_repeatable(tmp_path):
-    files = [saved(VectorIndex.inverted(8, clusters(1000)), tmp_path / name) for name in "ab"]
+    files = [saved(VectorIndex.inverted(Quantizer.train(8, clusters(1000))), tmp_path / name) for name in "ab"]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 

@@ -1,15 +1,22 @@
+import hashlib
 import logging
 import os
 import re
+import sqlite3
 
+import faiss
 import numpy as np
 import pytest
 
 from db.errors import CollectionDamaged
 from db.local.collection import LocalCollection
+from db.local.files import atomic_write
+from db.local.maintenance.model_switch import open_successor, switch
 from db.local.maintenance.reindexing import rebuild_index
+from db.local.maintenance.verification import verify
 from db.local.vectors.faiss_index import VectorIndex
-from helpers.db_photos import LIFE, MODEL, contents, create, live, photo
+from db.local.vectors.recall import probes_and_recall
+from helpers.db_photos import LIFE, MODEL, OTHER_MODEL, contents, create, live, photo
 
 
 @pytest.fixture
@@ -284,7 +291,7 @@ class TestLargeCollection:
         assert [file[1:] for file in files] == [
             (1, 99, 99, True), (100, 198, 99, True), (199, 297, 99, True), (298, 396, 99, True), (397, 420, 24, False),
         ]  # fmt: skip
-        assert report.lists == 4 * 32
+        assert report.lists == 4 * 64  # as many as suit 420 regions, in each file
         content = [(path / f"regions.{file[0]}.faiss").read_bytes() for file in files]
         assert report.bytes == sum(map(len, content))
         other = tmp_path_factory.mktemp("other")
@@ -294,3 +301,218 @@ class TestLargeCollection:
             writer.commit(new=[photo(root, f"{number}.png") for number in range(40)])
             assert rebuild_index(writer) == report
         assert [(other / f"regions.{number}.faiss").read_bytes() for number in range(1, 6)] == content
+
+
+class TestLists:
+    """Centres of lists that all files of a collection share; limits low enough for a hundred photographs."""
+
+    @pytest.fixture
+    def path(self, tmp_path, monkeypatch):
+        for name, value in {"FILE_REGIONS": 100, "EXACT_LIMIT": 50, "SCANNED_TAIL": 20, "OUTGROWN": 1000}.items():
+            monkeypatch.setattr(f"db.local.vectors.index_files.{name}", value)
+        monkeypatch.setattr("db.local.vectors.faiss_index.TRAINING_VECTORS_PER_LIST", 2)
+        with create(tmp_path) as writer:
+            root = writer.add_root(tmp_path)
+            writer.commit(new=[photo(root, f"{number}.jpg") for number in range(80)])
+        return tmp_path
+
+    def state(self, path):
+        """(quantizers by id, the quantizer of each file, the files of lists on the disk)."""
+        with LocalCollection.open(path) as reader:
+            snapshot = reader.snapshot
+            assert snapshot.saved
+            names = sorted(file.name for file in path.glob("lists.*"))
+            assert names == sorted(quantizer.name for quantizer in snapshot.quantizers.values())
+            return snapshot.quantizers, [file.quantizer_id for file in snapshot.files], names
+
+    def finds_all(self, path):
+        """Whether each region is found by its embedding, and nothing else is."""
+        with LocalCollection.open(path) as reader:
+            features = reader.features()
+            vectors = reader.reader.vectors
+            for index in vectors._searched:
+                index.nprobe = 1000
+            found = reader.nearest(features.embeddings, 3)
+            assert all(set(ids) <= set(features.region_ids.tolist()) for ids, _ in found)
+            return np.mean([region_id in ids for region_id, (ids, _) in zip(features.region_ids, found)]) > 0.99
+
+    def sql(self, path, statement):
+        with sqlite3.connect(path / "photos.db") as database:
+            database.execute(statement)
+        database.close()
+
+    def add(self, path, name, count=90):
+        with create(path) as writer:
+            writer.commit(new=[photo(1, f"{name}.png", count=count)])
+
+    def test_files_share_centres_that_are_stored_once(self, path):
+        quantizers, owners, (name,) = self.state(path)
+        ((number, quantizer),) = quantizers.items()
+        assert owners == [number] * 3 and (quantizer.regions, quantizer.nlist) == (240, 64)
+        content = (path / name).read_bytes()
+        assert name == f"lists.{hashlib.sha256(content).hexdigest()[:16]}.faiss" and len(content) == quantizer.size
+        centre = content[-4 * MODEL.embedding_size :]
+        assert all(centre not in file.read_bytes() for file in path.glob("regions.*"))
+        with LocalCollection.open(path) as reader:
+            assert len(reader.reader.vectors._searched) == 1  # a list is visited once, not once a file
+            assert len({index.quantizer for index in reader.reader.vectors.indexes}) == 1
+        assert self.finds_all(path)
+
+    def test_so_many_lists_are_searched_as_find_what_there_is(self, path):
+        with LocalCollection.open(path) as reader:
+            (quantizer,) = reader.snapshot.quantizers.values()
+            recalls = [file.recall for file in reader.snapshot.files]
+            assert all(0.98 <= recall <= 1 for recall in recalls)
+            probes = quantizer.nprobe
+            assert 1 < probes <= quantizer.nlist
+            assert [index.nprobe for index in reader.reader.vectors.indexes] == [probes] * 3
+            segments = reader.segments
+            index, file = reader.reader.vectors.indexes[0], reader.snapshot.files[0]
+            extents = reader.snapshot.extents.between(file.first_region_id, file.last_region_id)
+            measured = probes_and_recall(index, extents, reader.snapshot, segments, probes)
+            assert measured == (probes, file.recall)
+            # Half as many find too little: else they would have been chosen.
+            assert probes_and_recall(index, extents, reader.snapshot, segments, probes // 2)[1] < 0.99
+
+    def test_new_regions_get_the_lists_that_there_are(self, path):
+        before, _, names = self.state(path)
+        self.add(path, "new", count=95)
+        after, owners, names_after = self.state(path)
+        assert (after, names_after) == (before, names) and set(owners) == set(before)
+        assert self.finds_all(path)
+
+    def test_a_short_last_file_is_scanned(self, path):
+        with create(path) as writer:
+            writer.commit(gone=list(range(70, 81)))
+        with LocalCollection.open(path) as reader:
+            assert [file.nlist > 0 for file in reader.snapshot.files] == [True, True, True]  # it had lists already
+        other = path / "other"
+        with create(other) as writer:
+            root = writer.add_root(path)
+            writer.commit(new=[photo(root, f"{number}.jpg") for number in range(70)])
+        with LocalCollection.open(other) as reader:
+            assert [file.nlist > 0 for file in reader.snapshot.files] == [True, True, False]
+        assert self.finds_all(other)
+
+    def test_a_collection_that_outgrows_its_lists_gets_others_a_few_files_at_a_time(self, path, monkeypatch):
+        (old,), _, _ = self.state(path)
+        monkeypatch.setattr("db.local.vectors.index_files.OUTGROWN", 2)
+        monkeypatch.setattr("db.local.vectors.index_files.RENEWED_AT_ONCE", 1)
+        with create(path) as writer:
+            writer.commit(new=[photo(1, f"{number}.png", count=9) for number in range(60)])
+        quantizers, owners, names = self.state(path)
+        (new,) = quantizers.keys() - {old}
+        assert quantizers[new].nlist == 2 * quantizers[old].nlist and len(names) == 2
+        # The last file was written again, those after it are new, and one older file was renewed.
+        assert owners.count(old) == 1 and owners[2:] == [new] * (len(owners) - 2)
+        assert self.finds_all(path)
+        self.add(path, "more")
+        assert set(self.state(path)[1]) == {new} and list(self.state(path)[0]) == [new]
+        assert self.finds_all(path)
+
+    def test_lists_that_find_too_little_are_trained_again_once_the_collection_has_changed(self, path):
+        (old,), _, _ = self.state(path)
+        self.sql(path, "UPDATE index_file SET recall = 0.97 WHERE id = 1")
+        report = verify(path)
+        assert report.holds and not report.counts.index_stale and report.counts.index_recall == 0.97
+        assert "find at least 97.0%" in report.summary()["index"] and "rebuild" not in report.summary()["index"]
+        self.add(path, "little", count=5)
+        assert list(self.state(path)[0]) == [old]  # to train for nearly the same regions would not help
+        self.sql(path, "UPDATE quantizer SET regions = 100")
+        report = verify(path)
+        assert report.holds and report.counts.index_stale and "`indexer rebuild`" in report.summary()["index"]
+        self.add(path, "much")
+        assert max(self.state(path)[0]) > old and self.finds_all(path)
+
+    def test_files_with_lists_of_their_own_are_searched_and_renewed_later(self, path, tmp_path_factory):
+        """As version 0.2 wrote them."""
+        with LocalCollection.open(path) as reader:
+            files, features = reader.snapshot.files, reader.features()
+        for file in files[:2]:
+            these = (features.region_ids >= file.first_region_id) & (features.region_ids <= file.last_region_id)
+            index = faiss.index_factory(MODEL.embedding_size, "IVF8,RaBitQ2", faiss.METRIC_INNER_PRODUCT)
+            index.train(features.embeddings)
+            index.add_with_ids(features.embeddings[these], features.region_ids[these])
+            with atomic_write(path / file.name) as stream:
+                faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))
+            changes = f"size = {stream.size}, sha256 = '{stream.sha256}', lists = 8, quantizer_id = NULL, recall = NULL"
+            self.sql(path, f"UPDATE index_file SET {changes} WHERE id = {file.id}")
+        (number,), owners, _ = self.state(path)
+        assert owners == [None, None, number] and not verify(path).problems
+        before = [(path / file.name).read_bytes() for file in files[:2]]
+        assert self.finds_all(path)
+        create(path).close()  # a writer that adds nothing
+        assert [(path / file.name).read_bytes() for file in files[:2]] == before
+        with create(path) as writer:
+            writer.commit(gone=[1])  # a part of one
+        assert self.finds_all(path)
+        self.add(path, "new")
+        assert set(self.state(path)[1]) == {number} and self.finds_all(path)
+
+    @pytest.mark.parametrize(
+        "target", ["db.local.vectors.index_files.IndexFiles._build", "db.local.collection.replace_indexes"]
+    )
+    def test_a_writer_that_is_killed_once_it_has_trained_loses_nothing(self, path, monkeypatch, target):
+        before = self.state(path)
+        monkeypatch.setattr("db.local.vectors.index_files.OUTGROWN", 1)
+
+        def killed(*arguments):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(target, killed)
+            writer = create(path)
+            writer.commit(new=[photo(1, "new.png", count=95)])
+            with pytest.raises(KeyboardInterrupt):
+                writer.save_index()
+            assert len(list(path.glob("lists.*"))) == 2  # the new one is an orphan
+            writer.database.close()
+            writer._lock.release()
+        with LocalCollection.open(path) as reader:
+            assert reader.snapshot.quantizers == before[0] and not reader.snapshot.saved
+        assert self.finds_all(path)
+        monkeypatch.setattr("db.local.vectors.index_files.OUTGROWN", 1000)
+        create(path).close()
+        assert self.state(path)[0] == before[0] and self.finds_all(path) and not verify(path).problems
+
+    @pytest.mark.parametrize("damage", DAMAGES)
+    def test_damaged_centres(self, path, damage, caplog):
+        (old,), _, (name,) = self.state(path)
+        do, fault = DAMAGES[damage]
+        do(path / name)
+        with LocalCollection.open(path) as reader:
+            ids = {int(ids[0]) for ids, _ in reader.nearest(reader.features().embeddings, 1)}
+        assert len(ids) > 235  # from the segments
+        assert re.search(rf"regions\.1\.faiss is of no use, for {name} {fault}.*searching the segments", caplog.text)
+        report = verify(path)
+        assert [problem.kind for problem in report.problems] == ["index"] * 3
+        caplog.clear()
+        create(path).close()
+        assert re.search(rf"{name} {fault}.*: training it again", caplog.text)
+        kept = path / f"{name}.damaged"
+        assert kept.exists() == (damage != "missing")
+        kept.unlink(missing_ok=True)
+        (new,), owners, _ = self.state(path)
+        assert new > old and owners == [new] * 3 and self.finds_all(path) and not verify(path).problems
+
+    def test_rebuilding_trains_again_and_gives_the_same(self, path):
+        _, _, before = self.state(path)
+        with create(path) as writer:
+            report = rebuild_index(writer)
+        assert report.recall_at_100 > 0.98 and self.state(path)[2] == before  # the same regions, the same centres
+        assert self.finds_all(path) and not verify(path).problems
+
+    def test_a_restored_database_and_another_checkpoint_have_lists_too(self, path):
+        with create(path) as writer:
+            writer.keep_copy()
+        (path / "photos.db").write_bytes(b"nothing")
+        assert verify(path, repair=True).holds
+        create(path).close()
+        assert self.finds_all(path)
+        with create(path) as writer, open_successor(writer, OTHER_MODEL) as successor:
+            successor.commit(new=[photo(1, f"{number}.jpg") for number in range(80)])
+            successor.save_index()
+            switch(writer, successor)
+        assert len(self.state(path)[0]) == 1
+        with LocalCollection.open(path) as reader:
+            assert reader.model == OTHER_MODEL and len(reader.reader.vectors._searched) == 1

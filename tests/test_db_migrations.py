@@ -58,15 +58,15 @@ LAST = len(migrations.MIGRATIONS)
 def test_missing_steps_are_taken_once_and_in_order(store, monkeypatch):
     with store.session() as session:
         migrations.migrate(session.connection())
-        assert migrations.schema_version(session.connection()) == LAST == 3
+        assert migrations.schema_version(session.connection()) == LAST == 4
     taken = []
-    later = (*migrations.MIGRATIONS, lambda c: taken.append(4), lambda c: taken.append(5))
+    later = (*migrations.MIGRATIONS, lambda c: taken.append(5), lambda c: taken.append(6))
     monkeypatch.setattr(migrations, "MIGRATIONS", later)
     for _ in range(2):
         with store.session() as session:
             migrations.migrate(session.connection())
-            assert migrations.schema_version(session.connection()) == 5
-    assert taken == [4, 5]
+            assert migrations.schema_version(session.connection()) == 6
+    assert taken == [5, 6]
 
 
 def test_a_step_that_fails_leaves_the_old_schema(store, monkeypatch):
@@ -88,7 +88,7 @@ def test_a_step_that_fails_leaves_the_old_schema(store, monkeypatch):
 def test_a_newer_schema_is_refused_untouched(store):
     with store.session() as session:
         session.connection().exec_driver_sql("PRAGMA user_version = 7")
-    sentence = "^The collection has schema 7, this program knows schemas up to 3: .*newer version.*\\.$"
+    sentence = "^The collection has schema 7, this program knows schemas up to 4: .*newer version.*\\.$"
     with pytest.raises(SchemaTooNew, match=sentence), store.session() as session:
         migrations.migrate(session.connection())
     with store.session() as session:
@@ -106,6 +106,12 @@ NEW_IN_3 = (
 )
 
 
+def undo_m004():
+    return "DROP TABLE quantizer;" + "".join(
+        f"ALTER TABLE index_file DROP COLUMN {c};" for c in ("quantizer_id", "recall")
+    )
+
+
 def undo_m003():
     columns = "".join(f"ALTER TABLE photo DROP COLUMN {name};" for name in NEW_IN_3)
     return f"{columns} ALTER TABLE root DROP COLUMN left_out;"
@@ -115,6 +121,7 @@ def as_of_schema_1(path, *, index_revision):
     """Turn a collection into what version 1 would have left."""
     database = sqlite3.connect(path / "photos.db")
     database.executescript(f"""
+        {undo_m004()}
         {undo_m003()}
         ALTER TABLE photo DROP COLUMN features_crc32;
         ALTER TABLE photo DROP COLUMN regions_crc32;
@@ -144,7 +151,7 @@ def test_a_collection_of_schema_1_goes_on(tmp_path, caplog, index_revision):
         LocalCollection.open(tmp_path)
     with create(tmp_path) as writer:
         copy = tmp_path / "photos.schema-1.db"
-        assert f"from schema 1 to 3; its database before that stays as {copy}." in caplog.text
+        assert f"from schema 1 to 4; its database before that stays as {copy}." in caplog.text
         assert sqlite3.connect(copy).execute("SELECT * FROM photo").fetchall() == before
         assert sqlite3.connect(copy).execute("PRAGMA user_version").fetchone() == (1,)
         assert contents(writer) == expected
@@ -185,11 +192,29 @@ def test_a_collection_of_schema_2_goes_on(tmp_path):
         live(writer)
         expected = contents(writer)
     database = sqlite3.connect(tmp_path / "photos.db")
-    database.executescript(f"{undo_m003()} PRAGMA user_version = 2;")
+    database.executescript(f"{undo_m004()} {undo_m003()} PRAGMA user_version = 2;")
     database.close()
     with create(tmp_path) as writer:
         assert contents(writer) == expected
         stats = [stat for root_id in writer.roots() for stat in writer.known(root_id).values()]
         assert {(stat.ctime_ns, stat.incomplete, stat.headers_read) for stat in stats} == {(None, None, False)}
         assert writer.left_out() == {1: {}}
+    assert not verify(tmp_path).problems
+
+
+def test_a_collection_of_schema_3_is_read_as_it_is(tmp_path, caplog):
+    """Only where FAISS files have their lists changed since: a reader does without."""
+    with create(tmp_path) as writer:
+        live(writer)
+        expected = contents(writer)
+    database = sqlite3.connect(tmp_path / "photos.db")
+    database.executescript(f"{undo_m004()} PRAGMA user_version = 3;")
+    database.close()
+    with LocalCollection.open(tmp_path) as reader:
+        assert contents(reader) == expected
+        assert (reader.snapshot.quantizers, [file.recall for file in reader.snapshot.files]) == ({}, [None])
+    assert sqlite3.connect(tmp_path / "photos.db").execute("PRAGMA user_version").fetchone() == (3,)
+    assert not verify(tmp_path).problems and not caplog.records
+    with create(tmp_path) as writer:
+        assert contents(writer) == expected and len(writer.snapshot.files) == 1
     assert not verify(tmp_path).problems

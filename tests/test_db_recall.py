@@ -3,7 +3,8 @@ import pytest
 
 from db.local.maintenance.reindexing import rebuild_index
 from db.local.vectors.faiss_index import VectorIndex, Vectors
-from db.local.vectors.recall import recall
+from db.local.vectors.recall import as_far_as_phrases, recall
+from db.recall import exact_limits, least_probes, share
 from helpers.db_photos import create, photo
 
 VECTORS = np.eye(4, dtype=np.float32)
@@ -59,3 +60,40 @@ def test_an_empty_collection_has_nothing_to_find(tmp_path):
         report = rebuild_index(writer)
         assert (report.regions, report.files, report.lists, report.queries) == (3, 1, 0, 1)
         assert (report.recall_at_10, report.recall_at_100) == (1.0, 1.0)
+
+
+def test_the_least_probes_that_find_enough():
+    asked = []
+
+    def finds_from(enough):
+        return lambda probes: (asked.append(probes), float(probes >= enough))[1]
+
+    assert [least_probes(finds_from(enough), 48) for enough in (1, 2, 3, 16, 17, 40, 48)] == [1, 2, 4, 16, 32, 48, 48]
+    assert max(asked) < 48  # all lists need no measuring
+    assert least_probes(lambda probes: 0.0, 1) == 1
+    assert least_probes(lambda probes: 0.985, 100) == 100 and least_probes(lambda probes: 0.99, 100) == 1
+
+
+def test_limits_of_several_depths_and_shares_of_what_is_found():
+    rng = np.random.default_rng(3)
+    some, queries = rng.normal(size=(50, 6)).astype(np.float32), rng.normal(size=(4, 6)).astype(np.float32)
+    limits = exact_limits(queries, [some[:7], some[7:30], some[30:]], [3, 20])
+    products = -np.sort(-(queries @ some.T), axis=1)
+    np.testing.assert_allclose(limits[3], products[:, 2], rtol=1e-6)
+    np.testing.assert_allclose(limits[20], products[:, 19], rtol=1e-6)
+    assert share(list(products), limits[20], 20, tolerance=1e-6) == 1
+    assert share([row[2:] for row in products], limits[20], 20, tolerance=1e-6) == pytest.approx(0.9)
+    # Of fewer vectors than are asked for, all.
+    few = exact_limits(queries, [some[:5]], [20])[20]
+    found = list(-np.sort(-(queries @ some[:5].T), axis=1))
+    assert share(found, few, 20, tolerance=1e-6, total=5) == 1
+    assert share([row[1:] for row in found], few, 20, tolerance=1e-6, total=5) == pytest.approx(0.8)
+
+
+def test_questions_lie_as_far_from_regions_as_phrases_do():
+    regions = np.random.default_rng(4).normal(size=(200, 256))
+    regions /= np.linalg.norm(regions, axis=1, keepdims=True)
+    far = as_far_as_phrases(regions)
+    np.testing.assert_allclose(np.linalg.norm(far, axis=1), 1, atol=1e-6)
+    assert np.median((far * regions).sum(axis=1)) == pytest.approx(0.55, abs=0.02)
+    assert (as_far_as_phrases(regions) == far).all()

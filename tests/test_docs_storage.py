@@ -39,8 +39,8 @@ def described(database):
 
 
 def test_every_table_and_column_is_documented(database):
-    assert database.execute("PRAGMA user_version").fetchone()[0] == 3
-    assert "`user_version` is 3" in DOCUMENT
+    assert database.execute("PRAGMA user_version").fetchone()[0] == 4
+    assert "`user_version` is 4" in DOCUMENT
     tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     for table in set(tables) - {"sqlite_sequence"}:
         section = re.search(rf"^\| \*\*{table}\*\* \|.*?(?=^\| \*\*|^$)", DOCUMENT, re.MULTILINE | re.DOTALL)

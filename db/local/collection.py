@@ -351,14 +351,20 @@ class LocalCollection:
         """Write the FAISS files that lack regions or hold regions that are gone; few or none."""
         self.require_writer()
         snapshot = self.snapshot
-        for plan in self.index_files.plan(snapshot):
+        quantizer = self.index_files.quantizer(snapshot)
+        for plan in list(self.index_files.plan(snapshot, quantizer)):
             replaced = [plan.replaced.id] if plan.replaced else []
             with self.database.session() as session:
-                index_id = next_id(session, "index_file")
-            with plain_errors(self.path):
-                files = [self.index_files.write(index_id, plan, snapshot)] if plan.extents.region_count else []
+                index_id, quantizer_id = next_id(session, "index_file"), next_id(session, "quantizer")
+            files, new = [], None
+            if plan.extents.region_count:
+                with plain_errors(self.path):
+                    written = self.index_files.write(index_id, plan, snapshot, quantizer, quantizer_id)
+                files = [written.file]
+                if quantizer is None:
+                    quantizer = new = written.quantizer
             with self.database.session() as session:
-                replace_indexes(session, replaced, files)
+                replace_indexes(session, replaced, files, new)
         self.index_saved()
 
     def _try_to_save_index(self) -> None:
@@ -425,7 +431,7 @@ class LocalCollection:
                 with self.database.session() as session:
                     segments = read_segments(session)
                 self.segments.sweep(segments)
-                self.index_files.sweep(self.snapshot.files)
+                self.index_files.sweep(self.snapshot)
 
     # -- within
 
@@ -445,7 +451,7 @@ class LocalCollection:
                 self.segments.path / absent[0].name,
                 len(absent) - 1,
             )
-        if any(self.index_files.fault(file) for file in self.snapshot.files):
+        if any(self.index_files.fault(file, self.snapshot) for file in self.snapshot.files):
             self.save_index()
 
     @contextmanager

@@ -9,7 +9,8 @@
     ├── features/
     │   └── <id>-<sha256>.h5          HDF5 segments: codes and embeddings, one file a commit
     ├── regions.<id>.faiss            FAISS files: a cache of the embeddings
-    ├── regions.<id>.faiss.damaged    one that could not be used
+    ├── lists.<sha256>.faiss          the centres of their inverted lists, one file for many of them
+    ├── *.faiss.damaged               one that could not be used
     ├── lock                          locked by the one writer; says which process that is
     ├── readers                       share-locked by every reader: no file is deleted meanwhile
     ├── next/                         a collection for another checkpoint, on its way to replace this one
@@ -87,6 +88,11 @@ def index_file_name(index_id: int) -> str:
     return f"regions.{index_id}.faiss"
 
 
+def quantizer_name(sha256: str) -> str:
+    """By its content: never two contents under one name."""
+    return f"lists.{sha256[:16]}.faiss"
+
+
 def segments_in(features: Path) -> Iterator[Path]:
     """All segments, those being written too."""
     yield from features.glob("*.h5")
@@ -94,9 +100,9 @@ def segments_in(features: Path) -> Iterator[Path]:
 
 
 def index_files_in(folder: Path) -> Iterator[Path]:
-    """All FAISS files, those being written too; not those set aside as damaged."""
-    name = re.compile(rf"regions\.\d+\.faiss({re.escape(_TEMPORARY)})?")
-    return (path for path in folder.glob("regions.*.faiss*") if name.fullmatch(path.name))
+    """All FAISS files, their lists and those being written too; not those set aside as damaged."""
+    name = re.compile(rf"(regions\.\d+|lists\.[0-9a-f]{{16}})\.faiss({re.escape(_TEMPORARY)})?")
+    return (path for path in folder.glob("*.faiss*") if name.fullmatch(path.name))
 
 
 def temporary(path: Path) -> Path:

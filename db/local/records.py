@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from db.local.layout import index_file_name, segment_name
+from db.local.layout import index_file_name, quantizer_name, segment_name
 from db.records import Problem
 
 
@@ -33,10 +33,28 @@ class FaissFile:
     nlist: int  # inverted lists; 0: exact scan
     size: int  # bytes
     sha256: str
+    quantizer_id: int | None = None  # whose lists these are; None: the file's own, or none
+    recall: float | None = None  # of the exact first 100 for regions in it, the share found; None: not measured
 
     @property
     def name(self) -> str:
         return index_file_name(self.id)
+
+
+@dataclass(frozen=True)
+class QuantizerFile:
+    """The centres of the inverted lists of FAISS files."""
+
+    id: int
+    nlist: int
+    nprobe: int  # how many of them a question looks into
+    regions: int  # in the collection when it was trained
+    size: int  # bytes
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return quantizer_name(self.sha256)
 
 
 ALTERED_ROWS = "What the collection knew of it was damaged: the next build describes it again."
@@ -51,6 +69,8 @@ class Counts:
     regions: int = 0
     segments: int = 0
     index_files: int = 0
+    index_recall: float | None = None  # of the exact first 100, the share that the worst of them finds; None: all
+    index_stale: bool = False  # so few because regions are no longer like those that their lists were trained for
     rows_of_gone: int = 0  # rows in segments, of photos that are gone: compacting drops them
     unsaved_regions: int = 0  # added or gone since FAISS files were saved: readers know, and the next build saves them
     without_checksums: int = 0  # photos that an older version described

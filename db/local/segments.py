@@ -40,8 +40,8 @@ _FLOAT32 = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 def as_float32(halves: np.ndarray) -> np.ndarray:
-    """Half floats (N, E), contiguous, as float32."""
-    return np.take(_FLOAT32, halves.view(np.uint16))
+    """Half floats (N, E), contiguous, as float32; what is float32 stays so."""
+    return np.take(_FLOAT32, halves.view(np.uint16)) if halves.dtype == np.float16 else halves
 
 
 @dataclass(frozen=True)

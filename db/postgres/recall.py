@@ -1,4 +1,4 @@
-"""How many lists of an index a question looks into: as few as find what exact search finds, on vectors of its own."""
+"""How many lists of a server's index a question looks into (`db.recall`), and how well it finds so."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,12 +11,8 @@ from sqlalchemy.orm import Session
 from db.postgres.partitions import Partition
 from db.postgres.server import driver_connection
 from db.postgres.vectors import as_halfvec, as_ids, copy_out
+from db.recall import DEPTH, QUERIES, SEED, exact_limits, least_probes, share
 
-QUERIES = 100
-DEPTH = 100
-SEED = 4321
-# Of the exact first 100, the share that must be found.
-WANTED = 0.99
 # Phrases lie further from regions than regions from each other: so many times the lists are looked into. With as many
 # as found 0.99 for regions, of the ten best photographs for a phrase 0.946 came (1e6 regions), with four times as many
 # 0.999 (300,000 regions; scripts.benchmark.server, docs/results.md).
@@ -38,16 +34,14 @@ class Recall:
 def measure(session: Session, partition: Partition, lists: int) -> Recall:
     """FOR_PHRASES times the least probes (of 1, 2, 4, ...) that find WANTED, and what an index finds with them."""
     queries = sample(session, partition)
-    limits = exact_limits(session, partition, queries)
+    limits = exact_limits(queries, _parts(session, partition, queries.shape[1]))
 
     def found(probes: int) -> Recall:
         some = [_search(session, partition, query, probes) for query in queries]
-        at_10, at_100 = (share(some, limits[k], k) for k in (10, DEPTH))
+        at_10, at_100 = (share(some, limits[k], k, tolerance=TOLERANCE) for k in (10, DEPTH))
         return Recall(probes, at_10, at_100, len(queries))
 
-    probes = 1
-    while found(probes).at_100 < WANTED and probes < lists:
-        probes *= 2
+    probes = least_probes(lambda probes: found(probes).at_100, lists)
     return found(min(FOR_PHRASES * probes, lists))
 
 
@@ -63,21 +57,6 @@ def sample(session: Session, partition: Partition) -> np.ndarray:
         [("id", "i8"), ("embedding", size)],
     )
     return found["embedding"].astype(np.float32)
-
-
-def exact_limits(session: Session, partition: Partition, queries: np.ndarray) -> dict[int, np.ndarray]:
-    """k -> (Q,) float32: the inner product of the k-th best region of a partition, for k of 10 and DEPTH."""
-    best = np.empty((len(queries), 0), np.float32)
-    for vectors in _parts(session, partition, queries.shape[1]):
-        best = np.concatenate([best, queries @ vectors.T], axis=1)
-        best = np.partition(best, -min(DEPTH, best.shape[1]), axis=1)[:, -DEPTH:]
-    best.sort(axis=1)
-    return {k: best[:, -min(k, best.shape[1])] for k in (10, DEPTH)}
-
-
-def share(found: list[np.ndarray], limits: np.ndarray, k: int) -> float:
-    """Of the exact first k, the share that is found. found: for each query inner products, descending."""
-    return float(np.mean([np.count_nonzero(some[:k] >= limit - TOLERANCE) / k for some, limit in zip(found, limits)]))
 
 
 def _parts(session: Session, partition: Partition, size: int) -> Iterator[np.ndarray]:

@@ -1,5 +1,6 @@
 """`inspect`: rows, segments and FAISS files of a collection compared with their checksums and with each other."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,6 +82,9 @@ def _misplaced(folder: SegmentFolder, segment: SegmentFile, extents: Extents) ->
 def _inspect_index_files(index_files: IndexFiles, snapshot: Snapshot, findings: Findings) -> None:
     """FAISS files compared with their checksums, and their ids with those of the regions."""
     findings.counts.index_files = len(snapshot.files)
+    recalls = [file.recall for file in snapshot.files if file.recall is not None]
+    findings.counts.index_recall = min(recalls, default=None)
+    findings.counts.index_stale = any(map(partial(index_files.has_drifted, snapshot), snapshot.quantizers.values()))
     added = snapshot.region_count - sum(snapshot.live_counts)
     gone = sum(file.region_count for file in snapshot.files) - sum(snapshot.live_counts)
     findings.counts.unsaved_regions = added + gone
@@ -95,7 +99,7 @@ def _index_fault(index_files: IndexFiles, file: FaissFile, snapshot: Snapshot) -
     """What is wrong with a FAISS file, as a sentence."""
     path = index_files.folder / file.name
     try:
-        held = np.sort(index_files.load(file).ids())
+        held = np.sort(index_files.load(file, snapshot).ids())
     except UnusableFile as fault:
         return f"{path} {fault}."
     extents = snapshot.extents.between(file.first_region_id, file.last_region_id)

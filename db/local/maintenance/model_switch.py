@@ -101,12 +101,14 @@ def _link_files(session: Session, theirs: Layout, ours: Layout) -> int:
         OSError: the disk refuses.
     """
     shift = next_id(session, "index_file") - 1
-    segments, faiss_files = attached_files(session)
+    segments, faiss_files, quantizers = attached_files(session)
     ours.features.mkdir(exist_ok=True)
     for segment in segments:
         _link(theirs.features / segment.name, ours.features / segment.name)
     for file in faiss_files:
         _link(theirs.folder / file.name, ours.folder / replace(file, id=file.id + shift).name)
+    for quantizer in quantizers:
+        _link(theirs.folder / quantizer.name, ours.folder / quantizer.name)
     sync_folder(ours.features)
     sync_folder(ours.folder)
     return shift

@@ -22,14 +22,17 @@ def rebuild_index(collection: "LocalCollection") -> IndexReport:
     collection.require_writer()
     snapshot = collection.snapshot
     with collection.database.session() as session:
-        first_id = next_id(session, "index_file")
+        first_id, quantizer_id = next_id(session, "index_file"), next_id(session, "quantizer")
     # All are committed at once: ranges of old and new files need not agree.
     files: list[FaissFile] = []
+    quantizer = None  # is trained for the first file that needs it
     with plain_errors(collection.path):
-        for plan in collection.index_files.plan(snapshot, from_scratch=True):
-            files.append(collection.index_files.write(first_id + len(files), plan, snapshot))
+        for plan in collection.index_files.plan(snapshot, None, from_scratch=True):
+            written = collection.index_files.write(first_id + len(files), plan, snapshot, quantizer, quantizer_id)
+            files.append(written.file)
+            quantizer = written.quantizer or quantizer
     with collection.database.session() as session:
-        replace_indexes(session, [file.id for file in snapshot.files], files)
+        replace_indexes(session, [file.id for file in snapshot.files], files, quantizer)
     collection.index_saved()
     from db.local.vectors.recall import measure  # imports faiss
 

@@ -47,6 +47,10 @@ class VerificationReport:
             "features": f"{counts.segments:,} files",
             "index": f"{counts.index_files:,} FAISS files",
         }
+        if counts.index_recall is not None:
+            lines["index"] += f", which find at least {counts.index_recall:.1%} of what exact search finds"
+        if counts.index_stale:
+            lines["index"] += " (`indexer rebuild` trains their lists again, or the next build that adds regions)"
         if counts.rows_of_gone:
             lines["gone"] = f"{counts.rows_of_gone:,} regions of removed photographs (`indexer compact` frees them)"
         if counts.without_checksums:

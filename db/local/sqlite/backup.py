@@ -70,6 +70,8 @@ def restore_database(copy: Path, path: Path) -> None:
         with closing(sqlite3.connect(restored)) as connection, connection:
             # The FAISS files of that time may be gone: they are rebuilt from the segments.
             connection.execute("DELETE FROM index_file")
+            if connection.execute("SELECT * FROM sqlite_master WHERE name = 'quantizer'").fetchone():
+                connection.execute("DELETE FROM quantizer")
         _sync(restored)
         for suffix in SQLITE_SUFFIXES:  # nothing of the damaged database's log may get into the restored one
             path.with_name(path.name + suffix).unlink(missing_ok=True)

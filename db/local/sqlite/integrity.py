@@ -12,6 +12,7 @@ from db.checksums import regions_crc32
 from db.errors import CollectionDamaged
 from db.local.records import ALTERED_ROWS, LOST_FEATURES, Findings, counted
 from db.local.sqlite.connection import Database
+from db.local.sqlite.migrations import columns_of, schema_version
 from db.records import Problem
 from db.tables import Base
 
@@ -29,9 +30,11 @@ def inspect_rows(database: Database, findings: Findings) -> None:
         verdict: str = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar_one()
         if verdict != "ok":
             raise CollectionDamaged(f"{database.path} is damaged ({verdict})")
+        version = schema_version(connection)
         for table in Base.metadata.sorted_tables:
             found = connection.exec_driver_sql(f"PRAGMA table_info({table.name})")
-            if {row.name for row in found} != {column.name for column in table.columns}:
+            columns = columns_of(table.name, [column.name for column in table.columns], version)
+            if {row.name for row in found} != set(columns):
                 raise CollectionDamaged(f"{database.path} is damaged (the columns of {table.name} are others)")
         _inspect_keys(connection, findings)
         with _text_as_bytes(connection):

@@ -3,7 +3,7 @@
 The number of the last step taken is SQLite's `user_version`, so it commits together with what the step did.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sqlalchemy import Connection
 
@@ -148,8 +148,36 @@ def m003_headers(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE root ADD COLUMN left_out JSON")
 
 
+def m004_quantizer(connection: Connection) -> None:
+    """One set of lists for many FAISS files. Files that have lists of their own keep them until they are rewritten."""
+    for statement in (
+        """
+        CREATE TABLE quantizer (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            lists INTEGER NOT NULL,
+            nprobe INTEGER NOT NULL,
+            regions INTEGER NOT NULL,
+            size INTEGER NOT NULL,
+            sha256 TEXT NOT NULL
+        )""",
+        "ALTER TABLE index_file ADD COLUMN quantizer_id INTEGER",
+        "ALTER TABLE index_file ADD COLUMN recall REAL",
+    ):
+        connection.exec_driver_sql(statement)
+
+
 Migration = Callable[[Connection], None]
-MIGRATIONS: tuple[Migration, ...] = (m001_tables, m002_checksums, m003_headers)
+MIGRATIONS: tuple[Migration, ...] = (m001_tables, m002_checksums, m003_headers, m004_quantizer)
+# What a reader needs is in the tables from this step on: it does without what came later.
+READABLE = 3
+_SINCE_4 = {"index_file": ("quantizer_id", "recall")}  # and all of the table "quantizer"
+
+
+def columns_of(table: str, declared: Iterable[str], version: int) -> list[str]:
+    """Those of a table's declared columns that a readable database of this schema has, in their order."""
+    if version >= 4:
+        return list(declared)
+    return [] if table == "quantizer" else [name for name in declared if name not in _SINCE_4.get(table, ())]
 
 
 def schema_version(connection: Connection) -> int:
@@ -169,7 +197,7 @@ def check_version(version: int) -> None:
             f"The collection has schema {version}, this program knows schemas up to {len(MIGRATIONS)}: "
             "use the newer version of densecap-search that wrote it."
         )
-    if version < len(MIGRATIONS):
+    if version < READABLE:
         raise CollectionError(
             f"The collection has the older schema {version}: run `indexer build` once to bring it to {len(MIGRATIONS)}."
         )

@@ -5,9 +5,9 @@ from typing import Any
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
-from db.local.records import FaissFile, SegmentFile
+from db.local.records import FaissFile, QuantizerFile, SegmentFile
 from db.local.sqlite.writes import next_id
-from db.tables import IndexFile, Photo, Region, Root, Segment
+from db.tables import IndexFile, Photo, Quantizer, Region, Root, Segment
 
 ATTACHED = "successor"  # what SQL calls the other database
 _NUMBERED = ("photo", "region", "segment", "index_file")  # tables whose ids go on from those of the old collection
@@ -31,11 +31,16 @@ def inherit(ours: Session, theirs: Session) -> None:
         theirs.execute(text("INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :seq)"), values)
 
 
-def attached_files(session: Session) -> tuple[list[SegmentFile], list[FaissFile]]:
+def attached_files(session: Session) -> tuple[list[SegmentFile], list[FaissFile], list[QuantizerFile]]:
     """The files that the attached database names."""
     segments = session.execute(text(f"SELECT * FROM {ATTACHED}.segment"))
     faiss_rows: list[Any] = list(session.execute(text(f"SELECT * FROM {ATTACHED}.index_file")))
-    return [SegmentFile(**row._mapping) for row in segments], [FaissFile(*row) for row in faiss_rows]
+    quantizers: list[Any] = list(session.execute(text(f"SELECT * FROM {ATTACHED}.quantizer")))
+    return (
+        [SegmentFile(**row._mapping) for row in segments],
+        [FaissFile(*row) for row in faiss_rows],
+        [QuantizerFile(*row) for row in quantizers],
+    )
 
 
 def replace_rows(session: Session, faiss_id_shift: int) -> None:
@@ -43,9 +48,9 @@ def replace_rows(session: Session, faiss_id_shift: int) -> None:
 
     faiss_id_shift: added to the ids of its FAISS files, for we may have files of those names.
     """
-    for row in (Region, Photo, IndexFile, Segment, Root):
+    for row in (Region, Photo, IndexFile, Quantizer, Segment, Root):
         session.execute(text(f"DELETE FROM main.{row.__tablename__}"))
-    for row in (Root, Segment, Photo, Region, IndexFile):
+    for row in (Root, Segment, Photo, Region, Quantizer, IndexFile):
         columns = [column.name for column in row.__table__.columns]
         values = [f"id + {faiss_id_shift}" if row is IndexFile and name == "id" else name for name in columns]
         session.execute(

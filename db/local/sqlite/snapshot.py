@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from db.errors import CollectionDamaged
 from db.local.extents import Extents
-from db.local.records import FaissFile, SegmentFile
+from db.local.records import FaissFile, QuantizerFile, SegmentFile
 from db.local.sqlite.connection import Database
+from db.local.sqlite.migrations import columns_of, schema_version
 from db.sql import among
 from db.tables import IndexFile, Photo, Segment
 
@@ -28,6 +29,7 @@ class Snapshot:
     files: list[FaissFile]  # ascending, their ranges apart
     live_counts: list[int]  # for each file, how many regions there still are in its range
     region_count: int  # in the collection
+    quantizers: dict[int, QuantizerFile]  # by id
 
     @property
     def last_region_id(self) -> int:
@@ -58,10 +60,17 @@ def read_snapshot(database: Database) -> Snapshot:
     )
     live = select(func.coalesce(func.sum(Photo.region_count), 0)).where(in_range).correlate(IndexFile).scalar_subquery()
     with database.session() as session:
-        rows = session.execute(select(IndexFile.__table__, live).order_by(IndexFile.first_region_id)).all()
-        files = [FaissFile(*row[:-1]) for row in rows]
+        version = schema_version(session.connection())
+        columns, quantizer_columns = (
+            [table.columns[name] for name in columns_of(table.name, table.columns.keys(), version)]
+            for table in (IndexFile.metadata.tables[name] for name in ("index_file", "quantizer"))
+        )
+        some = session.execute(select(*quantizer_columns)) if quantizer_columns else ()
+        quantizers = {row[0]: QuantizerFile(*row) for row in some}
+        rows = session.execute(select(live, *columns).order_by(IndexFile.first_region_id)).all()
+        files = [FaissFile(*row[1:]) for row in rows]
         all_regions = select(func.sum(Photo.region_count)).where(Photo.first_region_id.is_not(None))
-        return Snapshot(database, files, [row[-1] for row in rows], session.scalar(all_regions) or 0)
+        return Snapshot(database, files, [row[0] for row in rows], session.scalar(all_regions) or 0, quantizers)
 
 
 def read_extents(session: Session, photo_ids: Iterable[int] | None = None) -> Extents:

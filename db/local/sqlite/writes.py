@@ -7,11 +7,11 @@ import numpy as np
 from sqlalchemy import delete, exists, insert, text, update
 from sqlalchemy.orm import Session
 
-from db.local.records import FaissFile, SegmentFile
+from db.local.records import FaissFile, QuantizerFile, SegmentFile
 from db.local.segments import SegmentFolder
 from db.records import NewPhoto
 from db.sql import among
-from db.tables import IndexFile, Meta, Photo, Region, Segment
+from db.tables import IndexFile, Meta, Photo, Quantizer, Region, Segment
 from db.writes import photo_row, storable
 
 
@@ -64,11 +64,19 @@ def place(session: Session, segment: SegmentFile, places: Sequence[Mapping[str, 
     session.execute(update(Photo), [{"segment_id": segment.id, **a_place} for a_place in places])
 
 
-def replace_indexes(session: Session, replaced: Iterable[int], files: Sequence[FaissFile]) -> None:
-    """Put FAISS files in the place of others. replaced: ids."""
+def replace_indexes(
+    session: Session, replaced: Iterable[int], files: Sequence[FaissFile], quantizer: QuantizerFile | None = None
+) -> None:
+    """Put FAISS files in the place of others. replaced: ids. quantizer: a new one that they have.
+
+    Quantizers that no file has any more are forgotten.
+    """
     session.connection().execute(delete(IndexFile).where(among(IndexFile.id, replaced)))
+    if quantizer is not None:
+        session.execute(insert(Quantizer), [asdict(quantizer)])
     if files:
         session.execute(insert(IndexFile), [asdict(file) for file in files])
+    session.connection().execute(delete(Quantizer).where(~exists().where(IndexFile.quantizer_id == Quantizer.id)))
 
 
 # -- the commit
