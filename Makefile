@@ -16,7 +16,7 @@ $(VENV)/installed: setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test,lint,demo,server,server-test,ray,page]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,lint,demo,server,server-test,ray,page,fast]'
 	@touch $@
 
 demo: setup

@@ -1,30 +1,55 @@
-"""How a network's backbone runs at test time: in ONNX Runtime where that is faster, else in torch."""
+"""How a network's backbone runs at test time: in the fastest of the runtimes that are there."""
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import torch
 from torch import Tensor
 
+from fcln.errors import DeviceError
 from fcln.modeling.efficientnet_lite import EfficientNetLite2
 from fcln.modeling.fcln import FCLN
 from fcln.onnx_backbone import OnnxBackbone
-from fcln.precision import autocast
+from fcln.openvino_backbone import OpenVinoBackbone
+from fcln.precision import autocast, has_bfloat16
+
+RUNTIMES = ("openvino", "onnxruntime", "torch")  # the fastest first
 
 
 class BackboneRunner:
-    """`FCLN.features` of a network whose weights change no more."""
+    """`FCLN.features` of a network whose weights change no more. Safe to share between threads."""
 
-    def __init__(self, model: FCLN, device: torch.device):
-        """Moves nothing: the model is on the device already."""
+    def __init__(self, model: FCLN, device: torch.device, *, runtime: str = "auto"):
+        """Moves nothing: the model is on the device already.
+
+        runtime: one of RUNTIMES, or "auto": OpenVINO where it is installed and the processor has bfloat16, ONNX Runtime
+        where there is one for this computer, else torch. DeviceError if the one that is asked for does not run here.
+        """
         self._model = model
         self._device = device
-        self._onnx: OnnxBackbone | None = None
+        self._onnx: Callable[[Tensor], list[Tensor]] | None = None  # the graph of onnx_backbone, in whatever runtime
+        self.runtime = "torch"
+        self.precision = "bfloat16" if has_bfloat16(device.type) else "float32"
         model.backbone.to(memory_format=torch.channels_last)
-        # Depthwise convolutions gain little from bfloat16 on most CPUs and lose much on some: always float32 there.
+        # Depthwise convolutions gain little from bfloat16 in torch on most CPUs and lose much on some.
         self._float32 = device.type == "cpu" and isinstance(model.backbone, EfficientNetLite2)
         if self._float32:
+            self.precision = "float32"
+            self._choose(runtime)
+        if runtime not in ("auto", self.runtime):
+            raise DeviceError(f"This backbone does not run in {runtime} here: it needs {_needs(runtime)}.")
+
+    def _choose(self, runtime: str) -> None:
+        assert isinstance(self._model.backbone, EfficientNetLite2)
+        if runtime in ("auto", "openvino") and has_bfloat16("cpu"):
+            with suppress(ImportError):
+                self._onnx = OpenVinoBackbone(self._model.backbone, threads=torch.get_num_threads())
+                self.runtime, self.precision = "openvino", "bfloat16"
+                return
+        if runtime in ("auto", "onnxruntime"):
             with suppress(ImportError):  # there may be none for this computer: torch takes twice the time
-                self._onnx = OnnxBackbone(model.backbone, threads=torch.get_num_threads())  # type: ignore[arg-type]
+                self._onnx = OnnxBackbone(self._model.backbone)
+                self.runtime = "onnxruntime"
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) normalised RGB on the device -> maps by stride."""
@@ -32,3 +57,9 @@ class BackboneRunner:
             return self._onnx(images)
         with autocast(self._device, enabled=not self._float32):
             return self._model.features(images.contiguous(memory_format=torch.channels_last))
+
+
+def _needs(runtime: str) -> str:
+    if runtime == "openvino":
+        return "an EfficientNet-Lite2 on a processor with bfloat16, and `pip install openvino`"
+    return "an EfficientNet-Lite2 on a processor, and `pip install onnxruntime onnx`"

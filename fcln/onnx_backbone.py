@@ -5,7 +5,8 @@ The graph is made in memory from the network's own weights, so there is one weig
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,21 +24,35 @@ _OPSET, _IR_VERSION = 17, 8  # of 2022: older than every version of ONNX Runtime
 class OnnxBackbone:
     """Maps of `EfficientNetLite2.forward`, without gradients. Safe to share between threads."""
 
-    def __init__(self, backbone: EfficientNetLite2, *, threads: int):
-        """ImportError where ONNX Runtime is not installed."""
+    def __init__(self, backbone: EfficientNetLite2, *, threads: int | None = None):
+        """threads: None for as many as torch computes with where it is called.
+
+        ImportError where ONNX Runtime is not installed.
+        """
+        import onnxruntime  # noqa: F401
+
+        self._backbone = backbone
+        self._threads = threads
+        self._sessions: dict[int, Any] = {}  # by threads
+        self._lock = threading.Lock()
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) float32 on the CPU, normalised RGB, any sides -> maps by stride, float32."""
+        threads = self._threads or torch.get_num_threads()
+        with self._lock:
+            session = self._sessions.get(threads) or self._sessions.setdefault(threads, self._session(threads))
+        maps = session.run(None, {_INPUT: images.contiguous().numpy()})
+        return [torch.from_numpy(found).contiguous(memory_format=torch.channels_last) for found in maps]
+
+    def _session(self, threads: int) -> Any:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # Idle threads sleep: the cores are for torch and for the processes that decode.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        graph = onnx_graph(backbone).SerializeToString()
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-    def __call__(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) float32 on the CPU, normalised RGB, any sides -> maps by stride, float32."""
-        maps = self._session.run(None, {_INPUT: images.contiguous().numpy()})
-        return [torch.from_numpy(found).contiguous(memory_format=torch.channels_last) for found in maps]
+        graph = onnx_graph(self._backbone).SerializeToString()
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def onnx_graph(backbone: EfficientNetLite2) -> onnx.ModelProto:

@@ -15,14 +15,16 @@ from torch import Tensor
 from fcln.backbone_runner import BackboneRunner
 from fcln.checkpoint import Checkpoint, load_checkpoint
 from fcln.errors import DeviceError
+from fcln.lanes import Lanes
 from fcln.modeling.backbone import STRIDE
 from fcln.modeling.boxes import resize_shape
 from fcln.modeling.fcln import whole_boxes
+from fcln.modeling.int8_linear import can_multiply_int8
 from fcln.modeling.language_model import LanguageModel
 from fcln.modeling.neutral_words import NeutralWords
 from fcln.modeling.normalization import normalize
 from fcln.naming import Naming
-from fcln.precision import autocast, has_bfloat16
+from fcln.precision import Precision, autocast, has_bfloat16
 from fcln.vocabulary import MAX_PHRASE_WORDS, SPECIAL
 from fcln.weights_file import checkpoint_digest
 
@@ -31,6 +33,9 @@ from fcln.weights_file import checkpoint_digest
 _CHUNK = {"cpu": 256, "cuda": 8192}
 # Images that are regions themselves go through the network this many at a time: bounds memory.
 _IMAGES = 16
+# Photographs that go through the network together on a CPU: more gain nothing (97 ms of CPU a photograph in fours and
+# in sixteens, 102 in twos) and take memory.
+_CPU_BATCH = 4
 # Threads that resize photographs for a GPU.
 _RESIZING = min(16, os.cpu_count() or 1)
 
@@ -49,7 +54,15 @@ class Regions:
 class Predictor:
     """A trained network, ready to describe photographs and to score phrases. Safe to share between threads."""
 
-    def __init__(self, checkpoint: Checkpoint, digest: str, *, device: str = "auto"):
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        digest: str,
+        *,
+        device: str = "auto",
+        runtime: str = "auto",
+        regions: str = "auto",
+    ):
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cuda" and not torch.cuda.is_available():
@@ -68,38 +81,70 @@ class Predictor:
         words = self.vocabulary.words
         self._neutral = NeutralWords.of(words, size=len(self.vocabulary), first=len(SPECIAL)).to(self.device)
         self._model = checkpoint.model.eval().to(self.device)
-        self._backbone = BackboneRunner(self._model, self.device)
-        # Pillow works beside other threads; a GPU has done with a photograph before one thread has resized the next.
-        self._resizing = ThreadPoolExecutor(
-            torch.get_num_threads() if self.device.type == "cpu" else _RESIZING, "resize"
-        )
+        self._backbone = BackboneRunner(self._model, self.device, runtime=runtime)
+        if regions == "auto":
+            regions = "bfloat16" if has_bfloat16(self.device.type) else "float32"
+            if self.device.type == "cpu" and can_multiply_int8():
+                regions = "int8"
+        self.precision = Precision(self._backbone.precision, self._backbone.runtime, regions)
+        # A GPU has done with a photograph before one thread has resized the next; Pillow works beside other threads.
+        self._resizing = ThreadPoolExecutor(_RESIZING, "resize")
+        self._lanes: Lanes | None = None
         if self.device.type == "cpu":
-            dtype = torch.bfloat16 if has_bfloat16("cpu") else torch.float32
+            self._lanes = Lanes(torch.get_num_threads())
+            dtype = getattr(torch, self.precision.regions)
             self._model.recognition.prepare_inference(dtype)
+            if dtype == torch.int8:
+                self._model.language.prepare_inference()
 
     @classmethod
-    def load(cls, path: Path | None = None, *, device: str = "auto", describes: bool = True) -> "Predictor":
+    def load(
+        cls,
+        path: Path | None = None,
+        *,
+        device: str = "auto",
+        describes: bool = True,
+        runtime: str = "auto",
+        regions: str = "auto",
+    ) -> "Predictor":
         """The network of a weights file; None: the embedded default. device: "auto", "cpu" or "cuda".
 
         describes: False for one that is only asked about phrases, and ready in half the time.
+        runtime, regions: see `BackboneRunner` and `Precision`; "auto": the fastest that is as good.
 
-        Raises CheckpointError, one sentence, if the file is missing, damaged or of another version.
+        Raises CheckpointError, one sentence, if the file is missing, damaged or of another version; DeviceError if the
+        device or the runtime that is asked for is not there.
         """
-        return cls(load_checkpoint(path, backbone=describes), checkpoint_digest(path), device=device)
+        checkpoint = load_checkpoint(path, backbone=describes)
+        return cls(checkpoint, checkpoint_digest(path), device=device, runtime=runtime, regions=regions)
 
     @torch.inference_mode()
     def describe(self, images: Sequence[Image.Image], *, max_regions: int = 50) -> list[Regions]:
         """The regions of upright RGB images of any sizes, at most max_regions each, in the order given.
 
         Of each photograph the best score comes first, and the whole photograph is always a region.
-        Photographs that the network sees at one size go through it together, in one call.
+        Photographs that the network sees at one size go through it together: on a GPU all of them, on a CPU a few in
+        each thread.
         """
         if max_regions < 1:
             raise ValueError("max_regions must be at least 1")
         result: dict[int, Regions] = {}
-        for size, numbers in self._by_size(images).items():
-            for number, regions in zip(numbers, self._describe([images[n] for n in numbers], size, max_regions)):
-                result[number] = regions
+
+        def describe(size: tuple[int, int], numbers: list[int]) -> None:
+            with torch.inference_mode():  # which each thread enters by itself
+                found = self._describe([images[n] for n in numbers], size, max_regions)
+            result.update(zip(numbers, found, strict=True))
+
+        groups = self._by_size(images)
+        if self._lanes is None:
+            for size, numbers in groups.items():
+                describe(size, numbers)
+        else:
+            most = min(_CPU_BATCH, -(-len(images) // self._lanes.count))
+            parts = [
+                (size, numbers[n : n + most]) for size, numbers in groups.items() for n in range(0, len(numbers), most)
+            ]
+            self._lanes.run(describe, sorted(parts, key=lambda part: len(part[1]), reverse=True))
         return [result[number] for number in range(len(images))]
 
     @torch.inference_mode()
@@ -112,11 +157,14 @@ class Predictor:
         for size, numbers in self._by_size(images).items():
             for start in range(0, len(numbers), _IMAGES):
                 some = numbers[start : start + _IMAGES]
-                with autocast(self.device):
+                with self._autocast():
                     features, sizes = self._features([images[n] for n in some], size)
                     found = self._model.codes(self._model.maps(features), sizes, whole_boxes(sizes))
                 codes[some] = found[:, 0].float().cpu().numpy()
         return codes
+
+    def _autocast(self) -> torch.autocast:
+        return autocast(self.device, enabled=self.precision.regions != "float32")
 
     def _by_size(self, images: Sequence[Image.Image]) -> dict[tuple[int, int], list[int]]:
         """The numbers of the images that the network sees at one size, by that size (width, height)."""
@@ -126,7 +174,7 @@ class Predictor:
         return by_size
 
     def _describe(self, images: Sequence[Image.Image], size: tuple[int, int], max_regions: int) -> list[Regions]:
-        with autocast(self.device):
+        with self._autocast():
             features, sizes = self._features(images, size)
             detections = self._model.detect(features, sizes, max_regions=max_regions)
         codes = torch.cat([d.codes for d in detections])
@@ -161,7 +209,7 @@ class Predictor:
             raise ValueError(f"boxes must be (N, 4) with N >= 1, not {boxes.shape}")
         size = resize_shape(*image.size, self.config.image_size, STRIDE)
         seen = torch.from_numpy(boxes / _scale(image, size)).to(self.device)
-        with autocast(self.device):
+        with self._autocast():
             features, sizes = self._features([image], size)
             codes = self._model.codes(self._model.maps(features), sizes, seen[None])[0]
             scores, _ = self._model.recognition.score_and_offset(codes)
@@ -183,7 +231,7 @@ class Predictor:
         whole photograph, which `describe` always adds, is not among them.
         """
         size = resize_shape(*image.size, self.config.image_size, STRIDE)
-        with autocast(self.device):
+        with self._autocast():
             features, sizes = self._features([image], size)
             anchors = self._model.localize(self._model.maps(features))
             (boxes,), _ = self._model.proposals(anchors, sizes, count=count)
@@ -197,14 +245,15 @@ class Predictor:
             seen = images[number].convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
             pixels[number] = np.asarray(seen)
 
-        list(self._resizing.map(resize, range(len(images))))
+        # On a CPU other photographs are described beside these: see Lanes.
+        list((map if self._lanes else self._resizing.map)(resize, range(len(images))))
         batch = normalize(torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2))
         sizes = torch.tensor([size] * len(images), dtype=torch.float32, device=self.device)
         return self._backbone(batch), sizes
 
     def _read(self, codes: Tensor) -> tuple[np.ndarray, list[str]]:
         """Embeddings (N, embedding_size) float32 and phrases of region codes (N, code_size) float32."""
-        with autocast(self.device):
+        with self._autocast():
             tokens = self._model.language.generate(codes, length=self.config.max_words, neutral=self._neutral).cpu()
         embeddings = self._model.embed(codes).cpu().numpy()
         return embeddings, self._naming([self.vocabulary.decode(row) for row in tokens.tolist()], embeddings)

@@ -103,12 +103,12 @@ def without_onnxruntime(monkeypatch) -> None:
 
 def test_a_photograph_is_described_alike_without_onnx_runtime(checkpoint, photograph, monkeypatch):
     images = [photograph, photograph.crop((100, 0, 411, 500))]
-    fast = Predictor(checkpoint, "", device="cpu")
-    assert fast._backbone._onnx is not None
+    fast = Predictor(checkpoint, "", device="cpu", runtime="onnxruntime")
+    assert fast._backbone._onnx is not None and fast.precision.runtime == "onnxruntime"
     with monkeypatch.context() as patched:
         without_onnxruntime(patched)
         plain = Predictor(checkpoint, "", device="cpu")
-    assert plain._backbone._onnx is None
+    assert plain._backbone._onnx is None and plain.precision.runtime == "torch"
     for f, p in zip(fast.describe(images, max_regions=12), plain.describe(images, max_regions=12), strict=True):
         assert len(f.boxes) == len(p.boxes) > 3
         for a, b in ((f.boxes, p.boxes), (f.scores, p.scores), (f.embeddings, p.embeddings)):
@@ -129,7 +129,8 @@ def test_other_backbones_run_in_torch(tiny_checkpoint):
 
 
 def test_one_that_is_only_asked_makes_no_graph(checkpoint, tiny_checkpoint, monkeypatch):
-    monkeypatch.setattr(fcln.backbone_runner, "OnnxBackbone", None)  # calling it fails
+    for name in ("OnnxBackbone", "OpenVinoBackbone"):
+        monkeypatch.setattr(fcln.backbone_runner, name, None)  # calling it fails
     Predictor(replace(checkpoint, model=_without_backbone(checkpoint)), "", device="cpu")
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fcln.precision import autocast, has_bfloat16
+from fcln.precision import Precision, agree, autocast, has_bfloat16
 
 
 @pytest.fixture(autouse=True)
@@ -43,3 +43,16 @@ def test_networks_run_whatever_the_processor_has() -> None:
     with autocast(torch.device("cpu")):
         found, _ = lstm(torch.ones(2, 1, 4))
     assert torch.isfinite(found).all()
+
+
+def test_ways_that_were_measured_to_agree_and_ways_that_nobody_knows() -> None:
+    ways = [
+        str(Precision(backbone, runtime, regions))
+        for backbone, runtime in (("float32", "torch"), ("float32", "onnxruntime"), ("bfloat16", "openvino"))
+        for regions in ("float32", "bfloat16", "int8")
+    ]
+    assert ways[0] == "backbone float32 in torch, regions float32"
+    assert all(agree(one, other) for one in ways for other in ways)
+    unknown = str(Precision("int8", "openvino", "int8"))
+    assert agree(unknown, unknown)
+    assert not any(agree(one, unknown) or agree(unknown, one) for one in ways)

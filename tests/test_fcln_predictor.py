@@ -9,6 +9,7 @@ from PIL import Image
 
 import fcln.predictor
 from fcln.checkpoint import load_checkpoint
+from fcln.lanes import Lanes
 from fcln.modeling.language_model import LanguageModel
 from fcln.predictor import Predictor, Regions
 from fcln.vocabulary import MAX_PHRASE_WORDS
@@ -96,6 +97,7 @@ def test_mixed_sizes_in_one_call_equal_single_calls_in_their_order(tiny_predicto
 
 
 def test_photographs_of_one_size_go_through_the_backbone_in_one_call(tiny_predictor, monkeypatch):
+    monkeypatch.setattr(tiny_predictor, "_lanes", Lanes(1))
     batches = []
     real = tiny_predictor._model.features
     monkeypatch.setattr(tiny_predictor._model, "features", lambda images: batches.append(len(images)) or real(images))
@@ -103,8 +105,31 @@ def test_photographs_of_one_size_go_through_the_backbone_in_one_call(tiny_predic
     assert sorted(batches) == [1, 3]
 
 
+def test_threads_share_out_photographs_a_few_at_a_time(tiny_predictor, monkeypatch):
+    images = [photo(400, 300, n) for n in range(11)] + [photo(300, 400, n) for n in range(2)]
+    monkeypatch.setattr(tiny_predictor, "_lanes", Lanes(1))
+    expected = tiny_predictor.describe(images, max_regions=3)
+    batches = []
+    real = tiny_predictor._model.features
+
+    def features(images):
+        batches.append((len(images), torch.get_num_threads(), torch.is_inference_mode_enabled()))
+        return real(images)
+
+    monkeypatch.setattr(tiny_predictor._model, "features", features)
+    monkeypatch.setattr(tiny_predictor, "_lanes", Lanes(3))
+    for one, other in zip(tiny_predictor.describe(images, max_regions=3), expected, strict=True):
+        assert_same(one, other)
+        assert one.phrases == other.phrases
+    assert sorted(batches) == [(2, 1, True), (3, 1, True), (4, 1, True), (4, 1, True)]
+    batches.clear()
+    tiny_predictor.describe(images[:4], max_regions=3)  # fewer than would keep all threads busy in fours
+    assert sorted(batches) == [(2, 1, True), (2, 1, True)]
+
+
 def test_only_what_survives_the_final_suppression_is_put_into_words(tiny_predictor, monkeypatch):
     """The released code writes a phrase for every proposal."""
+    monkeypatch.setattr(tiny_predictor, "_lanes", Lanes(1))
     asked = []
     real = LanguageModel.generate
 

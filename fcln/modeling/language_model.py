@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fcln.modeling.int8_linear import Int8Linear
 from fcln.modeling.neutral_words import NeutralWords
 from fcln.modeling.prefix_tree import Prefix, prefix_tree
 from fcln.vocabulary import END, PAD, START, UNK
@@ -20,6 +21,7 @@ class LanguageModel(nn.Module):
         self.words = nn.Embedding(vocabulary, word, padding_idx=PAD)
         self.lstm = nn.LSTM(word, hidden, batch_first=True)
         self.output = nn.Linear(hidden, vocabulary)
+        self._in_int8: tuple[Int8Linear, Int8Linear] | None = None  # see prepare_inference: of hidden states, output
         with torch.no_grad():  # as the released code's LSTM: forgetting starts switched off
             self.lstm.get_parameter("bias_ih_l0")[hidden : 2 * hidden] = 1.0
             self.lstm.get_parameter("bias_hh_l0")[hidden : 2 * hidden] = 0.0
@@ -97,27 +99,53 @@ class LanguageModel(nn.Module):
         return F.linear(hidden, self.output.weight[words], self.output.bias[words])
 
     @torch.no_grad()
+    def prepare_inference(self) -> None:
+        """Write phrases in 8-bit integers from now on, see `Int8Linear`: of a network whose weights change no more."""
+        self._in_int8 = (
+            Int8Linear(self.lstm.get_parameter("weight_hh_l0"), torch.zeros(4 * self.lstm.hidden_size)),
+            Int8Linear(self.output.weight, self.output.bias),
+        )
+        self._all_word_gates = self._input_gates(self.words.weight)
+
+    @torch.no_grad()
     def generate(self, codes: Tensor, *, length: int, neutral: NeutralWords | None = None) -> Tensor:
         """The greedy phrase of each code, UNK left out: (N, code) -> (N, length) int64 ids, PAD from the end on.
 
         neutral: words that say less where the likeliest one is not likely enough.
         """
         tokens = torch.full((len(codes), length), PAD, device=codes.device)
-        _, (hidden, cell) = self.lstm(F.relu(self.image(codes))[:, None])
+        hidden, cell = self._begin(codes)
         word = torch.full((len(codes),), START, device=codes.device)
         rows = torch.arange(len(codes), device=codes.device)  # of the phrases that have not ended
         for step in range(length):
-            found, (hidden, cell) = self.lstm(self.words(word)[:, None], (hidden, cell))
-            logits = self.output(found[:, 0])
+            logits, hidden, cell = self._write(word, hidden, cell)
             logits[:, [PAD, START, UNK]] = -torch.inf  # the likeliest word that has a spelling
             word = logits.argmax(1)
             if neutral is not None:
-                word = neutral.choose(word, logits.float())
-            rows, word, hidden, cell = rows[open_ := word != END], word[open_], hidden[:, open_], cell[:, open_]
+                word = neutral.choose(word, logits)
+            rows, word, hidden, cell = rows[open_ := word != END], word[open_], hidden[open_], cell[open_]
             if not len(rows):
                 break
             tokens[rows, step] = word
         return tokens
+
+    def _begin(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """The LSTM's hidden and cell state after x_-1, (N, hidden) each."""
+        if self._in_int8 is not None:
+            gates = self.code_gates(codes).float()
+            return lstm_state(gates, gates.new_zeros(len(codes), self.lstm.hidden_size))
+        _, (hidden, cell) = self.lstm(F.relu(self.image(codes))[:, None])
+        return hidden[0], cell[0]
+
+    def _write(self, word: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (N, vocabulary) float32 of what follows a word (N,), and the states after it."""
+        if self._in_int8 is not None:
+            recurrent, output = self._in_int8
+            gates = recurrent.of_unit(hidden) + self._all_word_gates[word]
+            hidden, cell = lstm_state(gates, cell)
+            return output.of_unit(hidden), hidden, cell
+        found, states = self.lstm(self.words(word)[:, None], (hidden[None], cell[None]))
+        return self.output(found[:, 0]).float(), states[0][0], states[1][0]
 
 
 def next_words(tokens: Tensor) -> Tensor:

