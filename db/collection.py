@@ -250,6 +250,14 @@ class Collection(Protocol):
         """
         ...
 
+    def precisions(self) -> list[str]:
+        """In which ways photographs were described, besides by which checkpoint; the first one first."""
+        ...
+
+    def note_precision(self, precision: str) -> None:
+        """Remember a way in which photographs are described from now on, if it is a new one."""
+        ...
+
     def record_build(self, counts: Mapping[str, int], *, seconds: float) -> None:
         """Remember a finished build: its counts under the indexer's names, and how long it took."""
         ...

@@ -56,6 +56,8 @@ def copy(
         CollectionError: one of them cannot be read or written.
     """
     copied = 0
+    for precision in source.precisions():
+        target.note_precision(precision)
     for root_id, root in source.roots().items():
         target_root = target.add_root(root)
         theirs = target.known(target_root)

@@ -37,6 +37,11 @@ def revision(session: Session) -> int:
     return session.scalars(select(Meta.revision)).one()
 
 
+def precisions(session: Session) -> list[str]:
+    """In which ways photographs were described, the first one first."""
+    return session.scalars(select(Meta.precisions)).one() or []
+
+
 def roots(session: Session) -> dict[int, Path]:
     """Root id -> folder, in the order they were added."""
     rows = session.execute(select(Root.id, Root.path).order_by(Root.id))

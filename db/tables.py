@@ -12,7 +12,7 @@ from db.sql import BigInt, FileName
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {int: BigInt, dict[str, int]: JSON}  # noqa: RUF012  (SQLAlchemy's own protocol)
+    type_annotation_map = {int: BigInt, dict[str, int]: JSON, list[str]: JSON}  # noqa: RUF012  (SQLAlchemy's own protocol)
 
 
 class Meta(Base):
@@ -25,6 +25,9 @@ class Meta(Base):
     embedding_size: Mapped[int]
     code_size: Mapped[int]
     revision: Mapped[int]  # commits so far
+    # In which ways photographs were described, as the network names them ("backbone float32 in torch, regions int8");
+    # NULL: by a version that did not say.
+    precisions: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class Root(Base):

@@ -170,6 +170,13 @@ def add_build(session: Session, counts: Mapping[str, int], seconds: float) -> No
     )
 
 
+def note_precision(session: Session, precision: str) -> None:
+    """Remember a way in which photographs are described."""
+    meta = session.scalars(select(Meta).with_for_update()).one()  # other writers of a server may note theirs
+    if precision not in (meta.precisions or []):
+        meta.precisions = [*(meta.precisions or []), precision]
+
+
 def create_meta(session: Session, model: ModelIdentity) -> None:
     """The row that says what the collection is."""
     session.add(

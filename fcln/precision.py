@@ -1,37 +1,12 @@
-"""In which numbers a network computes: bfloat16 and 8-bit integers where the hardware makes them worth it.
+"""Where bfloat16 is worth it: it halves the time of convolutions where the hardware has it and not elsewhere.
 
-bfloat16 halves the time of convolutions where the hardware has it and not elsewhere. Most computers' processors (AVX2)
-do not have it: convolutions there take seven times as long in bfloat16 as in float32, and torch's LSTM may not run at
-all.
+Most computers' processors (AVX2) do not have it: convolutions there take seven times as long in bfloat16 as in float32,
+and torch's LSTM may not run at all.
 """
 
-import re
-from dataclasses import dataclass
 from functools import cache
 
 import torch
-
-
-@dataclass(frozen=True)
-class Precision:
-    """How photographs are described, besides by which checkpoint; str() is what a collection remembers of it."""
-
-    backbone: str  # "float32" or "bfloat16"
-    runtime: str  # of the backbone: "torch", "onnxruntime", "openvino"
-    regions: str  # "float32", "bfloat16" or "int8": the layers that most of a region's time is spent in
-
-    def __str__(self) -> str:
-        return f"backbone {self.backbone} in {self.runtime}, regions {self.regions}"
-
-
-# Of these each combination was compared with float32 throughout: the mean cosine of the same regions' embeddings is
-# 0.999 or more (scripts.evaluate.precision; docs/experiments.md says what did not reach it).
-_AGREEING = re.compile(r"backbone (float32|bfloat16) in (torch|onnxruntime|openvino), regions (float32|bfloat16|int8)")
-
-
-def agree(one: str, other: str) -> bool:
-    """Whether photographs described in two ways may stand in one collection as if in one; each is str(Precision)."""
-    return one == other or all(_AGREEING.fullmatch(each) for each in (one, other))
 
 
 @cache

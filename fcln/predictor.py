@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from fcln.agreement import Precision
 from fcln.backbone_runner import BackboneRunner
 from fcln.checkpoint import Checkpoint, load_checkpoint
 from fcln.errors import DeviceError
@@ -24,7 +25,7 @@ from fcln.modeling.language_model import LanguageModel
 from fcln.modeling.neutral_words import NeutralWords
 from fcln.modeling.normalization import normalize
 from fcln.naming import Naming
-from fcln.precision import Precision, autocast, has_bfloat16
+from fcln.precision import autocast, has_bfloat16
 from fcln.vocabulary import MAX_PHRASE_WORDS, SPECIAL
 from fcln.weights_file import checkpoint_digest
 
@@ -146,6 +147,11 @@ class Predictor:
             ]
             self._lanes.run(describe, sorted(parts, key=lambda part: len(part[1]), reverse=True))
         return [result[number] for number in range(len(images))]
+
+    @property
+    def precisions(self) -> list[str]:
+        """In which ways it describes: one, as a collection remembers it."""
+        return [str(self.precision)]
 
     @torch.inference_mode()
     def image_codes(self, images: Sequence[Image.Image]) -> np.ndarray:

@@ -32,6 +32,11 @@ class LazyPredictor:
         self._device = device
         self._predictor: Predictor | None = None
 
+    @property
+    def precisions(self) -> list[str]:
+        """In which way it describes, see `fcln.agreement`; none before the network is loaded."""
+        return self._predictor.precisions if self._predictor else []
+
     def load(self) -> "Predictor":
         """The network itself.
 

@@ -79,6 +79,7 @@ def status(document: dict[str, Any]) -> str:
         f"incomplete   {counted(document['incomplete'], 'photograph')}",
         f"left out     {left_out(document['left_out']) or 'nothing'}",
         f"checkpoint   {document['checkpoint']}",
+        *(f"with         {each}" for each in document["described_with"]),
         f"last build   {last['finished_at'] + ', ' + _counts(last) if last else 'none'}",
     ]
     for root in document["roots"]:

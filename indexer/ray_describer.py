@@ -45,6 +45,9 @@ class _Worker:
     def digest(self) -> str:
         return self._predictor.digest
 
+    def precisions(self) -> list[str]:
+        return self._predictor.precisions
+
     def describe(self, pixels: _Chunk, max_regions: int) -> "list[Regions]":
         from PIL import Image
 
@@ -72,6 +75,7 @@ class RayDescriber:
             CheckpointError: the weights file is missing, cut short or not ours.
         """
         self.model = LazyPredictor(weights).model
+        self.precisions: list[str] = []  # of all workers, from the first batch on
         self._batch_size = batch_size
         try:
             import ray
@@ -115,6 +119,7 @@ class RayDescriber:
                     "Computers of the Ray cluster have other weights than this one: install the same version of "
                     "densecap-search there, or name a file with --weights."
                 )
+            self.precisions = sorted({p for w in self._workers for p in self._ray.get(w.precisions.remote())})
             self._checked = True
 
     def describe(self, images: "Sequence[Image.Image]", *, max_regions: int = 50) -> "list[Regions]":

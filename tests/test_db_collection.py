@@ -337,6 +337,15 @@ def test_a_commit_of_nothing_is_none(writer):
     assert writer.revision == 0
 
 
+def test_ways_of_describing_are_remembered_once_each(location, writer):
+    assert writer.precisions() == []
+    for precision in ("in float32", "in bfloat16", "in float32"):
+        writer.note_precision(precision)
+    assert writer.precisions() == ["in float32", "in bfloat16"]
+    with open_collection(location) as reader:
+        assert reader.precisions() == ["in float32", "in bfloat16"]
+
+
 # -- opening
 
 
@@ -369,6 +378,7 @@ def test_a_reader_does_not_write(location, writer):
             lambda: reader.commit(gone=[1]),
             lambda: reader.add_root(Path("/photos")),
             lambda: reader.record_build({}, seconds=0),
+            lambda: reader.note_precision("in float32"),
         ):
             with pytest.raises(CollectionError, match="opened for reading"):
                 write()

@@ -59,12 +59,14 @@ def source(both):
 
 
 def test_everything_but_ids_is_copied_and_compared(both, source):
+    source.note_precision("in float32")
     with create(both[1]) as target:
         report = copying.copy(source, target)
         assert report is not None and report.verified
         assert (report.copied, report.photographs, report.failed, report.surplus) == (7, 7, 1, 0)
         assert report.regions == source.region_count() == target.region_count()
         assert without_ids(target) == without_ids(source)
+        assert target.precisions() == ["in float32"]
         again = copying.copy(source, target)
         assert again is not None and again.copied == 0 and again.verified
         source.commit(new=[photo(1, "b.jpg", version=9)], gone=[9])

@@ -58,15 +58,15 @@ LAST = len(migrations.MIGRATIONS)
 def test_missing_steps_are_taken_once_and_in_order(store, monkeypatch):
     with store.session() as session:
         migrations.migrate(session.connection())
-        assert migrations.schema_version(session.connection()) == LAST == 4
+        assert migrations.schema_version(session.connection()) == LAST == 5
     taken = []
-    later = (*migrations.MIGRATIONS, lambda c: taken.append(5), lambda c: taken.append(6))
+    later = (*migrations.MIGRATIONS, lambda c: taken.append(6), lambda c: taken.append(7))
     monkeypatch.setattr(migrations, "MIGRATIONS", later)
     for _ in range(2):
         with store.session() as session:
             migrations.migrate(session.connection())
-            assert migrations.schema_version(session.connection()) == 6
-    assert taken == [5, 6]
+            assert migrations.schema_version(session.connection()) == 7
+    assert taken == [6, 7]
 
 
 def test_a_step_that_fails_leaves_the_old_schema(store, monkeypatch):
@@ -87,8 +87,8 @@ def test_a_step_that_fails_leaves_the_old_schema(store, monkeypatch):
 
 def test_a_newer_schema_is_refused_untouched(store):
     with store.session() as session:
-        session.connection().exec_driver_sql("PRAGMA user_version = 7")
-    sentence = "^The collection has schema 7, this program knows schemas up to 4: .*newer version.*\\.$"
+        session.connection().exec_driver_sql("PRAGMA user_version = 9")
+    sentence = "^The collection has schema 9, this program knows schemas up to 5: .*newer version.*\\.$"
     with pytest.raises(SchemaTooNew, match=sentence), store.session() as session:
         migrations.migrate(session.connection())
     with store.session() as session:
@@ -106,10 +106,13 @@ NEW_IN_3 = (
 )
 
 
+def undo_m005():
+    return "ALTER TABLE meta DROP COLUMN precisions;"
+
+
 def undo_m004():
-    return "DROP TABLE quantizer;" + "".join(
-        f"ALTER TABLE index_file DROP COLUMN {c};" for c in ("quantizer_id", "recall")
-    )
+    columns = "".join(f"ALTER TABLE index_file DROP COLUMN {c};" for c in ("quantizer_id", "recall"))
+    return f"{undo_m005()} DROP TABLE quantizer; {columns}"
 
 
 def undo_m003():
@@ -151,7 +154,7 @@ def test_a_collection_of_schema_1_goes_on(tmp_path, caplog, index_revision):
         LocalCollection.open(tmp_path)
     with create(tmp_path) as writer:
         copy = tmp_path / "photos.schema-1.db"
-        assert f"from schema 1 to 4; its database before that stays as {copy}." in caplog.text
+        assert f"from schema 1 to 5; its database before that stays as {copy}." in caplog.text
         assert sqlite3.connect(copy).execute("SELECT * FROM photo").fetchall() == before
         assert sqlite3.connect(copy).execute("PRAGMA user_version").fetchone() == (1,)
         assert contents(writer) == expected
@@ -185,6 +188,23 @@ def test_ids_of_deleted_rows_do_not_come_again(store):
             connection.exec_driver_sql(f"DELETE FROM {table}")
             connection.exec_driver_sql(f"INSERT INTO {table} {values}")
             assert connection.exec_driver_sql(f"SELECT id FROM {table}").scalars().all() == [2], table
+
+
+def test_a_collection_of_schema_4_goes_on_and_does_not_know_how_it_was_described(tmp_path):
+    with create(tmp_path) as writer:
+        live(writer)
+        expected = contents(writer)
+    database = sqlite3.connect(tmp_path / "photos.db")
+    database.executescript(f"{undo_m005()} PRAGMA user_version = 4;")
+    database.close()
+    with LocalCollection.open(tmp_path) as reader:
+        assert reader.precisions() == []
+    with create(tmp_path) as writer:
+        assert contents(writer) == expected
+        assert writer.precisions() == []
+        writer.note_precision("in float32")
+        assert writer.precisions() == ["in float32"]
+    assert not verify(tmp_path).problems
 
 
 def test_a_collection_of_schema_2_goes_on(tmp_path):

@@ -298,6 +298,9 @@ def test_an_empty_collection_moves_too(place):
         open_collection(place, write=True, create=True, model=MODEL) as old,
         open_successor(old, LARGER_MODEL) as new,
     ):
+        old.note_precision("in float32")
+        new.note_precision("in bfloat16")
         switch(old, new)
     with open_collection(place, model=LARGER_MODEL) as collection:
         assert collection.photo_count() == 0
+        assert collection.precisions() == ["in bfloat16"]

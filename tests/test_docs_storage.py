@@ -39,8 +39,8 @@ def described(database):
 
 
 def test_every_table_and_column_is_documented(database):
-    assert database.execute("PRAGMA user_version").fetchone()[0] == 4
-    assert "`user_version` is 4" in DOCUMENT
+    assert database.execute("PRAGMA user_version").fetchone()[0] == 5
+    assert "`user_version` is 5" in DOCUMENT
     tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     for table in set(tables) - {"sqlite_sequence"}:
         section = re.search(rf"^\| \*\*{table}\*\* \|.*?(?=^\| \*\*|^$)", DOCUMENT, re.MULTILINE | re.DOTALL)
@@ -102,6 +102,7 @@ def test_the_rows_about_the_collection(database):
     meta = dict(database.execute("SELECT * FROM meta").fetchone())
     assert meta == {
         "id": 1, "model_digest": MODEL.digest, "embedding_size": E, "code_size": C, "revision": len(LIFE),
+        "precisions": None,
     }  # fmt: skip
     build = database.execute("SELECT * FROM build").fetchone()
     assert json.loads(build["counts"]) == {"new": 5}

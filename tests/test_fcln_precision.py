@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from fcln.precision import Precision, agree, autocast, has_bfloat16
+from fcln.agreement import Precision, agree
+from fcln.precision import autocast, has_bfloat16
 
 
 @pytest.fixture(autouse=True)

@@ -122,6 +122,8 @@ def test_the_real_command_from_nothing_to_status(photos, place, tiny_checkpoint)
     )  # fmt: skip
     assert document["last_build"]["new"] == 3
     assert document["checkpoint"] == open_collection(place).model.digest
+    (described_with,) = document["described_with"]
+    assert described_with.startswith("backbone ") and ", regions " in described_with
 
 
 def test_running_it_again_and_the_readable_status(photos, place, tiny_checkpoint):
@@ -139,6 +141,7 @@ def test_running_it_again_and_the_readable_status(photos, place, tiny_checkpoint
     lines = invoke("status", "--collection", place).stdout.splitlines()
     assert f"collection   {place}" in lines
     assert "photographs  3" in lines
+    assert len([line for line in lines if line.startswith("with         backbone ")]) == 1
     assert "failed       1 file" in lines
     assert f"root         {photos} (missing): 3 photographs" in lines
     assert f"failed       {photos / 'text.jpg'}: a text file, not a photograph" in lines

@@ -22,6 +22,7 @@ from db.local.reader import CommitReader
 from db.local.segments import SegmentFolder
 from db.local.sqlite import backup
 from db.local.sqlite.connection import Database, plain_errors
+from db.local.sqlite.migrations import columns_of, schema_version
 from db.local.sqlite.snapshot import Snapshot, read_segments
 from db.local.sqlite.writes import add, finish, next_id, replace_indexes
 from db.local.vectors.index_files import IndexFiles
@@ -330,6 +331,16 @@ class LocalCollection:
         self._unsaved_regions += sum(len(photo.phrases) for photo in new)
         if self._unsaved_regions >= SAVE_AFTER_REGIONS:
             self._try_to_save_index()
+
+    def precisions(self) -> list[str]:
+        with self.database.session() as session:
+            old = not columns_of("meta", ["precisions"], schema_version(session.connection()))
+            return [] if old else queries.precisions(session)
+
+    def note_precision(self, precision: str) -> None:
+        self.require_writer()
+        with self.database.session() as session:
+            writes.note_precision(session, precision)
 
     def record_build(self, counts: Mapping[str, int], *, seconds: float) -> None:
         """If the build changed anything, a copy of photos.db is kept beside it, for `verify` to restore."""

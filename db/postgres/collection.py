@@ -258,6 +258,13 @@ class PostgresCollection:
         self.require_writer()
         return ServerQueue(self.server, self.model, lease_seconds)
 
+    def precisions(self) -> list[str]:
+        return self.server.read(queries.precisions)
+
+    def note_precision(self, precision: str) -> None:
+        self.require_writer()
+        self.server.write(writes.note_precision, precision)
+
     def record_build(self, counts: Mapping[str, int], *, seconds: float) -> None:
         """Partitions that have come to need an index get one, unless another process makes indexes already."""
         self.require_writer()

@@ -172,8 +172,13 @@ def m001_tables(connection: Connection, model: ModelIdentity) -> None:
         connection.exec_driver_sql(statement)
 
 
+def m002_precisions(connection: Connection, model: ModelIdentity) -> None:
+    """In which ways photographs were described."""
+    connection.exec_driver_sql("ALTER TABLE meta ADD COLUMN precisions json")
+
+
 Migration = Callable[[Connection, ModelIdentity], None]
-MIGRATIONS: tuple[Migration, ...] = (m001_tables,)
+MIGRATIONS: tuple[Migration, ...] = (m001_tables, m002_precisions)
 
 
 def schema_version(connection: Connection, schema: str) -> int:

@@ -139,6 +139,7 @@ def _replace(session: Session, ours: PostgresCollection, theirs: PostgresCollect
         text("UPDATE meta SET model_digest = :digest, embedding_size = :embedding_size, code_size = :code_size"),
         vars(theirs.model),
     )
+    _run(session, f"UPDATE meta SET precisions = theirs.precisions FROM {new}.meta AS theirs")
     finish(session, theirs.model)
     _run(session, f"DROP SCHEMA {new} CASCADE")
 

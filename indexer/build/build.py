@@ -25,6 +25,7 @@ from db.records import NewPhoto, PhotoHeaders, PhotoStat
 from db.task_queue import TaskQueue
 from decoding.errors import PhotoError
 from decoding.photos import Photograph
+from fcln.agreement import agree
 from fcln.errors import FclnError
 from indexer.build.content import CHANGING, Content, read
 from indexer.build.decoders import Decoders
@@ -165,6 +166,8 @@ class Run:
         left_out = dict(sum(plan.left_out.values(), Counter()))
         self.report = BuildReport(unchanged=plan.unchanged, failed_before=plan.failed_before, left_out=left_out)
         self._plan = plan
+        self._collection = collection
+        self._precision_noted = False
         self._photo_seconds: float | None = None  # that describing one took in the last batch
         # What the last batch gave: put away while the network is at the next one.
         self._done: list[tuple[Decoded, Regions | Exception]] = []
@@ -323,8 +326,24 @@ class Run:
             elif isinstance(outcome, Exception):
                 self._fail(content, f"the network fails on it ({outcome})")
             else:
+                self._note_precision()
                 self._add(content, photograph, outcome)
         self._pending.commit_if_due()
+
+    def _note_precision(self) -> None:
+        """Before the first photograph is added: the collection remembers in which way it is described."""
+        if self._precision_noted or not (precisions := getattr(self._predictor, "precisions", ())):
+            return
+        self._precision_noted = True
+        for precision in precisions:
+            others = [each for each in self._collection.precisions() if not agree(each, precision)]
+            if others:
+                self._progress.warn(
+                    f"photographs are described with {precision} here, others of this collection with {others[0]}: the "
+                    "same thing may look a little different to both; `indexer build FOLDERS --collection NEW`, with "
+                    "all folders, describes all of them alike"
+                )
+            self._collection.note_precision(precision)
 
     def _batch_size(self) -> int:
         """How many photographs to describe together."""

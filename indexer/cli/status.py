@@ -50,6 +50,7 @@ def status(collection: "Location | None", as_json: bool) -> None:
             "roots": roots,
             "failures": failures,
             "checkpoint": opened.model.digest,
+            "described_with": opened.precisions(),
             "last_build": last
             and {"finished_at": last.finished_at.isoformat(), "seconds": round(last.seconds, 1), **last.counts},
         }

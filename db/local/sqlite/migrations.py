@@ -166,18 +166,27 @@ def m004_quantizer(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
+def m005_precisions(connection: Connection) -> None:
+    """In which ways photographs were described."""
+    connection.exec_driver_sql("ALTER TABLE meta ADD COLUMN precisions JSON")
+
+
 Migration = Callable[[Connection], None]
-MIGRATIONS: tuple[Migration, ...] = (m001_tables, m002_checksums, m003_headers, m004_quantizer)
+MIGRATIONS: tuple[Migration, ...] = (m001_tables, m002_checksums, m003_headers, m004_quantizer, m005_precisions)
 # What a reader needs is in the tables from this step on: it does without what came later.
 READABLE = 3
-_SINCE_4 = {"index_file": ("quantizer_id", "recall")}  # and all of the table "quantizer"
+_SINCE = {  # columns; the table "quantizer" is of step 4 too
+    ("index_file", "quantizer_id"): 4,
+    ("index_file", "recall"): 4,
+    ("meta", "precisions"): 5,
+}
 
 
 def columns_of(table: str, declared: Iterable[str], version: int) -> list[str]:
     """Those of a table's declared columns that a readable database of this schema has, in their order."""
-    if version >= 4:
-        return list(declared)
-    return [] if table == "quantizer" else [name for name in declared if name not in _SINCE_4.get(table, ())]
+    if table == "quantizer" and version < 4:
+        return []
+    return [name for name in declared if _SINCE.get((table, name), 0) <= version]
 
 
 def schema_version(connection: Connection) -> int:

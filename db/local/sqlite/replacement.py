@@ -59,7 +59,7 @@ def replace_rows(session: Session, faiss_id_shift: int) -> None:
                 f"SELECT {', '.join(values)} FROM {ATTACHED}.{row.__tablename__}"
             )
         )
-    model = "model_digest, embedding_size, code_size"
+    model = "model_digest, embedding_size, code_size, precisions"
     session.execute(text(f"UPDATE main.meta SET ({model}) = (SELECT {model} FROM {ATTACHED}.meta)"))
     builds = "finished_at, seconds, counts"
     session.execute(text(f"INSERT INTO main.build ({builds}) SELECT {builds} FROM {ATTACHED}.build ORDER BY id"))
