@@ -44,9 +44,9 @@ def share(
     return float(np.mean(hits)) / wanted
 
 
-def least_probes(found: Callable[[int], float], lists: int) -> int:
-    """The least probes (of 1, 2, 4, ... and all lists) with which the share found is WANTED."""
+def least_probes(found: Callable[[int], float], lists: int, wanted: float = WANTED) -> int:
+    """The least probes (of 1, 2, 4, ... and all lists) with which the share found is the one that is wanted."""
     probes = 1
-    while probes < lists and found(probes) < WANTED:
+    while probes < lists and found(probes) < wanted:
         probes *= 2
     return min(probes, lists)

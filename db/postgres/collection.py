@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from db import queries, writes
@@ -18,11 +19,14 @@ from db.matching import matching, regions_of_area
 from db.postgres import indexes, nearest
 from db.postgres.address import Address
 from db.postgres.claims import ServerQueue
+from db.postgres.crew import Crew
 from db.postgres.opening import prepare
+from db.postgres.recall import probes_for
 from db.postgres.root_places import RootPlaces
 from db.postgres.server import Server
 from db.postgres.shortlist import shortlist
 from db.postgres.successor import address_of_successor, digest_of_successor
+from db.postgres.vectors import as_halfvec
 from db.postgres.writes import Changes, apply, finish
 from db.records import (
     AreaRange,
@@ -307,8 +311,37 @@ class PostgresCollection:
                 condition = nearest.of_area(area) if area else "true"
                 return closest_photos(nearest.best_cosines(session, vectors, allowed, condition), count)
         condition = nearest.may_answer(allowed, area)
-        nearest.prepare_search(session, filtered=condition != "true")
-        return shortlist(session, vectors, count, region_count, condition, nearest.of_area(area) if area else "true")
+        of_photo = nearest.of_area(area) if area else "true"
+        tables, probes = self._parts(session)
+        if allowed is not None or not tables:  # the list of them once, not for each partition
+            tables = ["region"]
+        how = nearest.HowToSearch(probes_for(len(vectors), probes), condition != "true")
+        phrases = [as_halfvec(vector) for vector in vectors]
+        # For a small collection more connections would take longer than they save.
+        crew = self.server.crew(session) if region_count > indexes.SCANNED_REGIONS else Crew([session])
+        return shortlist(
+            count,
+            len(vectors),
+            region_count=region_count,
+            parts=len(tables),
+            nearest=lambda depth: nearest.nearest(crew, phrases, tables, depth, how, condition),
+            best=lambda photo_ids: nearest.best_of(crew, phrases, photo_ids, of_photo),
+            compare_all=lambda: nearest.best_cosines(session, vectors, None, condition),
+        )
+
+    @staticmethod
+    def _parts(session: Session) -> tuple[list[str], int]:
+        """The tables of regions, and how many lists of the index of each a question looks into; asked once."""
+        if "parts" not in session.info:
+            rows = session.execute(
+                text(
+                    "SELECT inhrelid::regclass::text, (SELECT coalesce(max(probes), 1) FROM vector_index) "
+                    "FROM pg_inherits WHERE inhparent = 'region'::regclass ORDER BY inhrelid"
+                )
+            ).all()
+            session.info["parts"] = [name for name, _ in rows], max((probes for _, probes in rows), default=1)
+        parts: tuple[list[str], int] = session.info["parts"]
+        return parts
 
     def _open_successor(self) -> "AbstractContextManager[PostgresCollection | None]":
         """The successor that was begun, open for writing; None: there is none."""

@@ -11,8 +11,9 @@ from sqlalchemy import Connection, text
 from db.errors import CollectionError, SchemaTooNew
 from db.records import ModelIdentity
 
-# Regions in one partition: a million vectors of 256 are 0.6 GB, and get an index of 2,000 lists in six minutes.
-PARTITION_REGIONS = 1_000_000
+# Regions in one partition: half a million vectors of 256 are 0.3 GB, and get an index of 2,000 lists in a minute. The
+# partitions of a collection are asked at the same time.
+PARTITION_REGIONS = 500_000
 
 
 def m001_tables(connection: Connection, model: ModelIdentity) -> None:

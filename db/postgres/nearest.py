@@ -1,17 +1,20 @@
 """What a question asks of the vectors, computed by the server: only ids and cosines travel."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from db.errors import UnknownId
+from db.postgres.crew import Crew
 from db.postgres.server import driver_connection
-from db.postgres.vectors import as_halfvec, as_ids, as_vector, copy_out
+from db.postgres.vectors import as_ids, as_vector, copy_out, fetch_columns
 from db.records import AreaRange, Features, ModelIdentity, RegionScores
 
-Found = tuple[np.ndarray, np.ndarray]  # photo ids and their best cosines, best first
+# Of the lists that a question looks into: 40,000 regions take 5 MB.
+SORT_MEMORY = "32MB"
 
 
 def cosines(session: Session, vectors: np.ndarray, photo_ids: Iterable[int] | None) -> RegionScores:
@@ -23,7 +26,7 @@ def cosines(session: Session, vectors: np.ndarray, photo_ids: Iterable[int] | No
     # Widened once a region, and compared with the phrase as it is: halves of both would cost four digits.
     regions = _regions_of(photo_ids, "id, photo_id, embedding::vector AS embedding")
     scores = ", ".join(f"-(embedding <#> {as_vector(vector)}) AS s{row}" for row, vector in enumerate(vectors))
-    found = copy_out(
+    found = (fetch_columns if photo_ids is not None else copy_out)(
         driver_connection(session),
         f"SELECT id, photo_id{', ' if scores else ''}{scores} FROM ({regions}) AS region ORDER BY id",
         [("id", "i8"), ("photo_id", "i8"), *((f"s{row}", "f8") for row in range(len(vectors)))],
@@ -68,48 +71,95 @@ def features(session: Session, photo_ids: Iterable[int] | None, model: ModelIden
     return Features(found["id"], found["photo_id"], their_codes["code"], found["embedding"].astype(np.float32))
 
 
-def nearest(session: Session, vectors: np.ndarray, depth: int, condition: str = "true") -> list[Found]:
-    """The photos of the `depth` regions nearest to each phrase, as far as the indexes find them.
+@dataclass(frozen=True)
+class Nearest:
+    """The photos of the regions nearest to each of Q phrases in each of T tables, as far as the indexes find them."""
 
-    condition: SQL about a region that may be found.
+    photo_ids: np.ndarray  # (P,) int64, ascending
+    part: np.ndarray  # (P,) int64, the table that holds it
+    met: np.ndarray  # (Q, P) bool, whether the phrase's regions have one of the photo
+    bounds: np.ndarray  # (Q, P) float64, the photo's best cosine where it was met; else the most that it can have
+    unmet: np.ndarray  # (Q, T) float64, the last region's cosine: a photo that was not met has at most that
 
-    Returns:
-        For each phrase photo ids and cosines, descending. The last entry is the last region's cosine: a photo that is
-        not among them has at most that.
+
+def nearest(
+    crew: Crew, phrases: Sequence[str], tables: Sequence[str], depth: int, how: "HowToSearch", condition: str = "true"
+) -> Nearest:
+    """The photos of the `depth` regions nearest to each phrase in each table.
+
+    phrases: by `as_halfvec`. condition: SQL about a region that may be found.
     """
-    parts = [
-        f"SELECT {row}::bigint AS phrase, photo_id, max(score) AS best, min(score) AS least FROM ("
-        f"SELECT photo_id, -(embedding <#> {as_halfvec(vector)}) AS score FROM region WHERE {condition} "
-        f"ORDER BY embedding <#> {as_halfvec(vector)} LIMIT {depth}) AS region GROUP BY photo_id"
-        for row, vector in enumerate(vectors)
-    ]
-    found = copy_out(
-        driver_connection(session),
-        " UNION ALL ".join(f"({part})" for part in parts),
-        [("phrase", "i8"), ("photo_id", "i8"), ("best", "f8"), ("least", "f8")],
-    )
-    lists = []
-    for row in range(len(vectors)):
-        ours = np.flatnonzero(found["phrase"] == row)
-        ours = ours[np.lexsort((found["photo_id"][ours], -found["best"][ours]))]
-        last = ours[np.argmin(found["least"][ours])] if len(ours) else ours
-        ids = np.append(found["photo_id"][ours], found["photo_id"][last])
-        lists.append((ids, np.append(found["best"][ours], found["least"][last])))
-    return lists
+
+    def ask(session: Session, arms: list[tuple[int, int]]) -> dict[str, np.ndarray]:
+        how.prepare(session)
+        parts = [
+            f"(SELECT {row}::bigint, {part}::bigint, photo_id, -min(distance), -max(distance) FROM ("
+            f"SELECT photo_id, embedding <#> {phrases[row]} AS distance FROM {tables[part]} WHERE {condition} "
+            f"ORDER BY distance LIMIT {depth}) AS region GROUP BY photo_id)"
+            for row, part in arms
+        ]
+        columns = [("phrase", "i8"), ("part", "i8"), ("photo_id", "i8"), ("best", "f8"), ("least", "f8")]
+        return fetch_columns(driver_connection(session), " UNION ALL ".join(parts), columns)
+
+    answers = crew.share(ask, [(row, part) for row in range(len(phrases)) for part in range(len(tables))])
+    found = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+    photo_ids, first, owner = np.unique(found["photo_id"], return_index=True, return_inverse=True)
+    part = found["part"][first]
+    least = np.full((len(phrases), len(tables)), np.inf)
+    np.minimum.at(least, (found["phrase"], found["part"]), found["least"])
+    unmet = np.where(least < np.inf, least, -1.0)  # the least cosine there is
+    best = np.full((len(phrases), len(photo_ids)), -np.inf)
+    np.maximum.at(best, (found["phrase"], owner), found["best"])
+    met = best > -np.inf
+    return Nearest(photo_ids, part, met, np.where(met, best, unmet[:, part]), unmet)
 
 
-def prepare_search(session: Session, *, filtered: bool) -> None:
-    """Set how an index is searched in this transaction.
+@dataclass(frozen=True)
+class HowToSearch:
+    """How indexes are searched."""
 
-    filtered: a condition leaves regions out, so it may take more lists than the probes to find enough of them.
+    probes: int
+    filtered: bool  # a condition leaves regions out: more lists than the probes, until enough of them are found
+
+    def prepare(self, session: Session) -> None:
+        """Set that for the transaction of a session, if it was not."""
+        if session.info.get("search") != self:
+            session.execute(
+                text(
+                    "SELECT set_config('ivfflat.probes', :probes, true), "
+                    "set_config('ivfflat.iterative_scan', :scan, true), set_config('work_mem', :memory, true)"
+                ),
+                {
+                    "probes": str(self.probes),
+                    "scan": "relaxed_order" if self.filtered else "off",
+                    "memory": SORT_MEMORY,
+                },
+            )
+            session.info["search"] = self
+
+
+def best_of(crew: Crew, phrases: Sequence[str], photo_ids: np.ndarray, condition: str = "true") -> np.ndarray:
+    """(Q, P) float64: the cosine of each phrase and the best region of each of (P,) photos, ascending ids.
+
+    By the index's own distance: half floats of the phrase too, which costs 2e-5. -1 where no region may answer.
+    phrases: by `as_halfvec`. condition: as of `nearest`, about the regions of a photo that is named.
     """
-    session.execute(
-        text(
-            "SELECT set_config('ivfflat.probes', coalesce(max(probes), 1)::text, true), "
-            "set_config('ivfflat.iterative_scan', :scan, true) FROM vector_index"
-        ),
-        {"scan": "relaxed_order" if filtered else "off"},
-    )
+    scores = ", ".join(f"max(-(embedding <#> {phrase})) AS s{row}" for row, phrase in enumerate(phrases))
+    names = [f"s{row}" for row in range(len(phrases))]
+
+    def ask(session: Session, some: np.ndarray) -> dict[str, np.ndarray]:
+        query = (
+            f"SELECT photo.id, best.* FROM photo, LATERAL (SELECT {scores} FROM region "
+            "WHERE region.id >= photo.first_region_id AND region.id < photo.first_region_id + photo.region_count "
+            f"AND {condition}) AS best WHERE photo.id = ANY({as_ids(some)}) AND photo.reason IS NULL "
+            "AND best.s0 IS NOT NULL"
+        )
+        return fetch_columns(driver_connection(session), query, [("photo_id", "i8"), *((name, "f8") for name in names)])
+
+    best = np.full((len(phrases), len(photo_ids)), -1.0)
+    for answer in crew.share(ask, photo_ids):
+        best[:, np.searchsorted(photo_ids, answer["photo_id"])] = [answer[name] for name in names]
+    return best
 
 
 def may_answer(allowed: Iterable[int] | None, area: AreaRange | None) -> str:
@@ -131,7 +181,7 @@ def best_cosines(
     """
     regions = _regions_of(photo_ids, "id, photo_id, embedding::vector AS embedding", condition=condition)
     scores = ", ".join(f"max(-(embedding <#> {as_vector(vector)})) AS s{row}" for row, vector in enumerate(vectors))
-    found = copy_out(
+    found = (fetch_columns if photo_ids is not None else copy_out)(
         driver_connection(session),
         f"SELECT min(id), photo_id, {scores} FROM ({regions}) AS region GROUP BY photo_id ORDER BY photo_id",
         [("id", "i8"), ("photo_id", "i8"), *((f"s{row}", "f8") for row in range(len(vectors)))],

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -15,6 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from db.errors import CollectionUnreachable
 from db.postgres.address import Address
+from db.postgres.crew import Crew
 from db.postgres.refusals import is_conflict, is_lost, is_restarting, plain_errors
 
 CONNECT_SECONDS = 10
@@ -26,6 +28,9 @@ _LONGEST_WAIT = 2.0
 # The server ends the snapshot of a reader that asks nothing for so long: an old one keeps what was deleted since from
 # being cleaned up, and `indexer rebuild` from going on. The reader takes another one of the same commit, if it can.
 IDLE_SNAPSHOT_SECONDS = 300
+
+# Connections that work on one question at the same time, each of them a process of the server.
+CONNECTIONS = 4
 
 Result = TypeVar("Result")
 
@@ -44,6 +49,8 @@ class Server:
         self._engine = _engine(address, write)
         self._snapshot: Session | None = None
         self._revision: int | None = None  # of the snapshot
+        self._helpers: list[Session] = []  # that see the same snapshot
+        self._pool = ThreadPoolExecutor(CONNECTIONS - 1, "question")
         self._writer_id: int | None = None
 
     # -- reading
@@ -67,15 +74,27 @@ class Server:
 
     def refresh(self) -> None:
         """End a reader's snapshot; the next question begins another, of the last commit."""
-        if self._snapshot is not None:
-            _end(self._snapshot)
-            self._snapshot = None
-        self._revision = None
+        for session in (*self._helpers, self._snapshot):
+            if session is not None:
+                _end(session)
+        self._helpers, self._snapshot, self._revision = [], None, None
 
     @property
     def snapshot_revision(self) -> int | None:
         """Which commit a reader's snapshot is of; None: it has none."""
         return self._revision
+
+    def crew(self, session: Session) -> Crew:
+        """More connections that see what a session sees, if it is a reader's snapshot; else it is alone."""
+        if session is not self._snapshot:
+            return Crew([session])
+        if not self._helpers:
+            snapshot = session.scalar(text("SELECT pg_export_snapshot()"))
+            for _ in range(CONNECTIONS - 1):
+                helper = Session(self._reading)
+                self._helpers.append(helper)
+                helper.execute(text(f"SET TRANSACTION SNAPSHOT '{snapshot}'"))
+        return Crew([session, *self._helpers], self._pool)
 
     def _open_snapshot(self) -> Session:
         if self._snapshot is None:
@@ -182,6 +201,7 @@ class Server:
 
     def close(self) -> None:
         self.refresh()
+        self._pool.shutdown()
         self._engine.dispose()
 
     @property
@@ -212,9 +232,10 @@ class Server:
             wait = min(2 * wait, _LONGEST_WAIT)
 
     def _drop_connections(self) -> None:
-        if self._snapshot is not None:
-            self._snapshot.invalidate()
-            self._snapshot = None
+        for session in (*self._helpers, self._snapshot):
+            if session is not None:
+                session.invalidate()
+        self._helpers, self._snapshot = [], None
         self._engine.dispose()
 
 
@@ -245,7 +266,7 @@ def _engine(address: Address, write: bool) -> Engine:
     engine = create_engine(
         address.url,
         connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "densecap-search"},
-        pool_size=2,
+        pool_size=CONNECTIONS,
         max_overflow=8,  # `indexer rebuild` works on several partitions
     )
 

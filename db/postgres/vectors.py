@@ -15,6 +15,7 @@ from pgvector import HalfVector, Vector
 from psycopg import sql
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_ARRAY_HEADER = 20  # bytes: dimensions, whether there are NULLs, type, length, first index
 _TRAILER = b"\xff\xff"
 
 # A column's name and its numpy type, or the dimensions of a halfvec.
@@ -46,6 +47,35 @@ def copy_out(connection: psycopg.Connection, query: str, columns: Sequence[Colum
         data = b"".join(copy)
     rows = np.frombuffer(data, record, offset=len(_HEADER), count=(len(data) - len(_HEADER) - 2) // record.itemsize)
     return {name: rows[name].astype(rows[name].dtype.newbyteorder("=")) for name, _ in columns}
+
+
+def fetch_columns(
+    connection: psycopg.Connection, query: str, columns: Sequence[tuple[str, str]]
+) -> dict[str, np.ndarray]:
+    """As `copy_out`, for numbers only: each column in one piece. A row of COPY costs the client 4 us, a thousand of
+    them as much as finding them. For up to some million rows: the server holds them in memory.
+
+    https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/arrayfuncs.c (array_send)
+    """
+    names = ", ".join(name for name, _ in columns)
+    arrays = ", ".join(f"array_agg({name})" for name, _ in columns)
+    query = f"COPY (SELECT {arrays} FROM ({query}) AS found ({names})) TO STDOUT (FORMAT BINARY)"
+    with connection.cursor() as cursor, cursor.copy(sql.SQL(query)) as copy:
+        data = b"".join(copy)
+    found, place = {}, len(_HEADER) + 2
+    for name, kind in columns:
+        element = np.dtype([("length", ">i4"), ("value", np.dtype(kind).newbyteorder(">"))])
+        length = int.from_bytes(data[place : place + 4], "big", signed=True)
+        place += 4
+        if length < 0:  # of no rows there is no array
+            found[name] = np.empty(0, kind)
+            continue
+        values = np.frombuffer(
+            data, element, offset=place + _ARRAY_HEADER, count=(length - _ARRAY_HEADER) // element.itemsize
+        )
+        found[name] = values["value"].astype(kind)
+        place += length
+    return found
 
 
 def copy_in(
