@@ -15,7 +15,7 @@ from db.collection import open_collection
 from indexer.cli import main
 
 PROJECT = Path(__file__).parent.parent
-# Ray starts once: the build, and then a describer of which one worker is killed.
+# Ray and its two workers start once: for the build, and for what comes of it when one of them is killed.
 PROGRAM = """
 import json, sys
 import ray
@@ -24,13 +24,22 @@ ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=Fal
 if __name__ == "__main__":
     from pathlib import Path
     from PIL import Image
+    from indexer import ray_describer
     from indexer.cli import main
-    from indexer.ray_describer import RayDescriber
+
+    describers = []
+
+    class Remembered(ray_describer.RayDescriber):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            describers.append(self)
+
+    ray_describer.RayDescriber = Remembered
     photos, weights, collection = map(Path, sys.argv[1:])
     main(["build", str(photos), "--weights", str(weights), "--collection", str(collection), "--ray", "local",
           "--batch-size", "1", "--quiet"], standalone_mode=False)
     images = [Image.open(path).convert("RGB") for path in sorted(photos.iterdir())[:6]]
-    describer = RayDescriber("local", weights, batch_size=1)
+    (describer,) = describers
     before = describer.describe(images)
     workers = len(describer)
     ray.kill(describer._workers[0])
