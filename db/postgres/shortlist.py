@@ -17,8 +17,8 @@ EXACT_PHOTOS = 20
 ONE_PHRASE, SEVERAL_PHRASES = 6, 2000
 _LEAST = 100
 _DEEPENED = 1  # so many times, for several phrases: what is not met then is left
-# Photos whose regions are compared at first (2 ms), twice as many each further time, and at most.
-_FIRST_COMPARED = 64
+# Photos whose regions are compared at first (4 ms), twice as many each further time, and at most.
+_FIRST_COMPARED = 100
 _COMPARED_PHOTOS = 2000
 # What a phrase that did not meet a photo is taken for, in the order of comparing: so far below the last region that it
 # met, in times of the distance from the first to the last. By what the photo has at most, 0.60 of the ten best were
