@@ -339,7 +339,7 @@ class PostgresCollection:
                     "FROM pg_inherits WHERE inhparent = 'region'::regclass ORDER BY inhrelid"
                 )
             ).all()
-            session.info["parts"] = [name for name, _ in rows], max((probes for _, probes in rows), default=1)
+            session.info["parts"] = [row[0] for row in rows], int(rows[0][1]) if rows else 1
         parts: tuple[list[str], int] = session.info["parts"]
         return parts
 
