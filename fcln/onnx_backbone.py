@@ -51,6 +51,7 @@ class OnnxBackbone:
         options.intra_op_num_threads = threads
         # Idle threads sleep: the cores are for torch and for the processes that decode.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_mem_pattern = False  # one plan of memory for each shape: no faster, and up to 75 MB
         graph = onnx_graph(self._backbone).SerializeToString()
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from fcln.modeling.anchors import anchor_grid
 from fcln.modeling.boxes import apply_offsets, clip
 from fcln.modeling.boxes import iou as overlaps
+from fcln.modeling.nms_operator import nms_operator
 
 # Pairs of boxes that are compared in one go on a GPU: four tensors of so many floats, 1 GB.
 _PAIRS = 1 << 26
@@ -69,14 +70,13 @@ def nms(boxes: Tensor, scores: Tensor, *, iou: float, pre_nms_top_n: int, post_n
     boxes: (A, 4) pixels. scores: (A,). iou: overlap above which the weaker goes. pre_nms_top_n: how many of the best
     take part; the released code lets all take part, which costs 80 of its 240 ms and changes next to nothing.
     """
-    from torchvision import ops
-
+    suppress = nms_operator()
     best = scores.topk(min(pre_nms_top_n, len(scores))).indices
     # What the best boxes leave of each other does not depend on weaker ones: those are compared only where too few are
     # left. Half of the time.
     count = 5 * post_nms_top_n
     while True:
-        kept = ops.nms(boxes[best[:count]], scores[best[:count]], iou)
+        kept = suppress(boxes[best[:count]], scores[best[:count]], iou)
         if len(kept) >= post_nms_top_n or count >= len(best):
             return best[kept[:post_nms_top_n]]
         count *= 2
