@@ -14,6 +14,7 @@ from fcln.weights_file import checkpoint_digest
 from scripts.benchmark import collection as benchmark_collection
 from scripts.benchmark import growth
 from scripts.benchmark.growth import Size, make_photographs, table
+from search.searcher import Searcher
 
 CODE_SIZE = growth.CODE_SIZE
 
@@ -73,11 +74,31 @@ def test_a_collection_grows_and_is_measured_at_each_size(
     assert 10 <= first["regions"] < 15 and 40 <= second["regions"] < 45
     assert (first["recall_at_10"], second["recall_at_10"]) == (1, None)
     for size in (first, second):
-        assert 0 < size["median_ms"] <= size["p95_ms"]
+        assert 0 < size["median_ms"] <= size["p95_ms"] and size["cpu_ms"] > 0
         assert size["index_bytes_a_region"] > 2 * 256 and size["peak_memory_mb"] > 20
     assert plot.read_bytes().startswith(b"\x89PNG")
     with open_collection(folder) as collection:
         assert collection.region_count() == second["regions"]
+    # A folder that is there is measured as it is.
+    again = CliRunner().invoke(growth.main, [*command, "--folder", str(folder)])
+    assert again.exit_code == 0, again.output
+    assert {size["regions"] for size in json.loads(again.stdout)["sizes"]} == {second["regions"]}
+
+
+def test_the_exact_answer_is_that_of_exact_search(
+    real: Path, tmp_path: Path, phrases: PhraseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = ("a red lamp", "dog left of a child", "two dogs")
+    with open_collection(
+        tmp_path / "c", write=True, create=True, model=ModelIdentity(checkpoint_digest(), phrases.embedding_size, 8)
+    ) as writer:
+        made = make_photographs([real], phrases, code_size=8)(writer.add_root(tmp_path), 0)
+        writer.commit(new=[next(made) for _ in range(60)])
+    monkeypatch.setattr(growth, "PART_ROWS", 20)
+    exact = growth.ask_exactly(tmp_path / "c", questions)["photos"]
+    with Searcher.open(tmp_path / "c") as searcher:
+        expected = [searcher.search([q], k=10, exact=True, scoring="embedding").hits for q in questions]
+    assert exact == [[hit.photo_id for hit in hits] for hits in expected]
 
 
 @pytest.mark.parametrize("sizes", ["100,10", "ten", "0,5"])
@@ -87,6 +108,7 @@ def test_sizes_that_are_none(sizes: str, tmp_path: Path) -> None:
 
 
 def test_the_table_for_people() -> None:
-    line = table([Size(1_000_000, 12.4, 30.6, 500.2, 99.7, 101.4, 0.985), Size(5, 1, 2, 3, 4, 520, None)]).splitlines()
-    assert line[2] == "| 1,000,000 | 12 ms | 31 ms | 500 MB | 100 MB | 101 | 98.5 % |"
+    sizes = [Size(1_000_000, 12.4, 30.6, 11.2, 500.2, 99.7, 101.4, 0.985), Size(5, 1, 2, 3, 3, 4, 520, None)]
+    line = table(sizes).splitlines()
+    assert line[2] == "| 1,000,000 | 12 ms | 31 ms | 11 ms | 500 MB | 100 MB | 101 | 98.5 % |"
     assert line[3].endswith("| 520 | not asked |")
