@@ -59,10 +59,12 @@ class ComposedRanking:
         of_these = self._regions.take(np.flatnonzero(np.isin(self._regions.photo_ids, photo_ids)))
         regions = worth_looking_at(of_these)
         ids = regions.photo_ids[regions.starts()].tolist()
-        photos, boxes = self._collection.photos(ids), self._collection.boxes(regions.region_ids)
+        boxes = self._collection.boxes(regions.region_ids)
         its_regions = PhotoRegions(boxes[:, :4], boxes[:, 4])
         scores, their_regions = side_by_side(regions.scores, regions.sizes(), its_regions)
-        photo_sizes = np.array([(row.width, row.height) for row in photos])
+        photo_sizes = np.ones((len(ids), 2))
+        if any(relation.object is None for relation in self._query.relations):  # only places need them
+            photo_sizes = np.array([(photo.width, photo.height) for photo in self._collection.photos(ids)])
         found = compose_all(self._query, scores, their_regions, photo_sizes, self._scoring)
         by_id = dict(zip(ids, rounded(found.scores).tolist(), strict=True))
         self._scores |= {photo_id: by_id[photo_id] for photo_id in photo_ids.tolist()}

@@ -299,10 +299,9 @@ class Vectors:
         """The k best by the embeddings themselves."""
         assert self._embeddings_of is not None
         all_ids = np.unique(np.concatenate([ids for ids, _ in found]))
-        embeddings = as_float32(self._embeddings_of(all_ids))
+        products = queries.astype(np.float32) @ as_float32(self._embeddings_of(all_ids)).T
         return [
-            _best(ids, embeddings[np.searchsorted(all_ids, ids)] @ query, k)
-            for query, (ids, _) in zip(queries.astype(np.float32), found, strict=True)
+            _best(ids, some[np.searchsorted(all_ids, ids)], k) for some, (ids, _) in zip(products, found, strict=True)
         ]
 
 
