@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from db.collection import open_collection
+from fcln.checkpoint import Scoring, load_checkpoint, save_checkpoint
+from fcln.weights_file import checkpoint_digest
 from helpers.db_server import new_url
 from indexer.cli import main
 
@@ -107,6 +110,22 @@ def test_a_server_holds_and_finds_what_a_folder_does(photos, tmp_path, tiny_chec
     printed = indexer("remove", elsewhere / "new.png", "--collection", url)
     assert printed.startswith("1 photograph and 0 failed files removed\n2 photographs, ")
     assert {Path(path).name for path in described(url)} == {"2.png", "moved.png"}
+
+
+def test_redescribe(photos, tmp_path, tiny_checkpoint):
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(other, replace(load_checkpoint(tiny_checkpoint), scoring=Scoring("likelihood")))
+    options = ("--device", "cpu", "--quiet", "--collection", new_url())
+    indexer("build", photos, "--weights", tiny_checkpoint, *options)
+    refused = CliRunner().invoke(main, ["build", str(photos), "--weights", str(other), *options])
+    assert refused.exit_code == 2 and "`indexer build --redescribe --collection " in refused.stderr
+    first, second, third = indexer("build", "--redescribe", "--weights", other, *options).splitlines()
+    assert first == f"The collection is of the checkpoint {checkpoint_digest(other)} now."
+    assert second.startswith("3 new, ") and third.startswith("3 photographs, ")
+    # Once more: nothing to move, and nothing to describe.
+    printed = indexer("build", "--redescribe", "--weights", other, *options)
+    assert printed.startswith("0 new, 0 changed, 0 moved, 0 gone, 3 unchanged, 0 failed")
+    indexer("verify", "--deep", "--weights", other, *options)
 
 
 def test_a_server_that_is_not_there_ends_a_command_in_one_sentence(photos, tmp_path):
