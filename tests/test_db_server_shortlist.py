@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from db.collection import open_collection
 from db.postgres import indexes, shortlist
@@ -160,6 +161,20 @@ def test_a_lost_one_of_several_connections_is_sought_again(writer):
                 connection.execute("SELECT pg_terminate_backend(%s)", sorted(connections())[lost])
             assert reader.candidates(question(1), 10).tolist() == expected
         assert len(connections()) == 4
+
+
+def test_connections_that_had_nothing_to_do_for_long_are_opened_again(writer, monkeypatch):
+    with open_collection(writer.location) as reader:
+        expected = reader.candidates(question(1), 10).tolist()
+        first = reader.server.read(lambda session: session.scalar(text("SELECT pg_backend_pid()")))
+        helpers = [pid for (pid,) in connections() if pid != first]
+        writer.commit(new=[photo(1, "meanwhile.jpg")])  # a snapshot that is lost now is lost for good
+        with psycopg.connect(server().url, autocommit=True) as connection:
+            for pid in helpers:
+                connection.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+        monkeypatch.setattr("db.postgres.server.IDLE_SNAPSHOT_SECONDS", 0)
+        assert reader.candidates(question(1), 10).tolist() == expected
+        assert {pid for (pid,) in connections()} & {first, *helpers} == {first}
 
 
 def test_filters_of_few_and_of_parts_hold_in_all_partitions(writer):

@@ -50,6 +50,7 @@ class Server:
         self._snapshot: Session | None = None
         self._revision: int | None = None  # of the snapshot
         self._helpers: list[Session] = []  # that see the same snapshot
+        self._helped = 0.0  # when they were last asked for
         self._pool = ThreadPoolExecutor(CONNECTIONS - 1, "question")
         self._writer_id: int | None = None
 
@@ -88,6 +89,12 @@ class Server:
         """More connections that see what a session sees, if it is a reader's snapshot; else it is alone."""
         if session is not self._snapshot:
             return Crew([session])
+        # Those that had nothing to do for long the server may have ended, while the snapshot itself was in use.
+        if self._helpers and time.monotonic() - self._helped > IDLE_SNAPSHOT_SECONDS / 2:
+            for helper in self._helpers:
+                _end(helper)
+            self._helpers = []
+        self._helped = time.monotonic()
         if not self._helpers:
             snapshot = session.scalar(text("SELECT pg_export_snapshot()"))
             for _ in range(CONNECTIONS - 1):
