@@ -177,6 +177,22 @@ def test_connections_that_had_nothing_to_do_for_long_are_opened_again(writer, mo
         assert {pid for (pid,) in connections()} & {first, *helpers} == {first}
 
 
+def test_where_the_server_has_no_more_connections_one_has_to_do(writer):
+    schema = writer.server.address.schema
+    with psycopg.connect(server().url, autocommit=True) as connection:
+        connection.execute("DROP ROLE IF EXISTS lonely")
+        connection.execute("CREATE ROLE lonely LOGIN CONNECTION LIMIT 1")
+        connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO lonely")
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO lonely")
+    with open_collection(writer.location.replace("postgres@", "lonely@")) as reader:
+        found = reader.candidates(question(2), 10)
+        assert len(connections()) == 1
+        assert len(np.intersect1d(found, writer.candidates(question(2), 10))) >= 9
+    with psycopg.connect(server().url, autocommit=True) as connection:
+        connection.execute("DROP OWNED BY lonely")
+        connection.execute("DROP ROLE lonely")
+
+
 def test_filters_of_few_and_of_parts_hold_in_all_partitions(writer):
     ids = writer.photo_ids()
     with open_collection(writer.location) as reader:

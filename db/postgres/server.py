@@ -1,8 +1,9 @@
 """`Server`: the connections of one collection to its server, its snapshots and its transactions."""
 
+import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -18,6 +19,8 @@ from db.errors import CollectionUnreachable
 from db.postgres.address import Address
 from db.postgres.crew import Crew
 from db.postgres.refusals import is_conflict, is_lost, is_restarting, plain_errors
+
+logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
 # A connection that was lost is sought again for so long: a restart of the server takes seconds, a failover to a
@@ -75,10 +78,11 @@ class Server:
 
     def refresh(self) -> None:
         """End a reader's snapshot; the next question begins another, of the last commit."""
-        for session in (*self._helpers, self._snapshot):
-            if session is not None:
-                _end(session)
-        self._helpers, self._snapshot, self._revision = [], None, None
+        self._dismiss()
+        if self._snapshot is not None:
+            _end(self._snapshot)
+            self._snapshot = None
+        self._revision = None
 
     @property
     def snapshot_revision(self) -> int | None:
@@ -86,22 +90,31 @@ class Server:
         return self._revision
 
     def crew(self, session: Session) -> Crew:
-        """More connections that see what a session sees, if it is a reader's snapshot; else it is alone."""
+        """More connections that see what a session sees, if it is a reader's snapshot and the server has some left."""
         if session is not self._snapshot:
             return Crew([session])
         # Those that had nothing to do for long the server may have ended, while the snapshot itself was in use.
         if self._helpers and time.monotonic() - self._helped > IDLE_SNAPSHOT_SECONDS / 2:
-            for helper in self._helpers:
-                _end(helper)
-            self._helpers = []
+            self._dismiss()
         self._helped = time.monotonic()
         if not self._helpers:
             snapshot = session.scalar(text("SELECT pg_export_snapshot()"))
-            for _ in range(CONNECTIONS - 1):
-                helper = Session(self._reading)
-                self._helpers.append(helper)
-                helper.execute(text(f"SET TRANSACTION SNAPSHOT '{snapshot}'"))
+            self._helpers = [Session(self._reading) for _ in range(CONNECTIONS - 1)]
+            # At the same time: connecting takes a while.
+            joining = [self._pool.submit(_join_snapshot, helper, snapshot) for helper in self._helpers]
+            wait(joining)
+            try:
+                for each in joining:
+                    each.result()
+            except (DBAPIError, psycopg.Error) as error:
+                logger.debug("one connection has to do: %s", error)
+                self._dismiss()
         return Crew([session, *self._helpers], self._pool)
+
+    def _dismiss(self) -> None:
+        for helper in self._helpers:
+            _end(helper)
+        self._helpers = []
 
     def _open_snapshot(self) -> Session:
         if self._snapshot is None:
@@ -223,7 +236,7 @@ class Server:
     def _persistently(self, attempt: Callable[[], Result], again: Callable[[BaseException], bool] = is_lost) -> Result:
         """attempt(), again if the connection was lost. again: tells whether it was."""
         give_up: float | None = None
-        wait = _FIRST_WAIT
+        pause = _FIRST_WAIT
         while True:
             try:
                 return attempt()
@@ -235,8 +248,8 @@ class Server:
                 give_up = give_up or time.monotonic() + PATIENCE_SECONDS
                 if time.monotonic() > give_up:
                     raise
-            time.sleep(wait)
-            wait = min(2 * wait, _LONGEST_WAIT)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_WAIT)
 
     def _drop_connections(self) -> None:
         for session in (*self._helpers, self._snapshot):
@@ -259,6 +272,10 @@ def _register(session: Session) -> int:
     writer_id = session.scalar(text("INSERT INTO writer (alive_until) VALUES (now()) RETURNING id"))
     assert isinstance(writer_id, int)
     return writer_id
+
+
+def _join_snapshot(session: Session, snapshot: str) -> None:
+    session.execute(text(f"SET TRANSACTION SNAPSHOT '{snapshot}'"))
 
 
 def _end(session: Session) -> None:
