@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fcln.naming import CLOSER, LEAST, Naming
+from fcln.naming import CLOSER, LEAST, NEUTRAL_CLOSER, Naming
 
 # Unit vectors of the plane by angle; each text has one.
 ANGLES = {"a dog": 0.0, "a brown dog": 0.2, "a giraffe": 1.2, "a stop sign": 2.5, "": 3.0, "?": 3.0}
@@ -57,3 +57,21 @@ def test_a_phrase_of_the_same_thing_stays_and_people_are_not_renamed() -> None:
     naming = Naming(["a dog", "a person", "a man"], lambda texts: at(*(angles[text] for text in texts)))
     assert naming(["a brown dog"], at(-0.9)) == ["a brown dog"]  # 0.62 from the name, 0.45 from the phrase
     assert naming(["a stop sign"], at(0.9)) == ["a dog"]  # "a person" is no name that a region may take
+
+
+def test_a_man_is_a_person_where_that_is_closer() -> None:
+    angles = {"a man in a hat": 0.3, "a person in a hat": 0.9, "two women": 2.0, "two people": 2.2, "x": 0.0}
+    naming = Naming(["x"], lambda texts: at(*(angles[text] for text in texts)))
+    assert np.cos(0.1) - np.cos(0.7) > NEUTRAL_CLOSER > np.cos(0.25) - np.cos(0.35) > 0
+    assert naming(["a man in a hat"], at(1.0)) == ["a person in a hat"]
+    assert naming(["a man in a hat"], at(0.65)) == ["a man in a hat"]  # a little closer is not enough
+    assert naming(["two women", "a man in a hat"], at(2.7, 0.3)) == ["two people", "a man in a hat"]
+
+
+def test_what_is_said_of_people_neutrally_may_still_give_way_to_a_name_or_to_nothing() -> None:
+    angles = {"a man": 0.0, "a person": 0.4, "a statue": 4.0}
+    naming = Naming(["a statue"], lambda texts: at(*(angles[text] for text in texts)))
+    assert naming(["a man"], at(3.9)) == ["a statue"]
+    far = 0.4 + np.arccos(LEAST) + 0.05
+    assert naming(["a man"], at(far)) == [""]
+    assert naming(["a man"], at(far - 0.1)) == ["a person"]  # nothing would have been said of it

@@ -76,6 +76,18 @@ def terms(tmp_path) -> Terms:
         ("hourglass", ["an hourglass", "hourglass", "hourglasses"]),
         ("giraffe", ["a giraffe", "giraffe", "giraffes"]),
         ("rice", ["rice", "some rice", "rice"]),
+        ("chest of 4 drawers", ["a chest of 4 drawers", "chest of 4 drawers", "chests of 4 drawers"]),
+        ("cabinet with doors", ["a cabinet with doors", "cabinet with doors", "cabinets with doors"]),
+        (
+            "curtains with tie-backs",
+            ["curtains with tie-backs", "some curtains with tie-backs", "curtains with tie-backs"],
+        ),
+        ("2 sections", ["2 sections", "some 2 sections", "2 sections"]),
+        ("bus", ["a bus", "bus", "buses"]),
+        ("cactus", ["a cactus", "cactus", "cactuses"]),
+        ("great pyrenees", ["a great pyrenees", "great pyrenees", "great pyrenees"]),
+        ("s-hook", ["an s-hook", "s-hook", "s-hooks"]),
+        ("cabinetry", ["cabinetry", "some cabinetry", "cabinetry"]),
         ("swimming trousers", ["swimming trousers", "some swimming trousers", "swimming trousers"]),
     ],
 )
@@ -158,6 +170,18 @@ def test_the_file_that_training_reads(tmp_path, monkeypatch):
     read = TermsFile(tmp_path / "runs" / "terms.json")
     assert read.of_phrase("a small iguana") == index["iguana"] and read.exactly("two iguanas") == index["iguana"]
     assert read.closure([index["iguana"]]) >= {index["iguana"], index["animal"]}
+
+
+def test_what_regions_may_be_called(tmp_path, monkeypatch):
+    """What WordNet or the detector knows; a photograph's other names train, and are not said."""
+    found = run(tmp_path, monkeypatch, tmp_path / "terms.json")
+    read = TermsFile(tmp_path / "terms.json")
+    assert list(read.names) == found["names"] == ["a common iguana", "an iguana", "a mouse", "a lamp", "a pendant lamp"]
+    assert read.of_phrase("a goldfish") is not None  # of the classes this WordNet has none
+    del found["names"]
+    (tmp_path / "old.json").write_text(json.dumps(found))
+    assert {"a mouse", "a goldfish"} < set(TermsFile(tmp_path / "old.json").names)
+    assert "an animal" not in TermsFile(tmp_path / "old.json").names
 
 
 def test_the_same_file_from_run_to_run(tmp_path, monkeypatch):

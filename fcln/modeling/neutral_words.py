@@ -10,10 +10,16 @@ from torch import Tensor
 _MEN = {"man": "person", "men": "people", "guy": "person", "male": "person", "boy": "child", "boys": "children"}
 _WOMEN = {"woman": "person", "women": "people", "lady": "person", "female": "person", "girl": "child",
           "girls": "children"}  # fmt: skip
+_NEUTRAL = _MEN | _WOMEN
 # A word for a man or a woman is written only if the network gives the words of its group this share of both groups'
 # probability. On the labelled people of val 18 % of such words were wrong without it; with it 13 % of those that are
 # left, two thirds of them (docs/experiments.md).
 SURE = 0.9
+
+
+def neutral_phrase(phrase: str) -> str:
+    """The same with neutral words for people: "a man in a hat" -> "a person in a hat"."""
+    return " ".join(_NEUTRAL.get(word, word) for word in phrase.split())
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class NeutralWords:
         """words: those of a vocabulary of `size` ids, the first of which has the id `first`."""
         ids = {word: number for number, word in enumerate(words, first)}
         neutral = torch.arange(size)
-        for word, other in (_MEN | _WOMEN).items():
+        for word, other in _NEUTRAL.items():
             if word in ids and other in ids:
                 neutral[ids[word]] = ids[other]
         men, women = (

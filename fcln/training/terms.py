@@ -1,8 +1,8 @@
 """Names of things: which terms photographs, boxes and phrases mention, and what is broader than what.
 
 A file of `scripts.data.terms` (JSON): `terms` (name, forms that ask for it, indices of broader terms), `direct` (how
-many of them are names, not only broader than one), `lexicon` (words -> term), `images` (image id -> its names' terms),
-`classes` (an image classifier's class -> term).
+many of them are names, not only broader than one), `names` (what regions may be called), `lexicon` (words -> term),
+`images` (image id -> its names' terms), `classes` (an image classifier's class -> term).
 """
 
 import json
@@ -29,17 +29,14 @@ class Terms:
             self.of_image: dict[int, list[int]] = {int(image): found for image, found in values["images"].items()}
             self.classes: list[int] = values["classes"]
             self._lexicon: dict[str, int] = values["lexicon"]
-            self._direct: int = values["direct"]  # the first so many are names; others are only broader than some
+            direct: int = values["direct"]  # the first so many are names; others are only broader than some
+            # Phrases that regions may be called by. Older files do not choose: all names, with an article.
+            self.names: tuple[str, ...] = tuple(values.get("names") or dict.fromkeys(f[0] for f in self.forms[:direct]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DatasetError(f"{path} is not a file of scripts.data.terms ({error!r}).") from error
 
     def __len__(self) -> int:
         return len(self.forms)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What regions may be called: the terms that photographs, boxes or classes are named by, with an article."""
-        return tuple(dict.fromkeys(self.forms[term][0] for term in range(self._direct)))
 
     def of_phrase(self, phrase: str) -> int | None:
         """The term that a noun phrase ends with: "a small brown dog" -> dog; None if it names none."""

@@ -9,6 +9,7 @@ The file also says which photographs were named what, and which words of phrases
 """
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -125,6 +126,10 @@ class Terms:
         lemmas = [lemma for kind, lemma in self.wordnet.lemmas(name.replace(" ", "_")) if kind == "n"]
         return name if not lemmas or name.replace(" ", "_") in lemmas else lemmas[0].replace("_", " ")
 
+    def is_noun(self, name: str) -> bool:
+        """Whether WordNet has it: what shops call their goods ("10-piece coffee", "black-brown") it has not."""
+        return any(kind == "n" for kind, _ in self.wordnet.lemmas(name.replace(" ", "_")))
+
     def meaning(self, name: str) -> Synset | None:
         """What a name means: the first sense that is a thing one can see; None if WordNet has none."""
         lemmas = [lemma for kind, lemma in self.wordnet.lemmas(name.replace(" ", "_")) if kind == "n"]
@@ -170,15 +175,33 @@ class Terms:
 
 
 _ENGLISH = inflect.engine()
+# What follows these says more of the thing and stays as it is in the plural: "chest of 4 drawers".
+_AFTER = frozenset({"of", "with", "w", "for", "to", "in", "on", "and", "without"})
+_SPELT = re.compile("[aefhilmnorsx]-")  # "an f-16"
 
 
 def forms(name: str) -> list[str]:
     """The phrases that ask for a thing: with its article, bare, in the plural."""
-    if name.split()[-1] in _MASS | _PLURAL:
+    words = name.split()
+    end = next((place for place, word in enumerate(words) if place and word in _AFTER), len(words))
+    head, rest = words[:end], words[end:]
+    if head[-1] in _MASS | _PLURAL or (head[-1] not in _SAME and _is_plural(head[-1])):
         return [name, f"some {name}", name]
-    return [_ENGLISH.a(name), name, _ENGLISH.plural_noun(name)]
+    article = f"an {name}" if _SPELT.match(name) else _ENGLISH.a(name)
+    plural = name if head[-1] in _SAME else " ".join([_ENGLISH.plural_noun(" ".join(head)), *rest])
+    return [article, name, plural]
 
 
+def _is_plural(word: str) -> bool:
+    """Whether it looks like one: "drawers", but not "glass", "gas", "bus" or "cactus"."""
+    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+        return False
+    one = _ENGLISH.singular_noun(word)
+    return bool(one) and _ENGLISH.plural_noun(one) == word
+
+
+# One or several.
+_SAME = frozenset({"pyrenees", "malinois", "triceratops", "patas", "flandres", "delicious", "children's"})
 _MASS = frozenset(
     {
         "snow",
@@ -259,6 +282,8 @@ _MASS = frozenset(
         "spinach",
         "ginger",
         "garlic",
+        "cabinetry",
+        "asparagus",
     }
 )
 _PLURAL = frozenset(
@@ -293,6 +318,7 @@ def main(out: Path, wordnet: Path, annotations: tuple[Path, ...]) -> None:
     terms = Terms(net)
     images: dict[int, list[int]] = {}
     shown: Counter[str] = Counter()
+    detected: set[str] = set()  # what a detector names is known to everybody
     for folder in annotations:
         for entry in _read(folder / "names.json"):
             found = []
@@ -304,7 +330,7 @@ def main(out: Path, wordnet: Path, annotations: tuple[Path, ...]) -> None:
             shown.update({terms.names[t] for t in found} | {b for t in found for b in terms.broader_names[t]})
         for entry in _read(folder / "objects.json"):
             for thing in entry["objects"]:
-                terms.add(thing["name"].lower())
+                detected.add(terms.names[terms.add(thing["name"].lower())])
     classes = []
     for category in ResNet50_Weights.IMAGENET1K_V1.meta["categories"]:
         classes.append(terms.add(split_name(category)[0]))
@@ -325,7 +351,16 @@ def main(out: Path, wordnet: Path, annotations: tuple[Path, ...]) -> None:
         if any(kind == "n" and lemma.replace("_", " ") == name for kind, lemma in net.lemmas(name.replace(" ", "_"))):
             lexicon[" ".join(words_of(name))] = number
     out.parent.mkdir(parents=True, exist_ok=True)
-    document = {"terms": rows, "direct": direct, "lexicon": lexicon, "images": images, "classes": classes}
+    said = [name for name in terms.names[:direct] if name in detected or terms.is_noun(name)]
+    names = list(dict.fromkeys(forms(name)[0] for name in said))
+    document = {
+        "terms": rows,
+        "direct": direct,
+        "names": names,
+        "lexicon": lexicon,
+        "images": images,
+        "classes": classes,
+    }
     out.write_text(json.dumps(document))
     click.echo(f"{out}: {len(rows)} terms, {len(images)} photographs named")
 
