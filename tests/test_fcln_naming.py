@@ -75,3 +75,11 @@ def test_what_is_said_of_people_neutrally_may_still_give_way_to_a_name_or_to_not
     far = 0.4 + np.arccos(LEAST) + 0.05
     assert naming(["a man"], at(far)) == [""]
     assert naming(["a man"], at(far - 0.1)) == ["a person"]  # nothing would have been said of it
+
+
+def test_a_boy_is_a_child_or_a_person_whatever_is_closest() -> None:
+    angles = {"a boy": 0.0, "a child": 0.5, "a person": 1.0, "a little boy": 0.0, "a little child": 0.5, "x": 4.0}
+    naming = Naming(["x"], lambda texts: at(*(angles[text] for text in texts)))
+    assert naming(["a boy", "a boy", "a boy"], at(0.1, 0.6, 1.1)) == ["a boy", "a child", "a person"]
+    assert naming(["a child"], at(1.2)) == ["a person"]
+    assert naming(["a little boy"], at(1.1)) == ["a little child"]  # there are no little persons

@@ -17,7 +17,7 @@ from fcln.weights_file import read_tensors, read_texts
 from fcln.word_uses import WordUse
 from helpers.small_world import tiny_config, vocabulary, word_pieces, write_json, write_world
 from helpers.terms_world import CAT, write_terms
-from scripts.train import captions, region_codes
+from scripts.train import captions, mean_weights, region_codes
 from scripts.train.region_codes import seen_as
 
 
@@ -177,3 +177,33 @@ def test_a_log_line_says_what_it_took(world, tmp_path):
     assert train(world, tmp_path / "run", "--epochs", "1").exit_code == 0
     (line,) = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert set(json.loads(line)) == {"epoch", "loss", "regions_per_second"}
+
+
+def test_the_mean_of_runs(world, tmp_path):
+    """Each weight is the mean of the runs' in float16, and what no run touched is what it was."""
+    runs = []
+    for seed in (1, 2):
+        result = train(world, tmp_path / f"run{seed}", "--epochs", "1", "--seed", seed, "--lr", "0.01")
+        assert result.exit_code == 0, result.output
+        runs.append(tmp_path / f"run{seed}" / "weights.safetensors")
+    out = tmp_path / "new" / "mean.safetensors"
+    result = CliRunner().invoke(mean_weights.main, [str(out), *map(str, runs)])
+    assert result.exit_code == 0 and "the mean of 2" in result.output
+    first, second, found = (read_tensors(path, read_texts(path)) for path in (*runs, out))
+    for name, tensor in found.items():
+        expected = (first[name].astype(np.float64) + second[name]) / 2
+        np.testing.assert_array_equal(tensor, expected.astype(np.float32).astype(np.float16), err_msg=name)
+    moved = {name for name in found if not np.array_equal(found[name], first[name])}
+    assert moved and all(name.startswith("language.") for name in moved)
+    assert read_texts(out)["vocabulary"] == read_texts(runs[0])["vocabulary"]
+
+
+def test_the_mean_of_other_networks_is_refused(world, tmp_path):
+    torch.manual_seed(1)
+    model = new_model(tiny_config(lstm_size=20), vocabulary(), word_pieces())
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(other, Checkpoint(model, vocabulary(), word_pieces(), {}, Scoring()))
+    arguments = [tmp_path / "out.safetensors", world / "weights.safetensors", other]
+    said = refusal(CliRunner().invoke(mean_weights.main, list(map(str, arguments))))
+    assert "other.safetensors is of another network or vocabulary than" in said
+    assert not (tmp_path / "out.safetensors").exists()

@@ -11,15 +11,26 @@ _MEN = {"man": "person", "men": "people", "guy": "person", "male": "person", "bo
 _WOMEN = {"woman": "person", "women": "people", "lady": "person", "female": "person", "girl": "child",
           "girls": "children"}  # fmt: skip
 _NEUTRAL = _MEN | _WOMEN
+# That say less still: of whom it is not even clear whether they are children.
+_ANYBODY = {word: {"child": "person", "children": "people"}.get(other, other) for word, other in _NEUTRAL.items()}
+_ANYBODY |= {"child": "person", "children": "people"}
+_OF_CHILDREN = frozenset({"little", "small", "young"})
 # A word for a man or a woman is written only if the network gives the words of its group this share of both groups'
 # probability. On the labelled people of val 18 % of such words were wrong without it; with it 13 % of those that are
 # left, two thirds of them (docs/experiments.md).
 SURE = 0.9
 
 
-def neutral_phrase(phrase: str) -> str:
-    """The same with neutral words for people: "a man in a hat" -> "a person in a hat"."""
-    return " ".join(_NEUTRAL.get(word, word) for word in phrase.split())
+def neutral_phrases(phrase: str) -> list[str]:
+    """The same with words that say less of people, other than itself.
+
+    "a man in a hat" -> "a person in a hat"; "a boy" -> "a child", "a person"; "a little girl" -> "a little child".
+    """
+    words = phrase.split()
+    found = [" ".join(_NEUTRAL.get(word, word) for word in words)]
+    if not _OF_CHILDREN & set(words):
+        found.append(" ".join(_ANYBODY.get(word, word) for word in words))
+    return [other for other in dict.fromkeys(found) if other != phrase]
 
 
 @dataclass(frozen=True)
