@@ -84,9 +84,7 @@ class Predictor:
         self._model = checkpoint.model.eval().to(self.device)
         self._backbone = BackboneRunner(self._model, self.device, runtime=runtime)
         if regions == "auto":
-            regions = "bfloat16" if has_bfloat16(self.device.type) else "float32"
-            if self.device.type == "cpu" and can_multiply_int8():
-                regions = "int8"
+            regions = regions_precision(self.device)
         self.precision = Precision(self._backbone.precision, self._backbone.runtime, regions)
         # A GPU has done with a photograph before one thread has resized the next; Pillow works beside other threads.
         self._resizing = ThreadPoolExecutor(_RESIZING, "resize")
@@ -315,6 +313,13 @@ class Predictor:
         if len(tokens) > MAX_PHRASE_WORDS:
             raise ValueError(f"a phrase of {len(tokens)} words: at most {MAX_PHRASE_WORDS} are scored")
         return tokens
+
+
+def regions_precision(device: torch.device) -> str:
+    """In what the recognition network runs on a device unless told otherwise: int8, bfloat16 or float32."""
+    if device.type == "cpu" and can_multiply_int8():
+        return "int8"
+    return "bfloat16" if has_bfloat16(device.type) else "float32"
 
 
 def _scale(image: Image.Image, size: tuple[int, int]) -> np.ndarray:

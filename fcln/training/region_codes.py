@@ -23,7 +23,8 @@ from fcln.modeling.backbone import STRIDE
 from fcln.modeling.boxes import resize_shape
 from fcln.modeling.fcln import FCLN, whole_boxes
 from fcln.modeling.normalization import normalize
-from fcln.precision import autocast, has_bfloat16
+from fcln.precision import autocast
+from fcln.predictor import regions_precision
 from fcln.training.annotations import WHOLE, AnnotatedImage, cut, read_photo
 from fcln.training.augmentation import tint
 from fcln.training.loader import mirror
@@ -120,7 +121,7 @@ class CodeReader:
         self._network = network_digest(checkpoint.model)
         self._backbone = BackboneRunner(self._model, device)
         if device.type == "cpu":
-            self._model.recognition.prepare_inference(torch.bfloat16 if has_bfloat16("cpu") else torch.float32)
+            self._model.recognition.prepare_inference(getattr(torch, regions_precision(device)))
 
     @torch.inference_mode()
     def __call__(self, photo: AnnotatedImage, view: View) -> RegionCodes:
