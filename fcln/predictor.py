@@ -36,7 +36,7 @@ _CHUNK = {"cpu": 256, "cuda": 8192}
 _IMAGES = 16
 # Photographs that go through the network together on a CPU: more gain nothing (97 ms of CPU a photograph in fours and
 # in sixteens, 102 in twos) and take memory.
-_CPU_BATCH = 4
+CPU_BATCH = 4
 # Threads that resize photographs for a GPU.
 _RESIZING = min(16, os.cpu_count() or 1)
 
@@ -139,7 +139,7 @@ class Predictor:
             for size, numbers in groups.items():
                 describe(size, numbers)
         else:
-            most = min(_CPU_BATCH, -(-len(images) // self._lanes.count))
+            most = min(CPU_BATCH, -(-len(images) // self._lanes.count))
             parts = [
                 (size, numbers[n : n + most]) for size, numbers in groups.items() for n in range(0, len(numbers), most)
             ]

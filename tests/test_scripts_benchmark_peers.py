@@ -1,9 +1,13 @@
 """A build beside a whole-picture tool: the arithmetic, and that all of it runs. The times are not judged here."""
 
 import json
+import multiprocessing
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from helpers.labelled_photos import write_photo
-from scripts.benchmark import peers
+from scripts.benchmark import memory, peers
+from scripts.benchmark.memory import peak_with_children
 from scripts.benchmark.peers import Round, Spread, Worker, clip_pixels, summary, table
 from scripts.benchmark.stages import Stages
 from scripts.evaluate.labelled_collection import EvaluationError
@@ -90,8 +95,17 @@ class _InThisProcess(Worker):
     def __call__(self) -> Round:
         return self._contestant()
 
+    def memory(self) -> int:
+        return 7
+
     def close(self) -> None:
         pass
+
+
+@contextmanager
+def _nobody(count: int):  # type: ignore[no-untyped-def]
+    assert count == 3
+    yield
 
 
 def test_eight_photographs_go_all_three_ways(
@@ -103,6 +117,8 @@ def test_eight_photographs_go_all_three_ways(
     for seed in range(2):
         write_photo(tmp_path / "photos" / f"{seed}.jpg", seed=seed)
     command = f"--photos {tmp_path / 'photos'} --count 8 --rounds 2 --weights {tiny_checkpoint} --device cpu --avx2"
+    monkeypatch.setattr(peers, "busy_processes", _nobody)
+    command += " --busy 3"
     result = CliRunner().invoke(peers.main, f"{command} --json")
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
@@ -110,6 +126,9 @@ def test_eight_photographs_go_all_three_ways(
     for name in ("all instructions", "AVX2"):
         found = document[name]
         assert found["photographs"] == 8
+        assert found["busy_to_quiet"]["median"] > 0
+        assert found["peak_memory_gb"] == {"build": 7e-9, "clip": 7e-9, "backbone": 7e-9}
+        assert found["precisions"]["build"].startswith("backbone ")
         assert set(found["rates"]) == {"build", "clip", "backbone"}
         assert set(found["stage_ms"]) == set(peers.STAGES)
         assert all(ms > 0 for ms in found["stage_ms"].values())
@@ -130,6 +149,49 @@ def test_clip_keeps_a_vector_of_every_photograph(tmp_path: Path, monkeypatch: py
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(3), abs=1e-5)
     assert np.abs(vectors[0] - vectors[1]).max() > 1e-4
     assert clip_pixels(photographs[0]).shape == (3, 256, 256)
+
+
+def test_runtimes_side_by_side(tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "Worker", _InThisProcess)
+    monkeypatch.setattr(peers, "VIT_LAYERS", 1)
+    photographs = [write_photo(tmp_path / "photos" / f"{seed}.jpg", seed=seed) for seed in range(2)]
+    args = (photographs, tiny_checkpoint, "cpu", tmp_path / "scratch", 1, {})
+    found = peers.compare(*args, runtimes=("torch", "auto"))
+    assert list(found.rates) == ["build", "clip", "build auto", "backbone", "backbone auto"]
+    assert list(found.runtimes_to_clip) == ["build auto"] and found.busy_to_quiet is None
+    assert "  build auto to clip" in table("all instructions", found)
+
+
+def test_busy_processes_compute_and_end() -> None:
+    before = {child.pid for child in multiprocessing.active_children()}
+    with peers.busy_processes(2):
+        others = [child for child in multiprocessing.active_children() if child.pid not in before]
+        assert len(others) == 2 and all(child.is_alive() for child in others)
+    assert {child.pid for child in multiprocessing.active_children()} == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="only Linux says it")
+def test_memory_counts_processes_that_work_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = threading.Event()
+    real = memory._proportional
+    held: list[int] = []
+
+    def proportional(process: int) -> int:
+        found = real(process)
+        if process != os.getpid() and found > held[-1] << 20:
+            looked.set()
+        return found
+
+    def work(megabytes: int) -> None:
+        held.append(megabytes)
+        looked.clear()
+        script = f"held = bytearray({megabytes} << 20); held[::4096] = b'x' * len(held[::4096]); input()"
+        with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE) as child:
+            assert looked.wait(60)
+            child.communicate(b"\n")
+
+    monkeypatch.setattr(memory, "_proportional", proportional)
+    assert peak_with_children(lambda: work(200)) > peak_with_children(lambda: work(1)) + (150 << 20)
 
 
 def _echo(word: str) -> object:

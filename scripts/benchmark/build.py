@@ -32,11 +32,12 @@ from db.records import ModelIdentity
 from decoding.formats import SUFFIXES
 from fcln.backbone_runner import BackboneRunner
 from fcln.checkpoint import load_checkpoint
+from fcln.lanes import Lanes
 from fcln.modeling.backbone import STRIDE
 from fcln.modeling.boxes import resize_shape
 from fcln.modeling.normalization import normalize
 from fcln.precision import autocast
-from fcln.predictor import Predictor
+from fcln.predictor import CPU_BATCH, Predictor
 from indexer.build.build import build
 from indexer.build.options import BuildOptions
 from scripts.demo import copy_photographs
@@ -169,16 +170,30 @@ def time_backbone(photographs: Sequence[Path], weights: Path | None, device: tor
         for start in range(0, len(pixels), BATCH_SIZE)
     ]
     seconds = []
+    lanes = Lanes(torch.get_num_threads()) if device.type == "cpu" else None
     with autocast(device):
         backbone(batches[0])
         for _ in range(rounds):
             finish(device)
             started = time.perf_counter()
-            for batch in batches:
-                backbone(batch)
+            run_backbone(backbone, batches, lanes)
             finish(device)
             seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
+
+
+def run_backbone(backbone: BackboneRunner, batches: Sequence[torch.Tensor], lanes: Lanes | None) -> None:
+    """The backbone's forward pass over batches, as `Predictor` runs it: on a CPU a few photographs in each thread."""
+    if lanes is None:
+        for batch in batches:
+            backbone(batch)
+        return
+
+    def run(few: torch.Tensor) -> None:
+        with torch.inference_mode():
+            backbone(few)
+
+    lanes.run(run, [(few,) for batch in batches for few in batch.split(CPU_BATCH)])
 
 
 def finish(device: torch.device) -> None:

@@ -11,9 +11,12 @@ starts:
               (random weights: the time is the same)
     backbone  the network's backbone alone, on pixels that wait in memory
 
-Rates are medians over --rounds with the least and the most; ratios are taken within a round, because computers have
-other work. Seconds of a stage are those of its calls without the stages within it; reading and decoding happen beside
-the network. --avx2 measures build, clip and backbone once more with instruction sets limited, and says what was.
+With --runtime given several times, a build and a backbone of each; else of what the product chooses. Rates are medians
+over --rounds with the least and the most; ratios are taken within a round, because computers have other work. Seconds
+of a stage are those of its calls without the stages within it, divided by the threads that are at it side by side;
+reading and decoding happen beside the network. --busy N: after each round the first build once more while N other
+processes compute. Memory is looked at in a round that is not timed, with the processes that decode; a page that
+processes share counts once (on Linux). --avx2 measures all once more with instruction sets limited, and says what was.
 """
 
 import ctypes
@@ -25,8 +28,9 @@ import sqlite3
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,8 +42,9 @@ import torch
 from PIL import Image, ImageOps
 
 import indexer.build.build as build_module
-from fcln.backbone_runner import BackboneRunner
+from fcln.backbone_runner import RUNTIMES, BackboneRunner
 from fcln.checkpoint import load_checkpoint
+from fcln.lanes import Lanes
 from fcln.modeling.backbone import STRIDE
 from fcln.modeling.boxes import resize_shape
 from fcln.modeling.fcln import FCLN
@@ -47,7 +52,16 @@ from fcln.modeling.normalization import normalize
 from fcln.predictor import Predictor
 from indexer.build.decoders import Decoders
 from indexer.build.pending import Pending
-from scripts.benchmark.build import BATCH_SIZE, find_sources, finish, make_photographs, peak_memory, time_build
+from scripts.benchmark.build import (
+    BATCH_SIZE,
+    find_sources,
+    finish,
+    make_photographs,
+    peak_memory,
+    run_backbone,
+    time_build,
+)
+from scripts.benchmark.memory import peak_with_children
 from scripts.benchmark.stages import Place, Stages
 from scripts.demo import copy_photographs
 from scripts.evaluate.command import errors_as_sentences, show
@@ -67,9 +81,10 @@ STAGES: dict[str, list[Place]] = {
     "proposals": [(FCLN, "localize"), (FCLN, "proposals")],
     "regions": [(FCLN, "codes")],
     "phrases": [(Predictor, "_read")],
-    "describe, rest": [(Predictor, "describe")],
+    "describe, rest": [(Predictor, "_describe")],
     "commit": [(Pending, "commit")],
 }
+_BESIDE = ("read", "decode", "commit")  # stages that are not in the network's threads
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,7 @@ class Round:
     seconds: float
     peak_memory: int  # bytes, of the process so far
     stages: dict[str, float] = field(default_factory=dict)  # seconds
+    precision: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,9 +121,12 @@ class Comparison:
     rates: dict[str, Spread]
     build_to_clip: Spread  # rates: above 1, the build is the faster one
     build_in_backbones: Spread  # times: how many backbones a build costs
+    runtimes_to_clip: dict[str, Spread]  # of further builds, see --runtime
+    busy_to_quiet: Spread | None  # the build's rates, see --busy
+    precisions: dict[str, str]  # how each build describes
     stage_ms: dict[str, float]  # a photograph, medians
     stage_share: dict[str, float]  # of the build's time
-    peak_memory_gb: dict[str, float]  # 10^9 bytes, of each process without those that decode
+    peak_memory_gb: dict[str, float]  # 10^9 bytes, see peak_with_children
     device: str
     threads: int
 
@@ -115,10 +134,14 @@ class Comparison:
 class Build:
     """The product."""
 
-    def __init__(self, photographs: Sequence[Path], weights: Path | None, device: str, scratch: Path):
+    def __init__(
+        self, photographs: Sequence[Path], weights: Path | None, device: str, scratch: Path, runtime: str = "auto"
+    ):
         self._folder = photographs[0].parent
-        self._scratch = scratch
-        self._predictor = Predictor.load(weights, device=device)
+        self._scratch = scratch / f"build-{runtime}"
+        self._scratch.mkdir()
+        self._predictor = Predictor.load(weights, device=device, runtime=runtime)
+        self._lanes = torch.get_num_threads() if self._predictor.device.type == "cpu" else 1
         self._predictor.describe([Image.open(path) for path in photographs[:BATCH_SIZE]])
         self._rounds = 0
 
@@ -127,7 +150,8 @@ class Build:
         self._rounds += 1
         with stages.measured(STAGES):
             seconds = time_build(self._folder, self._scratch / f"collection-{self._rounds}", self._predictor)
-        return Round(seconds, peak_memory(), dict(stages.seconds))
+        shared = {stage: each / (1 if stage in _BESIDE else self._lanes) for stage, each in stages.seconds.items()}
+        return Round(seconds, peak_memory(), shared, str(self._predictor.precision))
 
 
 class Clip:
@@ -178,10 +202,13 @@ class Clip:
 class Backbone:
     """The forward pass that no build can do without."""
 
-    def __init__(self, photographs: Sequence[Path], weights: Path | None, device: str, scratch: Path):
+    def __init__(
+        self, photographs: Sequence[Path], weights: Path | None, device: str, scratch: Path, runtime: str = "auto"
+    ):
         where = Predictor.load(weights, device=device, describes=False).device
         model = load_checkpoint(weights).model.eval().to(where)
-        self._backbone = BackboneRunner(model, where)
+        self._backbone = BackboneRunner(model, where, runtime=runtime)
+        self._lanes = Lanes(torch.get_num_threads()) if where.type == "cpu" else None
         by_size: dict[tuple[int, int], list[torch.Tensor]] = {}
         for path in photographs:
             with Image.open(path) as image:
@@ -200,8 +227,7 @@ class Backbone:
     def __call__(self) -> Round:
         finish(self._device)
         started = time.perf_counter()
-        for batch in self._batches:
-            self._backbone(batch)
+        run_backbone(self._backbone, self._batches, self._lanes)
         finish(self._device)
         return Round(time.perf_counter() - started, peak_memory())
 
@@ -264,6 +290,11 @@ class Worker:
         self._here.send("go")
         return self._answer()
 
+    def memory(self) -> int:
+        """The most bytes that a round takes, see `peak_with_children`."""
+        self._here.send("memory")
+        return self._answer()
+
     def close(self) -> None:
         self._here.close()
         self._process.join()
@@ -284,8 +315,8 @@ def _serve(pipe: Any, make: Callable[..., Callable[[], Round]], args: tuple) -> 
         contestant = make(*args)
         pipe.send(None)
         while True:
-            pipe.recv()
-            pipe.send(contestant())
+            looking = pipe.recv() == "memory"
+            pipe.send(peak_with_children(contestant) if looking else contestant())
     except EOFError:  # nobody asks any more
         pass
     except Exception as error:
@@ -298,18 +329,29 @@ def _serve(pipe: Any, make: Callable[..., Callable[[], Round]], args: tuple) -> 
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights file; default: the embedded one.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--runtime", "runtimes", type=click.Choice(RUNTIMES), multiple=True, help="May be given several times.")
+@click.option("--busy", type=click.IntRange(1), help="The build once more beside so many busy processes.")
 @click.option("--avx2", is_flag=True, help="Once more with AVX2 as the best instruction set, as far as that can be.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 def main(
-    photos: Path | None, count: int, rounds: int, weights: Path | None, device: str, avx2: bool, as_json: bool
+    photos: Path | None,
+    count: int,
+    rounds: int,
+    weights: Path | None,
+    device: str,
+    runtimes: tuple[str, ...],
+    busy: int | None,
+    avx2: bool,
+    as_json: bool,
 ) -> None:
     with errors_as_sentences(), TemporaryDirectory(prefix="densecap-benchmark-") as temporary:
         folder = Path(temporary)
         sources = find_sources(photos or copy_photographs(folder / "sources"))
         made = make_photographs(sources, folder / "photos", count)
-        compared = {"all instructions": compare(made, weights, device, folder / "all", rounds, {})}
+        args = (made, weights, device)
+        compared = {"all instructions": compare(*args, folder / "all", rounds, {}, runtimes=runtimes, busy=busy)}
         if avx2:
-            compared["AVX2"] = compare(made, weights, device, folder / "avx2", rounds, AVX2)
+            compared["AVX2"] = compare(*args, folder / "avx2", rounds, AVX2, runtimes=runtimes, busy=busy)
     limits = limited() if avx2 else ""
     document = {"limited": limits, **{name: asdict(of_one) for name, of_one in compared.items()}}
     show(document, lambda: "\n\n".join([table(name, of_one) for name, of_one in compared.items()] + [limits]).strip(),
@@ -323,23 +365,75 @@ def compare(
     scratch: Path,
     rounds: int,
     environment: dict[str, str],
+    *,
+    runtimes: Sequence[str] = (),
+    busy: int | None = None,
 ) -> Comparison:
-    """All contestants in turns, over the same photographs of one folder."""
+    """All contestants in turns, over the same photographs of one folder.
+
+    runtimes: of builds and backbones, the first of which is the one that ratios are of; none: what the product chooses.
+    busy: how many other processes compute while the build is timed once more in each round.
+    """
     scratch.mkdir()
+    args = (photographs, weights, device, scratch)
+    contestants = [(name, make, args) for name, make in CONTESTANTS.items()]
+    if runtimes:
+        contestants = [("build", Build, (*args, runtimes[0])), ("clip", CONTESTANTS["clip"], args)]
+        contestants += [(f"build {each}", Build, (*args, each)) for each in runtimes[1:]]
+        contestants += [("backbone", Backbone, (*args, runtimes[0]))]
+        contestants += [(f"backbone {each}", Backbone, (*args, each)) for each in runtimes[1:]]
     workers: dict[str, Worker] = {}
+    done, among_others = [], []
     try:
-        for name, make in CONTESTANTS.items():
-            workers[name] = Worker(make, (photographs, weights, device, scratch), environment)
-        done = [{name: worker() for name, worker in workers.items()} for _ in range(rounds)]
+        for name, make, given in contestants:
+            workers[name] = Worker(make, given, environment)
+        for _ in range(rounds):
+            done.append({name: worker() for name, worker in workers.items()})
+            if busy:
+                with busy_processes(busy):
+                    among_others.append(workers["build"]())
+        memory = {name: worker.memory() for name, worker in workers.items()}
     finally:
         for worker in workers.values():
             worker.close()
-    return summary(done, len(photographs), device)
+    return summary(done, len(photographs), device, busy=among_others, memory=memory)
 
 
-def summary(rounds: Sequence[dict[str, Round]], photographs: int, device: str) -> Comparison:
-    """What the rounds of all contestants say together."""
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """So many other processes that compute all the time."""
+    context = multiprocessing.get_context("spawn")
+    others = [context.Process(target=_compute, daemon=True) for _ in range(count)]
+    try:
+        for each in others:
+            each.start()
+        yield
+    finally:
+        for each in others:
+            each.terminate()
+            each.join()
+
+
+def _compute() -> None:
+    while True:
+        sum(range(100_000))
+
+
+def summary(
+    rounds: Sequence[dict[str, Round]],
+    photographs: int,
+    device: str,
+    *,
+    busy: Sequence[Round] = (),
+    memory: dict[str, int] | None = None,
+) -> Comparison:
+    """What the rounds of all contestants say together.
+
+    busy: the build's rounds among busy processes, one a round. memory: bytes; None: what the rounds say.
+    """
     names = list(rounds[0])
+    if memory is None:
+        memory = {name: max(each[name].peak_memory for each in rounds) for name in names}
     stages = {
         stage: statistics.median(each["build"].stages.get(stage, 0.0) for each in rounds)
         for stage in STAGES
@@ -351,9 +445,18 @@ def summary(rounds: Sequence[dict[str, Round]], photographs: int, device: str) -
         rates={name: Spread.of([photographs / each[name].seconds for each in rounds]) for name in names},
         build_to_clip=Spread.of([each["clip"].seconds / each["build"].seconds for each in rounds]),
         build_in_backbones=Spread.of([each["build"].seconds / each["backbone"].seconds for each in rounds]),
+        runtimes_to_clip={
+            name: Spread.of([each["clip"].seconds / each[name].seconds for each in rounds])
+            for name in names
+            if name.startswith("build ")
+        },
+        busy_to_quiet=Spread.of([quiet["build"].seconds / each.seconds for quiet, each in zip(rounds, busy)])
+        if busy
+        else None,
+        precisions={name: rounds[0][name].precision for name in names if rounds[0][name].precision},
         stage_ms={stage: 1e3 * seconds / photographs for stage, seconds in stages.items()},
         stage_share={stage: seconds / whole for stage, seconds in stages.items()},
-        peak_memory_gb={name: max(each[name].peak_memory for each in rounds) / 1e9 for name in names},
+        peak_memory_gb={name: each / 1e9 for name, each in memory.items()},
         device=device,
         threads=torch.get_num_threads(),
     )
@@ -391,7 +494,10 @@ def table(name: str, compared: Comparison) -> str:
     lines += [
         "",
         f"  build to clip    {compared.build_to_clip}  (above 1: the build is faster)",
+        *(f"  {name} to clip   {each}" for name, each in compared.runtimes_to_clip.items()),
         f"  build/backbone   {compared.build_in_backbones}  backbones a build",
+        *([f"  busy to quiet    {compared.busy_to_quiet}"] if compared.busy_to_quiet else []),
+        *(f"  {name}: {precision}" for name, precision in compared.precisions.items()),
         "",
         "of the build: ms a photograph, share of its time (read and decode beside the rest)",
     ]
