@@ -142,8 +142,8 @@ def test_the_digest_tells_networks_apart_but_not_their_language_models(checkpoin
     before = network_digest(model)
     assert before == network_digest(checkpoint.model)
     with torch.no_grad():
-        model.language.output.bias += 1
+        model.language.output.bias.add_(1)
     assert network_digest(model) == before
     with torch.no_grad():
-        model.embedding.bias += 1
+        model.embedding.bias.add_(1)
     assert network_digest(model) != before

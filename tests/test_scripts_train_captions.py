@@ -29,7 +29,7 @@ def world(tmp_path_factory):
     torch.manual_seed(0)
     model = new_model(tiny_config(), vocabulary(), word_pieces())
     torch.nn.init.normal_(model.phrases.pieces)
-    uses = {"square": WordUse(9, 1, 0)}
+    uses = {"square": WordUse(9, 1, "a")}
     save_checkpoint(
         folder / "weights.safetensors", Checkpoint(model, vocabulary(), word_pieces(), uses, Scoring(), ("a square",))
     )

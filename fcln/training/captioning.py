@@ -174,8 +174,8 @@ class CaptionTrainer:
             step, recipe = int(metadata["step"]), json.loads(metadata["recipe"])
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise TrainingError(f"{self._state} is damaged ({error}); delete it to start again.") from error
-        own = {name: tensors.get(f"model.{name}") for name in self.parameters}
-        fits = all(own[name] is not None and own[name].shape == p.shape for name, p in self.parameters.items())
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        fits = all(shapes.get(f"model.{name}") == p.shape for name, p in self.parameters.items())
         if recipe != self._recipe() or not fits:
             raise TrainingError(f"{self._state.parent} holds another run: name another --out, or delete it.")
         with torch.no_grad():

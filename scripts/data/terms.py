@@ -197,7 +197,7 @@ def _is_plural(word: str) -> bool:
     if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
         return False
     one = _ENGLISH.singular_noun(word)
-    return bool(one) and _ENGLISH.plural_noun(one) == word
+    return one is not False and _ENGLISH.plural_noun(one) == word
 
 
 # One or several.
