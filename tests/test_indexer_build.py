@@ -209,33 +209,40 @@ def test_last_build_is_recorded(shop):
 
 # -- in which numbers photographs are described
 
-FLOAT32, BFLOAT16 = (f"backbone {name} in torch, regions {name}" for name in ("float32", "bfloat16"))
+FLOAT32, INT8, BFLOAT16 = (
+    "backbone float32 in torch, regions float32",
+    "backbone float32 in onnxruntime, regions int8",
+    "backbone bfloat16 in openvino, regions int8",
+)
 
 
 def test_a_collection_remembers_how_it_was_described_and_ways_that_agree_mix(shop):
-    for number, precision in enumerate((FLOAT32, BFLOAT16, FLOAT32)):
+    for number, precision in enumerate((FLOAT32, INT8, FLOAT32)):
         shop.photo(f"{number}.png", colour=(number, 0, 0))
         shop.predictor.precisions = [precision]
         shop.build()
     assert shop.progress.warnings == []
     with open_collection(shop.path) as collection:
-        assert collection.precisions() == [FLOAT32, BFLOAT16]
+        assert collection.precisions() == [FLOAT32, INT8]
 
 
-def test_a_way_that_is_not_known_to_agree_is_told_and_what_to_run(shop):
+def test_a_way_that_does_not_agree_is_told_once_and_what_to_run(shop):
     shop.photo("a.png")
     shop.predictor.precisions = [FLOAT32]
     shop.build()
-    shop.predictor.precisions = ["backbone int4 in abacus, regions float32"]
+    shop.predictor.precisions = [BFLOAT16]
     shop.build()
     assert shop.progress.warnings == []  # nothing was described
     shop.photo("b.png", colour=(1, 0, 0))
     shop.build()
     (warning,) = shop.progress.warnings
-    assert "described with backbone int4 in abacus, regions float32 here, others" in warning
+    assert f"described with {BFLOAT16} here, others" in warning
     assert FLOAT32 in warning and "`indexer build FOLDERS --collection NEW`" in warning
     with open_collection(shop.path) as collection:
-        assert len(collection.precisions()) == 2
+        assert collection.precisions() == [FLOAT32, BFLOAT16]
+    shop.photo("c.png", colour=(2, 0, 0))
+    shop.build()
+    assert shop.progress.warnings == []
 
 
 def test_a_network_that_does_not_say_how_it_describes_is_no_matter(shop):

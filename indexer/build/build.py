@@ -336,8 +336,9 @@ class Run:
             return
         self._precision_noted = True
         for precision in precisions:
-            others = [each for each in self._collection.precisions() if not agree(each, precision)]
-            if others:
+            remembered = self._collection.precisions()
+            others = [each for each in remembered if not agree(each, precision)]
+            if others and precision not in remembered:  # said once
                 self._progress.warn(
                     f"photographs are described with {precision} here, others of this collection with {others[0]}: the "
                     "same thing may look a little different to both; `indexer build FOLDERS --collection NEW`, with "

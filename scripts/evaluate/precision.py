@@ -5,7 +5,7 @@
 Of each way in which this computer can run the network: the cosine of the same boxes' embeddings with those of float32
 (mean, and the twentieth that agrees least), how many regions float32 finds are found again (IoU above 0.9), how many of
 those say the same, and CPU time of one thread. A way whose mean cosine is at least 0.999 may share a collection with
-others: `fcln.precision.agree`.
+float32: `fcln.agreement.agree`.
 """
 
 import time
