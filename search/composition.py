@@ -217,7 +217,7 @@ def _shown(query: Query, found: ComposedScores) -> list[np.ndarray]:
         elif b in single:
             merits[:, b] += fits[photos, rows[a][:, 0]]
     merits = merits[:, single]
-    left = (merits > -np.inf).any(axis=2).all(axis=1)  # else there is nothing but the regions of the others
+    left = np.all(np.any(merits > -np.inf, axis=2), axis=1)  # else there is nothing but the regions of the others
     chosen = assign_all(np.where(left[:, None, None], merits, 0.0), found.overlaps, between)
     for thing, its_row in zip(single, chosen.T, strict=True):
         rows[thing] = np.where(left[:, None], its_row[:, None], rows[thing])

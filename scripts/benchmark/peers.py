@@ -376,6 +376,7 @@ def compare(
     """
     scratch.mkdir()
     args = (photographs, weights, device, scratch)
+    contestants: list[tuple[str, Callable[..., Callable[[], Round]], tuple[Any, ...]]]
     contestants = [(name, make, args) for name, make in CONTESTANTS.items()]
     if runtimes:
         contestants = [("build", Build, (*args, runtimes[0])), ("clip", CONTESTANTS["clip"], args)]

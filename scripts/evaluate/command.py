@@ -64,6 +64,6 @@ def errors_as_sentences() -> Iterator[None]:
         yield
 
 
-def show(result: dict[str, Any], table: Callable[[], str], *, as_json: bool) -> None:
+def show(result: dict[str, Any] | list[dict[str, Any]], table: Callable[[], str], *, as_json: bool) -> None:
     """Print a result to stdout."""
     click.echo(json.dumps(result, indent=1, ensure_ascii=False) if as_json else table())

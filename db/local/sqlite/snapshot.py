@@ -1,8 +1,9 @@
 """Where one commit's vectors are: in which FAISS files and, photo by photo, in which segments."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from sqlalchemy import and_, func, select
@@ -65,7 +66,7 @@ def read_snapshot(database: Database) -> Snapshot:
             [table.columns[name] for name in columns_of(table.name, table.columns.keys(), version)]
             for table in (IndexFile.metadata.tables[name] for name in ("index_file", "quantizer"))
         )
-        some = session.execute(select(*quantizer_columns)) if quantizer_columns else ()
+        some: Sequence[Any] = session.execute(select(*quantizer_columns)).all() if quantizer_columns else ()
         quantizers = {row[0]: QuantizerFile(*row) for row in some}
         rows = session.execute(select(live, *columns).order_by(IndexFile.first_region_id)).all()
         files = [FaissFile(*row[1:]) for row in rows]

@@ -243,7 +243,7 @@ class IndexFiles:
         elif quantizer is None:
             quantizer = self._train(quantizer_id, snapshot)
         index = None
-        file, owner = plan.replaced, quantizer and quantizer.id
+        file, owner = plan.replaced, quantizer.id if quantizer else None
         if file is not None and (file.quantizer_id, file.nlist > 0) == (owner, plan.listed):
             index = self._updated(file, plan.extents, snapshot)
         if index is None:
@@ -284,7 +284,7 @@ class IndexFiles:
 
     def sweep(self, snapshot: Snapshot) -> None:
         """Delete the files that the last commit does not name. Not while anybody reads."""
-        kept = {file.name for file in [*snapshot.files, *snapshot.quantizers.values()]}
+        kept = {file.name for file in snapshot.files} | {file.name for file in snapshot.quantizers.values()}
         for path in index_files_in(self.folder):
             if path.name not in kept:
                 path.unlink()
