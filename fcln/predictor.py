@@ -253,7 +253,10 @@ class Predictor:
         list((map if self._lanes else self._resizing.map)(resize, range(len(images))))
         batch = normalize(torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2))
         sizes = torch.tensor([size] * len(images), dtype=torch.float32, device=self.device)
-        return self._backbone(batch), sizes
+        maps = self._backbone(batch)
+        if self.precision.regions == "float32":  # whatever the backbone computes in
+            maps = [each.float() for each in maps]
+        return maps, sizes
 
     def _read(self, codes: Tensor) -> tuple[np.ndarray, list[str]]:
         """Embeddings (N, embedding_size) float32 and phrases of region codes (N, code_size) float32."""

@@ -8,6 +8,7 @@ those say the same, and CPU time of one thread. A way whose mean cosine is at le
 float32: `fcln.agreement.agree`.
 """
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,12 +21,13 @@ from PIL import Image, ImageOps
 
 from fcln.boxes import iou
 from fcln.errors import DeviceError
+from fcln.modeling.int8_linear import can_multiply_int8
+from fcln.precision import has_bfloat16
 from fcln.predictor import Predictor, Regions
 from scripts.benchmark.build import find_sources
 from scripts.evaluate.command import errors_as_sentences, show
 
 BATCH = 4
-WAYS = [("onnxruntime", "bfloat16"), ("onnxruntime", "int8"), ("openvino", "bfloat16"), ("openvino", "int8")]
 FOUND_AGAIN = 0.9  # IoU
 
 
@@ -50,17 +52,25 @@ def main(photos: Path, count: int, weights: Path | None, as_json: bool) -> None:
     torch.set_num_threads(1)
     with errors_as_sentences():
         images = read(find_sources(photos), count)
-        exact = Predictor.load(weights, device="cpu", runtime="onnxruntime", regions="float32")
+        try:
+            exact = Predictor.load(weights, device="cpu", runtime="onnxruntime", regions="float32")
+        except DeviceError:  # another backbone than the default one
+            exact = Predictor.load(weights, device="cpu", runtime="torch", regions="float32")
         expected, took = described(exact, images)
         given = [exact.describe_boxes(i, r.boxes).embeddings for i, r in zip(images, expected, strict=True)]
         found = [Agreement(str(exact.precision), 1.0, 1.0, 1.0, 1.0, took)]
-        for runtime, regions in WAYS:
+        numbers = ["bfloat16"] * has_bfloat16("cpu") + ["int8"] * can_multiply_int8()
+        for runtime, regions in itertools.product((exact.precision.runtime, "openvino"), numbers):
             try:
                 other = Predictor.load(weights, device="cpu", runtime=runtime, regions=regions)
             except DeviceError:
                 continue
             found.append(agreement(other, images, expected, given))
-    show([asdict(each) for each in found], lambda: table(found, len(images)), as_json=as_json)
+    show(
+        {"photographs": len(images), "ways": [asdict(each) for each in found]},
+        lambda: table(found, len(images)),
+        as_json=as_json,
+    )
 
 
 def read(paths: Sequence[Path], count: int) -> list[Image.Image]:
