@@ -219,8 +219,10 @@ def by_hand(labelled: tuple[Path, Path], fcln: Predictor, rnn: Predictor, collec
             for phrase in query.phrases:
                 (row,) = rnn.log_likelihood([phrase.text], codes)
                 for photo_id in scores:
-                    scores[photo_id] += row[owners == photo_id].max()
-            ranks.append(1 + sum(score > scores[query.photo_id] + 1e-5 for score in scores.values()))
+                    scores[photo_id] += float(row[owners == photo_id].max())
+            # As `search.ranking` has it: means to the sixth digit, equal ones by id.
+            places = sorted(scores, key=lambda photo_id: (-round(scores[photo_id] / len(query.phrases), 6), photo_id))
+            ranks.append(1 + places.index(query.photo_id))
         measured.append((np.mean(np.array(ranks) == 1), np.median(ranks)))
     return np.mean(measured, axis=0)
 
