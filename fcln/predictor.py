@@ -15,6 +15,7 @@ from torch import Tensor
 from fcln.agreement import Precision
 from fcln.backbone_runner import BackboneRunner
 from fcln.checkpoint import Checkpoint, load_checkpoint
+from fcln.device import resolved
 from fcln.errors import DeviceError
 from fcln.lanes import Lanes
 from fcln.modeling.backbone import STRIDE
@@ -64,8 +65,7 @@ class Predictor:
         runtime: str = "auto",
         regions: str = "auto",
     ):
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = resolved(device)
         if device == "cuda" and not torch.cuda.is_available():
             raise DeviceError("PyTorch finds no CUDA GPU here: use --device cpu, or auto.")
         self.device = torch.device(device)

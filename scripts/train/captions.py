@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-import torch
 
 from fcln.checkpoint import load_checkpoint, save_checkpoint
+from fcln.device import resolved
 from fcln.errors import DatasetError, FclnError
 from fcln.training.captioning import CaptioningConfig, CaptionTrainer
 from fcln.training.region_codes import RegionCodes, network_digest
@@ -50,8 +50,7 @@ def main(weights: Path, codes: tuple[Path, ...], share: tuple[float, ...], out: 
     try:
         if share and len(share) != len(codes):
             raise click.UsageError("--share belongs to --codes: once for each file, or not at all.")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = resolved(device)
         checkpoint = load_checkpoint(weights)
         sets = [RegionCodes.read(path) for path in codes]
         for path, one in zip(codes, sets, strict=True):

@@ -16,10 +16,12 @@ import torch
 from tqdm import tqdm
 
 from fcln.checkpoint import load_checkpoint
+from fcln.device import resolved
 from fcln.errors import DatasetError, FclnError
-from fcln.training.annotations import WHOLE, AnnotatedImage, load_annotations
+from fcln.training.annotations import WHOLE, AnnotatedImage
 from fcln.training.region_codes import CodeReader, RegionCodes, View
 from fcln.training.terms import Terms
+from scripts.train.photographs import read_photographs
 
 # As the network's own training changes photographs.
 _SMALLEST_WINDOW, _TINT = 0.55, 0.35
@@ -39,16 +41,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 def main(out: Path, weights: Path | None, photos: tuple[Path, ...], annotations: tuple[Path, ...], terms: Path | None,
          weak_labels: bool, views: tuple[int, ...], device: str) -> None:  # fmt: skip
     try:
-        if len(photos) != len(annotations):
-            raise click.UsageError("--photos and --annotations belong together: each as often as the other.")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        photographs = [
-            photo
-            for folders in zip(photos, annotations)
-            for photo in load_annotations(*folders, weak_labels=weak_labels, names=terms is not None)
-        ]
-        reader = CodeReader(load_checkpoint(weights), torch.device(device), Terms(terms) if terms else None)
+        photographs = read_photographs(photos, annotations, weak_labels=weak_labels, names=terms is not None)
+        reader = CodeReader(load_checkpoint(weights), torch.device(resolved(device)), Terms(terms) if terms else None)
         parts = [
             reader(photo, seen_as(photo, number))
             for number in views

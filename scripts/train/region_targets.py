@@ -16,13 +16,15 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.ops import roi_align
 from tqdm import tqdm
 
+from fcln.device import resolved
 from fcln.errors import FclnError
 from fcln.modeling.boxes import resize_shape
 from fcln.modeling.efficientnet_lite import load_classifier
 from fcln.modeling.normalization import normalize
 from fcln.precision import autocast
-from fcln.training.annotations import AnnotatedImage, load_annotations, read_photo
+from fcln.training.annotations import AnnotatedImage, read_photo
 from fcln.training.region_targets import RegionTargets
+from scripts.train.photographs import read_photographs
 
 _SEEN = 448  # longest side at which a photograph is read, pixels
 _CROP = 256  # side of a region as the classifier sees it
@@ -65,16 +67,8 @@ def main(
     device: str,
 ) -> None:
     try:
-        if len(photos) != len(annotations):
-            raise click.UsageError("--photos and --annotations belong together: each as often as the other.")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        photographs = [
-            photo
-            for folders in zip(photos, annotations)
-            for photo in load_annotations(*folders, weak_labels=True, names=True)
-        ]
-        found = look(photographs, classifier, workers, torch.device(device))
+        photographs = read_photographs(photos, annotations, weak_labels=True, names=True)
+        found = look(photographs, classifier, workers, torch.device(resolved(device)))
         RegionTargets.write(out, [p.image_id for p in photographs], [1 + len(p.boxes) for p in photographs], *found)
         click.echo(f"{out}: {len(found[0])} regions of {len(photographs)} photographs")
     except FclnError as error:

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
 from fcln.checkpoint import Checkpoint, load_checkpoint, new_model, save_checkpoint
+from fcln.device import resolved
 from fcln.errors import CheckpointError, DatasetError, FclnError
 from fcln.modeling.anchors import scaled_anchors
 from fcln.modeling.backbone import load_imagenet, strides_on_conv1
@@ -151,8 +152,7 @@ def main(
     bfloat16: bool, device: str, save_every: int,
 ) -> None:  # fmt: skip
     try:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = resolved(device)
         world = World.join(device)
         if cache and backbone_lr:
             raise click.UsageError("--cache is for a frozen backbone: add --backbone-lr 0.")
