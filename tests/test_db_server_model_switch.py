@@ -18,7 +18,7 @@ from db.maintenance import verify
 from db.model_switch import open_successor, switch
 from db.postgres import indexes
 from helpers.db_photos import MODEL, OTHER_MODEL, contents, live, photo
-from helpers.db_server import new_url
+from helpers.db_server import live_url, new_url
 
 THIRD_MODEL = replace(MODEL, digest="c" * 64)
 TESTS = Path(__file__).parent
@@ -48,10 +48,7 @@ with open_collection({url!r}, write=True) as old, open_successor(old, OTHER_MODE
 @pytest.fixture
 def url():
     """Of a collection of b.jpg and f.jpg; d/e.jpg failed."""
-    url = new_url()
-    with open_collection(url, write=True, create=True, model=MODEL) as collection:
-        live(collection)
-    return url
+    return live_url()
 
 
 def describe(successor, *names):

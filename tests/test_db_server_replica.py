@@ -1,7 +1,6 @@
 """A real streaming replica: it answers while the server is written to, lags, and takes its place."""
 
 import time
-from pathlib import Path
 
 import numpy as np
 import psycopg
@@ -9,10 +8,9 @@ import pytest
 
 from db.collection import open_collection
 from db.errors import CollectionError, CollectionUnreachable
-from db.postgres import indexes
 from db.postgres.address import Address
 from helpers.db_photos import MODEL, contents, photo
-from helpers.db_server import new_url, server
+from helpers.db_server import partitioned, server
 
 PATIENCE = 60  # seconds that a test waits at most for what takes a moment
 
@@ -26,13 +24,7 @@ def replica():
 @pytest.fixture
 def writer(monkeypatch):
     """Of 40 photographs of 20 regions in two partitions with indexes: large, as questions see it."""
-    monkeypatch.setattr("db.postgres.migrations.PARTITION_REGIONS", 400)
-    monkeypatch.setattr(indexes, "SCANNED_REGIONS", 300)
-    monkeypatch.setattr(indexes, "REGIONS_PER_LIST", 20)
-    with open_collection(new_url(), write=True, create=True, model=MODEL) as collection:
-        collection.add_root(Path("/photos"))
-        collection.commit(new=[photo(1, f"{number}.jpg", count=20) for number in range(40)])
-        collection.record_build({}, seconds=1)
+    with partitioned(monkeypatch, 40, partition_regions=400) as collection:
         yield collection
 
 

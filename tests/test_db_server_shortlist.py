@@ -1,19 +1,17 @@
 """From nearest regions to photographs on a server: the right ones, by several connections that see one snapshot."""
 
-from pathlib import Path
-
 import numpy as np
 import psycopg
 import pytest
 from sqlalchemy import text
 
 from db.collection import open_collection
-from db.postgres import indexes, shortlist
+from db.postgres import shortlist
 from db.postgres.nearest import Nearest
 from db.postgres.vectors import fetch_columns
 from db.records import RegionScores
 from helpers.db_photos import MODEL, photo
-from helpers.db_server import new_url, server
+from helpers.db_server import partitioned, server
 
 
 class Regions:
@@ -110,13 +108,7 @@ def test_numbers_by_columns():
 @pytest.fixture
 def writer(monkeypatch):
     """Of 60 photographs of 20 regions in three partitions, two of them with an index: large, as questions see it."""
-    monkeypatch.setattr("db.postgres.migrations.PARTITION_REGIONS", 500)
-    monkeypatch.setattr(indexes, "SCANNED_REGIONS", 400)
-    monkeypatch.setattr(indexes, "REGIONS_PER_LIST", 20)
-    with open_collection(new_url(), write=True, create=True, model=MODEL) as collection:
-        collection.add_root(Path("/photos"))
-        collection.commit(new=[photo(1, f"{number}.jpg", count=20) for number in range(60)])
-        collection.record_build({}, seconds=1)
+    with partitioned(monkeypatch, 60, partition_regions=500) as collection:
         yield collection
 
 

@@ -6,8 +6,8 @@ from sqlalchemy import text
 from db import maintenance
 from db.collection import open_collection
 from db.postgres import indexes
-from helpers.db_photos import MODEL, contents, live
-from helpers.db_server import new_url
+from helpers.db_photos import contents
+from helpers.db_server import live_url
 
 EMBEDDING = "'[1,0,0,0,0,0,0,0]'"
 DAMAGE = {
@@ -35,10 +35,7 @@ DAMAGE = {
 
 @pytest.fixture
 def url():
-    url = new_url()
-    with open_collection(url, write=True, create=True, model=MODEL) as collection:
-        live(collection)
-    return url
+    return live_url()
 
 
 def execute(url, statement):

@@ -1,10 +1,14 @@
 """Collections on a real PostgreSQL server: one server a test run, one schema a collection."""
 
 import atexit
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import count
+from pathlib import Path
 
+from db.collection import open_collection
+from db.postgres import indexes
+from helpers.db_photos import MODEL, live, photo
 from scripts.temporary_server import TemporaryServer, temporary_server
 
 _numbers = count(1)
@@ -22,3 +26,27 @@ def server() -> TemporaryServer:
 def new_url() -> str:
     """The URL of a collection that is not there yet."""
     return f"{server().url}&schema=test_{next(_numbers)}"
+
+
+def live_url() -> str:
+    """The URL of a collection of b.jpg and f.jpg; d/e.jpg failed (`helpers.db_photos.live`)."""
+    url = new_url()
+    with open_collection(url, write=True, create=True, model=MODEL) as collection:
+        live(collection)
+    return url
+
+
+@contextmanager
+def partitioned(monkeypatch, photographs, *, partition_regions):
+    """A collection of so many photographs of 20 regions, open to write: large, as questions see it.
+
+    In partitions of partition_regions; full ones have an index.
+    """
+    monkeypatch.setattr("db.postgres.migrations.PARTITION_REGIONS", partition_regions)
+    monkeypatch.setattr(indexes, "SCANNED_REGIONS", partition_regions - 100)
+    monkeypatch.setattr(indexes, "REGIONS_PER_LIST", 20)
+    with open_collection(new_url(), write=True, create=True, model=MODEL) as collection:
+        collection.add_root(Path("/photos"))
+        collection.commit(new=[photo(1, f"{number}.jpg", count=20) for number in range(photographs)])
+        collection.record_build({}, seconds=1)
+        yield collection
