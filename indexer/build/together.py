@@ -118,8 +118,9 @@ def _work(
     while not stop():
         run.work(pool, _claimed(queue, scopes, options, progress))
         run.commit()
-        progress.left(queue.remaining())
-        if not queue.remaining(list(scopes)):
+        left_here = queue.remaining(list(scopes))
+        progress.left(queue.remaining())  # afterwards: others may have committed the last one between the two
+        if not left_here:
             break
         time.sleep(_WAIT_SECONDS)  # what others have claimed they settle, or leave to us
     run.commit()
