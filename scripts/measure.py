@@ -245,10 +245,12 @@ def answer_lines(asked: Mapping[str, dict]) -> list[str]:
     named = {"questions": "everyday questions", "wide": "everyday things"}
     for name, what in named.items():
         if name in asked and "list_f1" in asked[name]:
-            found, best = asked[name]["list_f1"], asked[name]["best_f1"]
+            found, counted, best = (asked[name][f"{cut}_f1"] for cut in ("list", "counted", "best"))
             lines.append(
-                f"| lists that stop by themselves, {what}: F1 / of each question's best cut-off in hindsight / ratio "
-                f"| {found:.3f} / {best:.3f} / {found / best:.2f} | `python -m scripts.evaluate.questions` |"
+                f"| lists that stop by themselves, {what}: F1 / of each question's best cut-off in hindsight / ratio / "
+                "ratio of lists of as many photographs as answer "
+                f"| {found:.3f} / {best:.3f} / {found / best:.2f} / {counted / best:.2f} "
+                "| `python -m scripts.evaluate.questions` |"
             )
     return lines
 

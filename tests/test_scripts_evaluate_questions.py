@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,19 @@ from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from helpers.labelled_photos import write_labelled_photos, write_photo
 from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
-from scripts.evaluate.questions import Question, expected_by_chance, judge, main, read_questions, summarize, table
-from search.searcher import Searcher
+from scripts.evaluate.questions import (
+    Question,
+    expected_by_chance,
+    judge,
+    judge_list,
+    main,
+    read_questions,
+    summarize,
+    table,
+)
+from search.hits import Hit
+from search.likely import ListEnd
+from search.searcher import Answer, Searcher
 from search.wording.lexicon import Lexicon
 
 DOG_ON_COUCH = Question("dog on couch", (frozenset({"dog", "dogs"}), frozenset({"couch", "sofa"})))
@@ -42,6 +54,19 @@ def test_a_ranking_is_judged_by_where_the_answers_are() -> None:
         "precision@5": pytest.approx(0.4),
         "answers": 3,
     }
+
+
+def test_a_list_that_stops_is_judged_beside_two_that_know_more() -> None:
+    hits = [Hit(n, photo, Path(f"{photo}.jpg"), 0.5, 96, 64, []) for n, photo in enumerate((4, 8), 1)]
+    answer = Answer(["dog on couch"], "embedding", hits, end=ListEnd(2, 0.1))
+    # Answers at ranks 1, 3 and 4. Listed: one of two. Three as there are answers: two of them. Best: all four, three.
+    assert judge_list(answer, [4, 8, 2, 3, 1], {2, 3, 4}) == {
+        "listed": 2,
+        "list_f1": pytest.approx(2 * 1 / (2 + 3)),
+        "counted_f1": pytest.approx(2 * 2 / (3 + 3)),
+        "best_f1": pytest.approx(2 * 3 / (4 + 3)),
+    }
+    assert judge_list(replace(answer, end=None), [4, 8, 2, 3, 1], {2, 3, 4}) == {}
 
 
 def test_chance_is_what_random_orders_reach() -> None:

@@ -122,8 +122,8 @@ def test_every_figure_is_in_a_table():
         assert figure in text
     assert "everyday things of all kinds" not in text
     assert "| 0.041 / 0.035 / 0.078 / 0.023 |" in text and "lists that stop" not in text
-    text = figures({**ASKED, "questions": ASKED["questions"] | {"list_f1": 0.3, "best_f1": 0.4}})
-    assert "| 0.300 / 0.400 / 0.75 |" in text
+    text = figures({**ASKED, "questions": ASKED["questions"] | {"list_f1": 0.3, "counted_f1": 0.32, "best_f1": 0.4}})
+    assert "| 0.300 / 0.400 / 0.75 / 0.80 |" in text
     text = figures({**ASKED, "wide": WIDE})
     assert "(2 questions; " in text and "| 0.512 / 0.011 |" in text and "precision@5 | 0.613 |" in text
     # "a cup" has three answers: at most 3 / 5 of its first five are right.

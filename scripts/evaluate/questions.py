@@ -6,7 +6,8 @@ Indexes the photographs with the product's own pipeline and ranks all of them fo
 Either it lists the photographs that answer ([{"question", "answers": [image_id, ...]}]; photographs without boxes are
 ranked too), or words ([{"question", "all_of": [[word, ...], ...]}]): a photograph answers if its captions
 (`captions.json`) together contain at least one word of each group. Captions leave things out, so a perfect search
-scores below 1. Where it is known how likely a photograph answers, the list that stops by itself is judged too.
+scores below 1. Where it is known how likely a photograph answers, the list that stops by itself is judged too: beside
+the best cut-off in hindsight, and beside the cut-off of somebody who knows how many photographs answer, but not which.
 Questions that no photograph answers are not asked. Chance: the mean AP to expect of a random order.
 """
 
@@ -119,16 +120,18 @@ def judge(question: Question, ranked: Sequence[int], answers: set[int]) -> dict:
 def judge_list(answer: Answer, ranked: Sequence[int], answers: set[int]) -> dict:
     """How well the list that stops by itself answers a question; nothing where lists do not stop.
 
-    Its F1, and the best that any cut-off of the whole ranking would have had. A list that says that it holds nothing
-    convincing is judged like any other.
+    Its F1, the best that any cut-off of the whole ranking would have had, and what a list of as many photographs as
+    answer would have had. A list that says that it holds nothing convincing is judged like any other.
     """
     if answer.end is None:
         return {}
     listed = [hit.photo_id in answers for hit in answer.hits]
+    relevant = [photo_id in answers for photo_id in ranked]
     return {
         "listed": len(listed),
         "list_f1": list_f1(listed, len(answers)),
-        "best_f1": best_f1([photo_id in answers for photo_id in ranked]),
+        "counted_f1": list_f1(relevant[: len(answers)], len(answers)),
+        "best_f1": best_f1(relevant),
     }
 
 
@@ -138,7 +141,7 @@ def summarize(results: Sequence[dict], *, chance: float) -> dict:
         raise EvaluationError("No photograph answers any of the questions: is there a captions.json?")
     lists = {
         name: statistics.fmean(result[name] for result in results)
-        for name in ("list_f1", "best_f1")
+        for name in ("list_f1", "counted_f1", "best_f1")
         if all(name in result for result in results)
     }
     return {
@@ -162,6 +165,7 @@ def table(summary: dict) -> str:
     lines.append(f"{'chance':<36} {'':>7} {summary['chance']:6.3f}")
     if "list_f1" in summary:
         lines += ["", f"F1 of lists where they stop {summary['list_f1']:.3f}, "
+                  f"of as many photographs as answer {summary['counted_f1']:.3f}, "
                   f"of the best cut-off in hindsight {summary['best_f1']:.3f}"]  # fmt: skip
     return "\n".join(lines)
 
