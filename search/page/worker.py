@@ -30,6 +30,8 @@ class Worker:
         self._seconds = seconds
         self._idle_seconds = idle_seconds
         self._lock = threading.Lock()
+        self._starting = threading.Lock()  # of a process, which `close` must not miss
+        self._is_closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._retirement: threading.Timer | None = None
         self._last_asked = 0.0
@@ -43,7 +45,7 @@ class Worker:
     def ask(self, fields: dict[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], bytes]:
         """The answer to a message.
 
-        Raises WorkerError if the process dies of the question, or takes too long.
+        Raises WorkerError if the process dies of the question, or takes too long, or the worker is closed.
         """
         with self._lock:
             process = self._started()
@@ -69,8 +71,10 @@ class Worker:
             return answer
 
     def close(self) -> None:
-        """End the process, whatever it is doing."""
-        process = self._process
+        """End the process, whatever it is doing. No other is started."""
+        with self._starting:
+            self._is_closed = True
+            process = self._process
         if process is not None:
             process.kill()  # the thread that waits for it lets go of the lock
         with self._lock:
@@ -79,13 +83,16 @@ class Worker:
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self._end()
-            self._process = subprocess.Popen(
-                self._command,
-                cwd=_IMPORT_FROM,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is for the server
-            )
+            with self._starting:
+                if self._is_closed:
+                    raise WorkerError("The server is being closed.")
+                self._process = subprocess.Popen(
+                    self._command,
+                    cwd=_IMPORT_FROM,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    start_new_session=True,  # Ctrl-C is for the server
+                )
         return self._process
 
     def _end(self) -> None:

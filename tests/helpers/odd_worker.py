@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from search.page.messages import read_message, write_message
 
@@ -15,7 +16,15 @@ def main() -> None:
             case "echo":
                 write_message(sys.stdout.buffer, {"process": os.getpid()}, payload[::-1])
             case "hang":
+                if "mark" in fields:
+                    Path(fields["mark"]).touch()
                 time.sleep(3600)
+            case "meet":  # answers once so many processes are in the folder
+                folder = Path(fields["folder"])
+                (folder / str(os.getpid())).touch()
+                while len(list(folder.iterdir())) < fields["processes"]:
+                    time.sleep(0.01)
+                write_message(sys.stdout.buffer, {"process": os.getpid()}, payload[::-1])
             case "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "babble":

@@ -129,7 +129,7 @@ class PageServer(AbstractContextManager):
     def stop(self) -> str:
         """Interrupt it, as Ctrl-C does; what it said after the first line."""
         self._process.terminate()
-        _, said = self._process.communicate(timeout=30)
+        _, said = self._process.communicate(timeout=300)
         return said
 
     @property
@@ -146,7 +146,7 @@ class PageServer(AbstractContextManager):
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """One request. query: values, or lists of them."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         target = path + (f"?{urlencode(query, doseq=True)}" if query else "")
         try:
             connection.request(method, target, body, dict(headers or {}))

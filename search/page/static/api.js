@@ -34,7 +34,8 @@ export async function ask(path, params, options = {}) {
   let answer = null;
   try {
     answer = await reply.json();
-  } catch {
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
     // Not from this server, or cut off.
   }
   if (!reply.ok || answer === null) throw new ApiError(answer?.error ?? "The server gave no answer that can be read.", reply.status);

@@ -89,25 +89,24 @@ export class Results extends EventTarget {
   async showUpload(file) {
     this.key = "upload";
     this.asked = example({});
-    this.#clear();
+    const signal = this.#begin();
     this.#say(`Looking at ${file.name}: the first time takes some seconds …`);
     try {
-      const answer = await ask("/like", { k: 200 }, { method: "POST", body: file });
+      const answer = await ask("/like", { k: 200 }, { method: "POST", body: file, signal });
       const picture = element("img", { alt: "", src: URL.createObjectURL(file) });
       this.#showHits(answer, [element("p", { class: "about" }, picture, element("span", { text: `Photographs like ${file.name}` }))]);
     } catch (error) {
-      this.#fail(error);
+      if (error.name !== "AbortError") this.#fail(error);
     }
   }
 
   async #ask(asked) {
-    this.#clear();
+    const signal = this.#begin();
     document.title = title(asked);
     const waiting = setTimeout(() => this.#say("Searching …"), 300);
-    this.latest = new AbortController();
     const key = this.key;
     try {
-      const answer = await this.#first(asked, this.latest.signal);
+      const answer = await this.#first(asked, signal);
       clearTimeout(waiting);
       const said = chips(asked, answer.reading);
       const about = isExample(asked) ? [await this.#aboutExample(asked, answer), said] : [said];
@@ -157,6 +156,8 @@ export class Results extends EventTarget {
     this.view.replaceChildren(element("div", { class: "asked" }, ...about, element("div", { class: "line" }, heading, this.sorting)), element("div", { class: "results" }, this.rail, body));
     this.body = body;
     this.#arrange();
+    // A large collection is not read again for every question: an answer may be of a commit before the last one.
+    if (this.key !== "upload" && answer.revision < this.revision) this.#offerNewAnswer();
     announce(heading.textContent);
   }
 
@@ -255,11 +256,11 @@ export class Results extends EventTarget {
   // -- nothing asked
 
   async #browse() {
-    this.#clear();
+    const signal = this.#begin();
     document.title = "Photographs";
     const key = this.key;
     try {
-      const page = await ask("/photos", { limit: PAGE });
+      const page = await ask("/photos", { limit: PAGE }, { signal });
       if (key !== this.key) return; // somebody has gone on
       if (!page.photographs) {
         this.#showEmpty();
@@ -279,7 +280,7 @@ export class Results extends EventTarget {
       this.view.replaceChildren(examples(), element("div", { class: "line" }, this.summary), this.grids[0].element);
       this.grids[0].show(this.hits);
     } catch (error) {
-      this.#fail(error);
+      if (error.name !== "AbortError") this.#fail(error);
     }
   }
 
@@ -318,23 +319,26 @@ export class Results extends EventTarget {
 
   // A new commit: what nobody has begun to look through is brought up to date at once.
   async #changed(collection) {
-    if (this.key === null || this.key === "upload") return;
     const before = this.revision;
     this.revision = collection.revision;
-    if (before === undefined || before === collection.revision) return;
+    const key = this.key;
+    if (key === null || key === "upload" || before === undefined || before === collection.revision) return;
     if (!isAsked(this.asked)) {
       const page = await ask("/photos", { limit: PAGE }).catch(() => null);
-      if (!page || isAsked(this.asked)) return;
+      if (!page || key !== this.key) return; // somebody has gone on
       if (!this.grids.length || !page.photographs) return void (await this.#browse());
       const fresh = new Set(page.photos.map((photo) => photo.photo_id));
       const last = page.photos.at(-1)?.photo_id ?? Infinity;
       this.hits = [...page.photos, ...this.hits.filter((photo) => photo.photo_id < last && !fresh.has(photo.photo_id))];
       this.summary.textContent = counted(page.photographs, "photograph");
       this.grids[0].show(this.hits);
-    } else if (this.stop && !this.view.querySelector(".renew")) {
-      const renew = element("button", { type: "button", class: "renew", text: "The collection has changed: ask again", on: { click: () => ((this.key = null), this.show()) } });
-      this.view.querySelector(".asked .line")?.append(renew);
-    }
+    } else if (this.stop) this.#offerNewAnswer();
+  }
+
+  #offerNewAnswer() {
+    if (this.view.querySelector(".renew")) return;
+    const renew = element("button", { type: "button", class: "renew", text: "The collection has changed: ask again", on: { click: () => ((this.key = null), this.show()) } });
+    this.view.querySelector(".asked .line")?.append(renew);
   }
 
   #say(sentence) {
@@ -347,6 +351,13 @@ export class Results extends EventTarget {
     const parts = [element("p", { text: error.message })];
     if (!error.status || error.status >= 500) parts.push(again);
     this.view.replaceChildren(element("section", { class: "message error", role: "alert" }, element("h1", { text: "That did not work" }), parts));
+  }
+
+  // Something new will be shown. Returns the signal that tells when it is not wanted any more.
+  #begin() {
+    this.#clear();
+    this.latest = new AbortController();
+    return this.latest.signal;
   }
 
   #clear() {
