@@ -74,7 +74,12 @@ def complete(program, line, shell="bash", folder=None):
     words = shlex.split(line) + ([""] if line.endswith(" ") else [])
     environment |= {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
     run = subprocess.run(
-        [sys.executable, "-m", program], env=environment, capture_output=True, text=True, timeout=60, cwd=folder or ROOT
+        [sys.executable, "-m", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=folder or ROOT,
     )
     assert (run.returncode, run.stderr) == (0, "")
     return [entry.partition(",")[2] for entry in run.stdout.splitlines()]
@@ -97,7 +102,7 @@ def test_the_line_of_the_documents_sets_a_shell_up(shell, program):
     assert f"_{program.upper()}_COMPLETE={shell}_source {program}" in commands
     variable = {f"_{program.upper()}_COMPLETE": f"{shell}_source", "PYTHONPATH": str(ROOT)}
     run = subprocess.run(
-        [sys.executable, "-m", program], env={**os.environ, **variable}, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", program], env={**os.environ, **variable}, capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 0
     assert f"_{program.upper()}_COMPLETE={shell}_complete" in run.stdout

@@ -11,7 +11,7 @@ PROJECT = Path(__file__).parents[1]
 
 def run(code: str, **streams) -> subprocess.CompletedProcess[str]:
     program = f"from commands import program\n{code}\nprogram.run(main)"
-    return subprocess.run([sys.executable, "-c", program], cwd=PROJECT, text=True, timeout=120, **streams)
+    return subprocess.run([sys.executable, "-c", program], cwd=PROJECT, text=True, timeout=300, **streams)
 
 
 def test_interrupted_it_ends_at_once_and_what_it_said_is_out():

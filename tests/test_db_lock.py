@@ -16,7 +16,7 @@ from pathlib import Path
 from db.local.lock import ReaderLock, WriterLock, without_readers
 lock = WriterLock(Path(sys.argv[1]))
 print("held", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

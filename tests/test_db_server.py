@@ -41,7 +41,8 @@ def administer(statement, *arguments):
 
 def cut_off(collection):
     """End the connections of a collection's process, as an administrator does; those of this moment."""
-    administer("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'densecap-search'")
+    ended = "SELECT pg_terminate_backend(pid, 300000) FROM pg_stat_activity WHERE application_name = 'densecap-search'"
+    assert all(gone for (gone,) in administer(ended))  # waited for
 
 
 # -- where it is

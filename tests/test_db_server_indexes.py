@@ -145,14 +145,14 @@ def test_one_makes_indexes_at_a_time_and_questions_and_commits_go_on(url, writer
 
     def slowly(server, need):
         making.set()
-        assert go_on.wait(30)
+        assert go_on.wait(300)
         make(server, need)
 
     monkeypatch.setattr(indexes, "_make", slowly)
     other = threading.Thread(target=lambda: indexes.rebuild(writer.server))
     other.start()
     try:
-        assert making.wait(30)
+        assert making.wait(300)
         with open_collection(url, write=True) as second:
             with pytest.raises(CollectionLocked, match=r"^Another process is making the indexes of postgresql://"):
                 indexes.rebuild(second.server)

@@ -124,7 +124,7 @@ def test_killed_at_the_switch_it_is_the_old_one_or_the_new_one(url, when):
         describe(new)
         before, expected = contents(old), contents(new)
     code = PROGRAM.format(tests=str(TESTS), project=str(TESTS.parent), url=url, when=when)
-    killed = subprocess.run([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120)
+    killed = subprocess.run([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
     assert killed.returncode == -signal.SIGKILL
     with open_collection(url, write=True) as collection:
         if when == "before":

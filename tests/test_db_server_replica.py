@@ -12,7 +12,7 @@ from db.postgres.address import Address
 from helpers.db_photos import MODEL, contents, photo
 from helpers.db_server import partitioned, server
 
-PATIENCE = 60  # seconds that a test waits at most for what takes a moment
+PATIENCE = 300  # seconds that a test waits at most for what takes a moment
 
 
 @pytest.fixture

@@ -22,12 +22,14 @@ for n in range(1, STEPS + 1):
 """
 
 WRITER = """
-import sys
+import sys, time
 from pathlib import Path
 from db.local.maintenance.compaction import compact
 from db.local.maintenance.reindexing import rebuild_index
 from helpers.db_photos import create, photo
 with create(Path(sys.argv[1])) as collection:
+    while len(list(Path(sys.argv[1]).parent.glob("reader *"))) < 2:
+        time.sleep(0.01)
     for n in range(1, STEPS + 1):
         collection.commit(new=[photo(1, f"{n}.jpg", count=n % 5 + 1)], gone=[n - 4] if n > 4 else [])
         if n % 5 == 0:
@@ -40,7 +42,7 @@ with create(Path(sys.argv[1])) as collection:
 """
 
 READER = """
-import json, sys, time
+import json, os, sys, time
 from pathlib import Path
 import numpy as np
 from db.local.collection import LocalCollection
@@ -64,6 +66,7 @@ path = Path(sys.argv[1])
 while not seen or seen[-1] < len(step_of) - 1:
     with LocalCollection.open(path) as collection:
         check(collection)
+        path.with_name(f"reader {os.getpid()}").touch()  # the writer begins once both have
         time.sleep(0.02)
         check(collection)
         collection.refresh()

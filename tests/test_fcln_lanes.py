@@ -30,7 +30,7 @@ def test_each_lane_computes_in_one_thread_and_nobody_else_does(two_threads):
 
 
 def test_pieces_go_side_by_side(two_threads):
-    met = threading.Barrier(2, timeout=60)  # broken if one waits for the other
+    met = threading.Barrier(2, timeout=300)  # broken if one waits for the other
     Lanes(2).run(lambda number: met.wait() and None, [(1,), (2,)])
 
 

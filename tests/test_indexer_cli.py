@@ -161,7 +161,7 @@ def test_what_cannot_be_written_is_told(photos, place, tiny_checkpoint):
     with open("/dev/full", "w") as full:
         run = subprocess.run(
             [sys.executable, "-m", "indexer", "status", "--collection", str(place)],
-            cwd=Path(__file__).parents[1], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120,
+            cwd=Path(__file__).parents[1], stdout=full, stderr=subprocess.PIPE, text=True, timeout=300,
         )  # fmt: skip
     assert (run.returncode, run.stderr) == (2, "Error: No space left on device.\n")
 

@@ -45,12 +45,16 @@ def moody(self):
         time.sleep(0.1)
         with open({mark!r}, "a") as log:
             print(time.monotonic() - 0.1, time.monotonic(), file=log)
+    if mood == (5, 0, 0):  # there are two of them at one moment
+        open({mark!r} + str(os.getpid()), "w").close()
+        while sum(name.startswith("mark") for name in os.listdir(os.path.dirname({mark!r}))) < 2:
+            time.sleep(0.01)
     return photo
 
 OpenedPhoto.decode = moody
 decode_worker.main()
 """
-GOOD, CRASHES, HANGS, CRASHES_ONCE, SLOW = ((mood, 0, 0) for mood in range(5))
+GOOD, CRASHES, HANGS, CRASHES_ONCE, SLOW, MEETS = ((mood, 0, 0) for mood in range(6))
 
 
 @pytest.fixture
@@ -140,25 +144,39 @@ def test_a_process_that_was_killed_from_outside_costs_nothing(tmp_path, mark):
         assert decoders.decode(path).width == 40
 
 
+def test_all_that_had_nothing_to_do_were_killed_and_it_costs_nothing(tmp_path, mark):
+    path = photo(tmp_path / "a.png", MEETS)
+    with Decoders() as decoders:
+        with ThreadPoolExecutor(2) as pool:
+            assert [photograph.width for photograph in pool.map(decoders.decode, [path] * 2)] == [40] * 2
+        assert len(pids(decoders)) == 2
+        for pid in pids(decoders):
+            os.kill(pid, signal.SIGKILL)
+        for _ in range(2):
+            assert decoders.decode(path).width == 40
+
+
 def test_a_hang_costs_the_file_and_the_time_limit_and_not_the_next_one(tmp_path, mark):
     bad, good = photo(tmp_path / "bad.png", HANGS), photo(tmp_path / "good.png", GOOD)
     with Decoders(seconds=0.5) as decoders:
         started = time.monotonic()
         with pytest.raises(PhotoError, match=r"^decoding it takes longer than 0\.5 seconds$"):
             decoders.decode(bad)
-        assert time.monotonic() - started < 60  # the process started, hung, and was not waited for any longer
+        assert time.monotonic() - started < 300  # the process started, hung, and was not waited for any longer
+        decoders._seconds = 60  # for a computer that is busy
         assert decoders.decode(good).width == 40
 
 
 def test_a_photograph_in_its_time_limit_starts_the_next_one_afresh(tmp_path, mark):
     path = photo(tmp_path / "a.png", SLOW)
-    with Decoders(seconds=2) as decoders:
+    with Decoders(seconds=5) as decoders:  # fifty times what one takes
         started = time.monotonic()
-        while time.monotonic() - started < 3:
+        while time.monotonic() - started < 6:
             assert decoders.decode(path).width == 40
 
 
-def test_one_process_for_each_thread_and_none_before_it_is_needed(tmp_path, mark):
+def test_one_process_for_each_thread_and_none_before_it_is_needed(tmp_path, mark, monkeypatch):
+    monkeypatch.setattr(decoders_module, "_END_SECONDS", 300)
     path = photo(tmp_path / "a.png", SLOW)
     with Decoders() as decoders, ThreadPoolExecutor(3) as pool:
         assert pids(decoders) == []
@@ -169,12 +187,15 @@ def test_one_process_for_each_thread_and_none_before_it_is_needed(tmp_path, mark
 
 
 def test_photographs_being_decoded_at_once_stay_within_the_memory(tmp_path, mark):
-    """Four threads, room for two: never three at once, and everyone gets through."""
+    """Four threads, room for two: two at once, never three, and everyone gets through."""
     path = photo(tmp_path / "a.png", SLOW, (100, 100))
     with Decoders(memory=2 * 100 * 100 * 4) as decoders, ThreadPoolExecutor(4) as pool:
         assert [photograph.width for photograph in pool.map(decoders.decode, [path] * 8)] == [100] * 8
-    spans = [tuple(map(float, line.split())) for line in mark.read_text().splitlines()]
-    assert max(sum(start <= moment < stop for start, stop in spans) for moment, _ in spans) == 2
+        spans = [tuple(map(float, line.split())) for line in mark.read_text().splitlines()]
+        assert max(sum(start <= moment < stop for start, stop in spans) for moment, _ in spans) <= 2
+        mark.unlink()
+        path = photo(tmp_path / "b.png", MEETS, (100, 100))
+        assert [photograph.width for photograph in pool.map(decoders.decode, [path] * 2)] == [100] * 2
 
 
 def test_closing_ends_what_is_being_decoded(tmp_path, mark):
@@ -193,7 +214,7 @@ def test_closing_ends_what_is_being_decoded(tmp_path, mark):
     while not any(worker._ready for worker in list(decoders._busy)):
         time.sleep(0.01)
     decoders.close()
-    thread.join(timeout=60)
+    thread.join(timeout=300)
     assert outcomes == ["the decoders were closed"]
     with pytest.raises(PhotoError, match="closed"):
         decoders.decode(path)
@@ -223,7 +244,7 @@ def test_ctrl_c_is_not_for_the_worker_which_ends_when_nobody_asks_any_more(tmp_p
         worker.stdin.flush()
         assert json.loads(worker.stdout.readline()) == {"memory": 40 * 30 * 4, "pixels": 0}
         worker.stdin.close()
-        assert worker.wait(timeout=60) == 0
+        assert worker.wait(timeout=300) == 0
 
 
 def test_a_worker_ends_itself_when_it_hangs_and_its_parent_is_gone(tmp_path):
@@ -231,7 +252,7 @@ def test_a_worker_ends_itself_when_it_hangs_and_its_parent_is_gone(tmp_path):
     with start_worker(0.2) as worker:
         worker.stdin.write(json.dumps(str(tmp_path / "pipe")).encode() + b"\n")
         worker.stdin.close()
-        assert worker.wait(timeout=60) == 1
+        assert worker.wait(timeout=300) == 1
 
 
 def test_the_worker_knows_neither_torch_nor_the_collection():

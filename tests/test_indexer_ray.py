@@ -42,7 +42,13 @@ if __name__ == "__main__":
     (describer,) = describers
     before = describer.describe(images)
     workers = len(describer)
-    ray.kill(describer._workers[0])
+    lost = describer._workers[0]
+    ray.kill(lost)
+    while True:  # until it is
+        try:
+            ray.get(lost.digest.remote())
+        except ray.exceptions.RayActorError:
+            break
     after = describer.describe(images)
     same = all((a.boxes == b.boxes).all() and a.phrases == b.phrases for a, b in zip(before, after, strict=True))
     some = describer.describe_boxes(images[0], before[0].boxes[:2])

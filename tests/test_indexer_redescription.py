@@ -14,7 +14,7 @@ from db.collection import open_collection
 from db.maintenance import verify
 from db.model_switch import open_successor, switch
 from db.records import ModelIdentity
-from helpers.db_server import new_url
+from helpers.db_server import connections, new_url, wait_for_the_end_of_all_but
 from helpers.workshop import ColourPredictor, Listener, Workshop, counts
 from indexer.build.build import build
 from indexer.build.options import BuildOptions
@@ -179,7 +179,7 @@ def test_two_builds_share_the_work_and_one_of_them_switches(shared):
     predictors = [ColourPredictor("all of it"), ColourPredictor("all of it")]
     meet = threading.Barrier(2)
     for each in predictors:  # both have something to do
-        each.before_batch = functools.partial(lambda predictor: predictor.batches or meet.wait(60), each)
+        each.before_batch = functools.partial(lambda predictor: predictor.batches or meet.wait(300), each)
 
     def move(predictor):
         how = BuildOptions(threads=1, batch_size=1, commit_seconds=0)
@@ -199,13 +199,14 @@ def test_two_builds_share_the_work_and_one_of_them_switches(shared):
 
 
 def test_one_that_is_killed_leaves_its_photographs_to_the_next(shared):
-    before = shared.contents()
+    before, others = shared.contents(), connections()
     code = PROGRAM.format(tests=str(TESTS), project=str(TESTS.parent), url=shared.path)
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert "2\n" in process.stdout
     process.kill()
     process.wait()
     process.stdout.close()
+    wait_for_the_end_of_all_but(others)
     assert shared.contents() == before
     outcome = shared.redescribe(batch_size=1, lease_seconds=1.5)
     assert (outcome.switched, outcome.report.new) == (True, shared.new_predictor.described)

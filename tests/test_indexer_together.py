@@ -14,12 +14,13 @@ from sqlalchemy import text
 
 from db.collection import open_collection
 from db.errors import CollectionError
-from helpers.db_server import new_url
+from helpers.db_server import connections, new_url, wait_for_the_end_of_all_but
 from helpers.workshop import MODEL, ColourPredictor, Listener, Workshop, counts
 from indexer.build.build import build
 from indexer.build.options import BuildOptions
 
-LEASE = 1.5
+LEASE = 600  # seconds: on a busy computer a living build may be silent for long
+SHORT_LEASE = 3  # of builds that are killed, which the next one waits for
 TESTS = Path(__file__).parent
 # A build in a process of its own that says how many photographs it described, and stops before the given one.
 PROGRAM = """
@@ -75,14 +76,14 @@ class Gathering(Listener):
 
     def start(self, total, doing="Describing"):
         if self.total is None:
-            self._builds.wait(60)
+            self._builds.wait(300)
         super().start(total, doing)
 
 
 def start(shop, stop_before):
     code = PROGRAM.format(
         tests=str(TESTS), project=str(TESTS.parent), url=shop.path, root=str(shop.root), stop_before=stop_before,
-        lease=LEASE,
+        lease=SHORT_LEASE,
     )  # fmt: skip
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
@@ -109,7 +110,7 @@ def test_two_builds_share_the_files_and_describe_each_once(shop, alone):
     predictors = [ColourPredictor(), ColourPredictor()]
     meet = threading.Barrier(2)
     for each in predictors:  # both have something to do
-        each.before_batch = functools.partial(lambda predictor: predictor.batches or meet.wait(60), each)
+        each.before_batch = functools.partial(lambda predictor: predictor.batches or meet.wait(300), each)
     listeners = [Listener(), Listener()]
     with ThreadPoolExecutor(2) as pool:
         reports = list(pool.map(lambda i: share(shop, predictor=predictors[i], progress=listeners[i]), range(2)))
@@ -153,9 +154,11 @@ def test_what_changed_is_shared_too(shop, alone):
 
 
 def test_the_dead_leave_their_files_to_the_others_and_nothing_is_described_twice(shop, alone):
+    others = connections()
     processes = [start(shop, stop_before=n) for n in (4, 7)]
     for process, after in zip(processes, (4, 7)):
         kill(process, after)
+    wait_for_the_end_of_all_but(others)
     committed = len(shop.stats())
     assert 5 <= committed <= 11  # at most one of each was not
     report = share(shop)
@@ -173,14 +176,14 @@ def test_a_build_that_was_silent_for_too_long_commits_nothing_of_what_others_too
             paused.set()
             with silent.server.session() as session:  # as if its computer had slept
                 session.execute(text("UPDATE writer SET alive_until = now() - interval '1 s'"))
-            assert go_on.wait(60)
+            assert go_on.wait(300)
 
     sleepy, listener = ColourPredictor(), Listener()
     sleepy.before_batch = pause
     with open_collection(shop.path, write=True, create=True, model=MODEL) as silent, ThreadPoolExecutor(1) as pool:
         how = BuildOptions(threads=1, batch_size=1, commit_seconds=0, lease_seconds=3600)
         first = pool.submit(build, silent, [shop.root], sleepy, how, progress=listener)
-        assert paused.wait(60)
+        assert paused.wait(300)
         share(shop)
         go_on.set()
         first.result()

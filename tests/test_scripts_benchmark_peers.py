@@ -187,7 +187,7 @@ def test_memory_counts_processes_that_work_starts(monkeypatch: pytest.MonkeyPatc
         looked.clear()
         script = f"held = bytearray({megabytes} << 20); held[::4096] = b'x' * len(held[::4096]); input()"
         with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE) as child:
-            assert looked.wait(60)
+            assert looked.wait(300)
             child.communicate(b"\n")
 
     monkeypatch.setattr(memory, "_proportional", proportional)

@@ -26,7 +26,7 @@ def search(album, tiny_checkpoint, tmp_path):
         options = ["--collection", album.collection, "--weights", tiny_checkpoint]
         return subprocess.run(
             [sys.executable, "-m", "search", *map(str, [*arguments, *options])],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180,
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
 
     return run

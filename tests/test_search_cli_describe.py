@@ -29,7 +29,7 @@ def describe(album, tiny_checkpoint, tmp_path):
         return subprocess.run(
             [sys.executable, "-c", TORCH, "describe", *map(str, [*arguments, *options]), "--device", "cpu"],
             cwd=tmp_path, env={"PYTHONPATH": str(REPOSITORY), "PATH": "", "HOME": str(tmp_path)},
-            capture_output=True, text=True, timeout=180,
+            capture_output=True, text=True, timeout=300,
         )  # fmt: skip
 
     return run

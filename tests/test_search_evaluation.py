@@ -212,7 +212,7 @@ def command(album, tiny_checkpoint, tmp_path):
         return subprocess.run(
             [sys.executable, "-m", "search", "evaluate", "q.jsonl", *arguments, *options],
             cwd=tmp_path, env={"PYTHONPATH": str(REPOSITORY), "PATH": "", "HOME": str(tmp_path)},
-            capture_output=True, text=True, timeout=180,
+            capture_output=True, text=True, timeout=300,
         )  # fmt: skip
 
     return run

@@ -296,5 +296,5 @@ def test_known_photographs_need_no_torch(album, tiny_checkpoint):
         "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
     )
     run = [sys.executable, "-c", code, str(album.collection), str(tiny_checkpoint)]
-    result = subprocess.run(run, cwd=REPOSITORY, capture_output=True, text=True, timeout=180)
+    result = subprocess.run(run, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert result.stdout.splitlines()[-1] == "0 False", result.stderr

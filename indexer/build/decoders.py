@@ -81,9 +81,10 @@ class Decoders:
         try:
             return self._decode(path)
         except _WorkerDied:
-            # Perhaps it was not the file: the system ends processes when memory runs out or a service is stopped.
+            # Perhaps it was not the file: the system ends processes when memory runs out or a service is stopped. Those
+            # that had nothing to do too: the second try is in a new one.
             try:
-                return self._decode(path)
+                return self._decode(path, anew=True)
             except _WorkerDied as death:
                 raise death.verdict from None
 
@@ -97,17 +98,17 @@ class Decoders:
             return self._headers(path)
         except _WorkerDied:
             try:
-                return self._headers(path)
+                return self._headers(path, anew=True)
             except _WorkerDied as death:
                 raise death.verdict from None
 
-    def _headers(self, path: Path) -> Headers:
-        with self._worker() as worker:
+    def _headers(self, path: Path, *, anew: bool = False) -> Headers:
+        with self._worker(anew) as worker:
             answer, _ = worker.ask([str(path)])
         return _as_headers(answer["headers"])
 
-    def _decode(self, path: Path) -> Photograph:
-        with self._worker() as worker:
+    def _decode(self, path: Path, *, anew: bool = False) -> Photograph:
+        with self._worker(anew) as worker:
             answer, _ = worker.ask(str(path))
             with self._memory.take(answer["memory"]):
                 answer, pixels = worker.ask(None)
@@ -123,12 +124,12 @@ class Decoders:
         )
 
     @contextmanager
-    def _worker(self) -> Iterator["_Worker"]:
-        """A process for one photograph; another photograph gets it afterwards, unless it died."""
+    def _worker(self, anew: bool) -> Iterator["_Worker"]:
+        """A process for one photograph; another photograph gets it afterwards, unless it died. anew: a new process."""
         with self._lock:
             if self._closed:
                 raise PhotoError("the decoders were closed")
-            worker = self._idle.pop() if self._idle else _Worker(self._seconds, self._memory.total)
+            worker = self._idle.pop() if self._idle and not anew else _Worker(self._seconds, self._memory.total)
             self._busy.add(worker)
         try:
             yield worker

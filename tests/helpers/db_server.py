@@ -1,10 +1,13 @@
 """Collections on a real PostgreSQL server: one server a test run, one schema a collection."""
 
 import atexit
+import time
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
+
+import psycopg
 
 from db.collection import open_collection
 from db.postgres import indexes
@@ -34,6 +37,21 @@ def live_url() -> str:
     with open_collection(url, write=True, create=True, model=MODEL) as collection:
         live(collection)
     return url
+
+
+def connections() -> set[int]:
+    """The server's processes for connections of collections, by number."""
+    with psycopg.connect(server().url, autocommit=True) as connection:
+        found = connection.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'densecap-search'")
+        return {number for (number,) in found.fetchall()}
+
+
+def wait_for_the_end_of_all_but(others: set[int]) -> None:
+    """Wait until the server is done with what processes asked for that were killed: it may be at their last commit."""
+    deadline = time.monotonic() + 300
+    while connections() - others:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @contextmanager
