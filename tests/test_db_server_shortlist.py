@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from db.collection import open_collection
-from db.postgres import shortlist
+from db.postgres import recall, shortlist
 from db.postgres.nearest import Nearest
 from db.postgres.vectors import fetch_columns
 from db.records import RegionScores
@@ -20,10 +20,11 @@ class Regions:
     def __init__(self, seed, phrases, photos=400, alike=False):
         rng = np.random.default_rng(seed)
         self.scores = rng.normal(size=(phrases, photos, 10)) * (0.1 if alike else 0.3)
-        self.asked, self.compared = [], []
+        self.asked, self.again, self.compared = [], [], []
 
-    def nearest(self, depth):
+    def nearest(self, depth, again):
         self.asked.append(depth)
+        self.again.append(again)
         phrases, photos, _ = self.scores.shape
         half = photos // 2
         best = np.full((phrases, photos), -np.inf)
@@ -75,6 +76,42 @@ def test_the_first_photographs_are_the_right_ones(monkeypatch, phrases, alike):
     assert max(compared, default=0) <= 4 * 2 * 400
 
 
+def test_more_lists_are_looked_into_only_where_the_first_look_was_not_enough(monkeypatch):
+    easy = Regions(0, 2)
+    easy.scores[:, 7, :2] += 9  # one that is better than any other can be
+    easy.ask(1)
+    assert easy.again == [False]
+    monkeypatch.setattr(shortlist, "SEVERAL_PHRASES", 200)
+    hard = Regions(0, 4, photos=4000)
+    hard.ask(10)
+    assert hard.again == [False, True] and hard.asked[1] > hard.asked[0]
+    assert [recall.probes_for(phrases, 100) for phrases in (1, 2, 3, 4, 9)] == [100, 60, 40, 22, 22]
+    assert all(recall.probes_for(n, 100, again=True) > recall.probes_for(n, 100) for n in (2, 3, 4, 9))
+    assert recall.probes_for(4, 1) == 1
+
+
+def test_what_few_lists_missed_of_a_photograph_is_seen_when_it_is_compared(monkeypatch):
+    """What was met is a little less than what it has: it is compared all the same, if it may be among the first."""
+    monkeypatch.setattr(shortlist, "_FIRST_COMPARED", 5)  # 10 photographs, and it comes after them
+    regions = Regions(0, 2)
+    best = regions.scores.max(axis=2)
+    tenth = np.sort(best.mean(axis=0))[-10]
+    missed = int(np.flatnonzero(best.mean(axis=0) < tenth)[0])
+    regions.scores[:, missed] = tenth + 0.001  # and so among the first ten
+    exact = regions.exact(10)
+    assert missed + 1 in exact
+    nearest = regions.nearest
+
+    def short(depth, again):
+        found = nearest(depth, again)
+        row = np.flatnonzero(found.photo_ids == missed + 1)
+        found.bounds[:, row] -= 0.002
+        return found
+
+    regions.nearest = short
+    assert regions.ask(10).tolist() == exact.tolist()
+
+
 def test_what_one_phrase_finds_deep_in_one_partition_is_asked_for():
     regions = Regions(0, 1)
     regions.scores[:, :200] += 10  # all of the best are in the first partition
@@ -88,7 +125,7 @@ def test_more_photographs_than_there_are():
         assert regions.ask(10).tolist() == [1, 2, 3, 4, 5, 6]
     nothing = shortlist.shortlist(
         3, 2, region_count=0, parts=1, best=None, compare_all=None,
-        nearest=lambda depth: Nearest(*(np.empty(shape) for shape in ((0,), (0,), (2, 0), (2, 0), (2, 1)))),
+        nearest=lambda depth, again: Nearest(*(np.empty(shape) for shape in ((0,), (0,), (2, 0), (2, 0), (2, 1)))),
     )  # fmt: skip
     assert len(nothing) == 0
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from pgvector import HalfVector
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -26,7 +27,6 @@ from db.postgres.root_places import RootPlaces
 from db.postgres.server import Server
 from db.postgres.shortlist import shortlist
 from db.postgres.successor import address_of_successor, digest_of_successor
-from db.postgres.vectors import as_halfvec
 from db.postgres.writes import Changes, apply, finish
 from db.records import (
     AreaRange,
@@ -315,16 +315,20 @@ class PostgresCollection:
         tables, probes = self._parts(session)
         if allowed is not None or not tables:  # the list of them once, not for each partition
             tables = ["region"]
-        how = nearest.HowToSearch(probes_for(len(vectors), probes), condition != "true")
-        phrases = [as_halfvec(vector) for vector in vectors]
+        phrases = [HalfVector(vector) for vector in vectors]
         # For a small collection more connections would take longer than they save.
         crew = self.server.crew(session) if region_count > indexes.SCANNED_REGIONS else Crew([session])
+
+        def ask(depth: int, again: bool) -> nearest.Nearest:
+            how = nearest.HowToSearch(probes_for(len(vectors), probes, again=again), condition != "true")
+            return nearest.nearest(crew, phrases, tables, depth, how, condition)
+
         return shortlist(
             count,
             len(vectors),
             region_count=region_count,
             parts=len(tables),
-            nearest=lambda depth: nearest.nearest(crew, phrases, tables, depth, how, condition),
+            nearest=ask,
             best=lambda photo_ids: nearest.best_of(crew, phrases, photo_ids, of_photo),
             compare_all=lambda: nearest.best_cosines(session, vectors, None, condition),
         )
@@ -335,7 +339,7 @@ class PostgresCollection:
         if "parts" not in session.info:
             rows = session.execute(
                 text(
-                    "SELECT inhrelid::regclass::text, (SELECT coalesce(max(probes), 1) FROM vector_index) "
+                    "SELECT inhrelid::regclass::text, (SELECT coalesce(round(avg(probes)), 1) FROM vector_index) "
                     "FROM pg_inherits WHERE inhparent = 'region'::regclass ORDER BY inhrelid"
                 )
             ).all()

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pgvector import HalfVector
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from db.errors import UnknownId
 from db.postgres.crew import Crew
 from db.postgres.server import driver_connection
-from db.postgres.vectors import as_ids, as_vector, copy_out, fetch_columns
+from db.postgres.vectors import as_ids, as_vector, copy_out, fetch_columns, ids_parameter
 from db.records import AreaRange, Features, ModelIdentity, RegionScores
 
 # Of the lists that a question looks into: 40,000 regions take 5 MB.
@@ -83,23 +84,29 @@ class Nearest:
 
 
 def nearest(
-    crew: Crew, phrases: Sequence[str], tables: Sequence[str], depth: int, how: "HowToSearch", condition: str = "true"
+    crew: Crew,
+    phrases: Sequence[HalfVector],
+    tables: Sequence[str],
+    depth: int,
+    how: "HowToSearch",
+    condition: str = "true",
 ) -> Nearest:
     """The photos of the `depth` regions nearest to each phrase in each table.
 
-    phrases: by `as_halfvec`. condition: SQL about a region that may be found.
+    condition: SQL about a region that may be found.
     """
 
     def ask(session: Session, arms: list[tuple[int, int]]) -> dict[str, np.ndarray]:
         how.prepare(session)
         parts = [
             f"(SELECT {row}::bigint, {part}::bigint, photo_id, -min(distance), -max(distance) FROM ("
-            f"SELECT photo_id, embedding <#> {phrases[row]} AS distance FROM {tables[part]} WHERE {condition} "
+            f"SELECT photo_id, embedding <#> %b::halfvec AS distance FROM {tables[part]} WHERE {condition} "
             f"ORDER BY distance LIMIT {depth}) AS region GROUP BY photo_id)"
             for row, part in arms
         ]
         columns = [("phrase", "i8"), ("part", "i8"), ("photo_id", "i8"), ("best", "f8"), ("least", "f8")]
-        return fetch_columns(driver_connection(session), " UNION ALL ".join(parts), columns)
+        their_phrases = [phrases[row] for row, _ in arms]
+        return fetch_columns(driver_connection(session), " UNION ALL ".join(parts), columns, their_phrases)
 
     answers = crew.share(ask, [(row, part) for row in range(len(phrases)) for part in range(len(tables))])
     found = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
@@ -138,23 +145,24 @@ class HowToSearch:
             session.info["search"] = self
 
 
-def best_of(crew: Crew, phrases: Sequence[str], photo_ids: np.ndarray, condition: str = "true") -> np.ndarray:
+def best_of(crew: Crew, phrases: Sequence[HalfVector], photo_ids: np.ndarray, condition: str = "true") -> np.ndarray:
     """(Q, P) float64: the cosine of each phrase and the best region of each of (P,) photos, ascending ids.
 
     By the index's own distance: half floats of the phrase too, which costs 2e-5. -1 where no region may answer.
-    phrases: by `as_halfvec`. condition: as of `nearest`, about the regions of a photo that is named.
+    condition: as of `nearest`, about the regions of a photo that is named.
     """
-    scores = ", ".join(f"max(-(embedding <#> {phrase})) AS s{row}" for row, phrase in enumerate(phrases))
+    scores = ", ".join(f"max(-(embedding <#> %b::halfvec)) AS s{row}" for row in range(len(phrases)))
     names = [f"s{row}" for row in range(len(phrases))]
 
     def ask(session: Session, some: np.ndarray) -> dict[str, np.ndarray]:
         query = (
             f"SELECT photo.id, best.* FROM photo, LATERAL (SELECT {scores} FROM region "
             "WHERE region.id >= photo.first_region_id AND region.id < photo.first_region_id + photo.region_count "
-            f"AND {condition}) AS best WHERE photo.id = ANY({as_ids(some)}) AND photo.reason IS NULL "
+            f"AND {condition}) AS best WHERE photo.id = ANY(%b::bigint[]) AND photo.reason IS NULL "
             "AND best.s0 IS NOT NULL"
         )
-        return fetch_columns(driver_connection(session), query, [("photo_id", "i8"), *((name, "f8") for name in names)])
+        columns = [("photo_id", "i8"), *((name, "f8") for name in names)]
+        return fetch_columns(driver_connection(session), query, columns, [*phrases, ids_parameter(some)])
 
     best = np.full((len(phrases), len(photo_ids)), -1.0)
     for answer in crew.share(ask, photo_ids):

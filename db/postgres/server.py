@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import psycopg
+from pgvector import HalfVector
 from psycopg import sql
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import Engine
@@ -19,6 +20,7 @@ from db.errors import CollectionUnreachable
 from db.postgres.address import Address
 from db.postgres.crew import Crew
 from db.postgres.refusals import is_conflict, is_lost, is_restarting, plain_errors
+from db.postgres.vectors import HalfvecDumper
 
 logger = logging.getLogger(__name__)
 
@@ -306,6 +308,7 @@ def _engine(address: Address, write: bool) -> Engine:
                 "WHERE extname = 'vector'), 'public'), false)"
             ).format(schema=address.schema)
         )
+        driver.adapters.register_dumper(HalfVector, HalfvecDumper)
         # Compiling a query takes longer than what it saves, where the vectors' own code does the work.
         driver.execute("SET jit = off")
         if not write:

@@ -13,6 +13,9 @@ import numpy as np
 import psycopg
 from pgvector import HalfVector, Vector
 from psycopg import sql
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+from psycopg.types.numeric import Int8
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _ARRAY_HEADER = 20  # bytes: dimensions, whether there are NULLs, type, length, first index
@@ -20,6 +23,20 @@ _TRAILER = b"\xff\xff"
 
 # A column's name and its numpy type, or the dimensions of a halfvec.
 Column = tuple[str, str | int]
+
+
+class HalfvecDumper(Dumper):
+    """A HalfVector as a parameter `%b::halfvec` (the cast tells the server its type, whose number differs)."""
+
+    format = Format.BINARY
+
+    def dump(self, obj: HalfVector) -> bytes:
+        return bytes(obj.to_binary())
+
+
+def ids_parameter(ids: Iterable[int]) -> list[Int8]:
+    """Any number of ids as a parameter `%b::bigint[]`."""
+    return [Int8(some_id) for some_id in ids]
 
 
 def as_halfvec(vector: np.ndarray) -> str:
@@ -50,31 +67,27 @@ def copy_out(connection: psycopg.Connection, query: str, columns: Sequence[Colum
 
 
 def fetch_columns(
-    connection: psycopg.Connection, query: str, columns: Sequence[tuple[str, str]]
+    connection: psycopg.Connection, query: str, columns: Sequence[tuple[str, str]], parameters: Sequence[Any] = ()
 ) -> dict[str, np.ndarray]:
     """As `copy_out`, for numbers only: each column in one piece. A row of COPY costs the client 4 us, a thousand of
     them as much as finding them. For up to some million rows: the server holds them in memory.
+
+    parameters: of `%b` in the query. What is asked again and again with others is read and planned once.
 
     https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/arrayfuncs.c (array_send)
     """
     names = ", ".join(name for name, _ in columns)
     arrays = ", ".join(f"array_agg({name})" for name, _ in columns)
-    query = f"COPY (SELECT {arrays} FROM ({query}) AS found ({names})) TO STDOUT (FORMAT BINARY)"
-    with connection.cursor() as cursor, cursor.copy(sql.SQL(query)) as copy:
-        data = b"".join(copy)
-    found, place = {}, len(_HEADER) + 2
-    for name, kind in columns:
-        element = np.dtype([("length", ">i4"), ("value", np.dtype(kind).newbyteorder(">"))])
-        length = int.from_bytes(data[place : place + 4], "big", signed=True)
-        place += 4
-        if length < 0:  # of no rows there is no array
-            found[name] = np.empty(0, kind)
-            continue
-        values = np.frombuffer(
-            data, element, offset=place + _ARRAY_HEADER, count=(length - _ARRAY_HEADER) // element.itemsize
-        )
-        found[name] = values["value"].astype(kind)
-        place += length
+    found = {}
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(f"SELECT {arrays} FROM ({query}) AS found ({names})".encode(), parameters or None)
+        assert cursor.pgresult is not None
+        for place, (name, kind) in enumerate(columns):
+            data = cursor.pgresult.get_value(0, place)  # not through psycopg's loaders: they make a list of objects
+            element = np.dtype([("length", ">i4"), ("value", np.dtype(kind).newbyteorder(">"))])
+            # Of no rows there is no array.
+            values = np.empty(0, element) if data is None else np.frombuffer(data, element, offset=_ARRAY_HEADER)
+            found[name] = values["value"].astype(kind)
     return found
 
 
