@@ -69,6 +69,7 @@ setup(
         "tokenizers>=0.20",  # word pieces: any English word has a vector
         "rapidfuzz>=3.0",  # distances between words: which one was meant by a misspelt one
         "pyspellchecker>=0.8",  # an English dictionary: which words are slips; MIT, pure Python, no dependencies
+        "threadpoolctl>=3.1",  # a question in one thread: on a busy computer in a third of the time; pure Python
         "platformdirs>=4.0",  # the user's data folder on each system, for the default collection
         "tqdm>=4.66",  # progress bars of training and of `indexer build`
     ],

@@ -13,10 +13,27 @@ from sqlalchemy.orm import Session, aliased
 
 from db.errors import CollectionDamaged, UnknownId
 from db.records import BuildRecord, ModelIdentity, PhotoHeaders, PhotoRow, PhotoStat, RegionRow
-from db.sql import among, file_name
+from db.sql import among, among_given, file_name
 from db.tables import Build, Meta, Photo, Region, Root
 
 Row = TypeVar("Row")
+
+# What every question asks, made once.
+_ROOTS = select(Root.id, Root.path).order_by(Root.id)
+_ASKED = aliased(Photo)
+_COPIES = (
+    select(_ASKED.id, Photo.id)
+    .join(Photo, Photo.digest == _ASKED.digest)
+    .where(among_given(_ASKED.id), _ASKED.reason.is_(None), Photo.reason.is_(None))
+    .order_by(_ASKED.id, Photo.id)
+)
+_PHOTOS = select(
+    *(Photo.id, Photo.root_id, Photo.path, Photo.width, Photo.height, Photo.digest, Photo.incomplete),
+    *(getattr(Photo, field.name) for field in fields(PhotoHeaders)),
+).where(among_given(Photo.id), Photo.reason.is_(None))
+_BOX = Region.x1, Region.y1, Region.x2, Region.y2, Region.score
+_REGIONS = select(Region.id, Region.photo_id, *_BOX, Region.phrase).where(among_given(Region.id))
+_BOXES = select(Region.id, *_BOX).where(among_given(Region.id)).order_by(Region.id)
 
 
 def model(session: Session, *, lock: bool = False) -> ModelIdentity:
@@ -44,7 +61,7 @@ def precisions(session: Session) -> list[str]:
 
 def roots(session: Session) -> dict[int, Path]:
     """Root id -> folder, in the order they were added."""
-    rows = session.execute(select(Root.id, Root.path).order_by(Root.id))
+    rows = session.execute(_ROOTS)
     return {root_id: Path(path) for root_id, path in rows}
 
 
@@ -73,13 +90,7 @@ def find_digest(session: Session, digest: str) -> int | None:
 
 def copies(session: Session, photo_ids: Sequence[int] | np.ndarray) -> dict[int, list[int]]:
     """Described photos -> all described photos of the same content, themselves too, ascending."""
-    asked = aliased(Photo)
-    rows = session.connection().execute(
-        select(asked.id, Photo.id)
-        .join(Photo, Photo.digest == asked.digest)
-        .where(among(asked.id, photo_ids), asked.reason.is_(None), Photo.reason.is_(None))
-        .order_by(asked.id, Photo.id)
-    )
+    rows = session.connection().execute(_COPIES, _ids(photo_ids))
     found: dict[int, list[int]] = {}
     for photo_id, copy_id in rows:
         found.setdefault(photo_id, []).append(copy_id)
@@ -149,11 +160,10 @@ def photos(
     Raises:
         UnknownId: an id that is not known.
     """
-    columns = (Photo.id, Photo.root_id, Photo.path, Photo.width, Photo.height, Photo.digest, Photo.incomplete)
-    told = [getattr(Photo, field.name) for field in fields(PhotoHeaders)]
     folders = folders or roots(session)
-    query = select(*columns, *told).where(among(Photo.id, photo_ids), Photo.reason.is_(None))
-    rows = session.connection().execute(query)  # not the session: nothing of its objects is wanted, and it takes longer
+    rows = session.connection().execute(
+        _PHOTOS, _ids(photo_ids)
+    )  # not the session: nothing of its objects is wanted, and it takes longer
     found = {}
     for row in rows:
         path = folders[row.root_id] / row.path
@@ -176,11 +186,11 @@ def regions(session: Session, region_ids: Sequence[int] | np.ndarray) -> list[Re
     Raises:
         UnknownId: an id that is not known.
     """
-    columns = (Region.id, Region.photo_id, Region.x1, Region.y1, Region.x2, Region.y2, Region.score, Region.phrase)
-    rows = session.connection().execute(select(*columns).where(among(Region.id, region_ids)))
+    rows = session.connection().execute(_REGIONS, _ids(region_ids))
+    assert rows.cursor is not None  # it is a SELECT
     found = {
         region_id: RegionRow(region_id, photo_id, (x1, y1, x2, y2), score, phrase)
-        for region_id, photo_id, x1, y1, x2, y2, score, phrase in rows
+        for region_id, photo_id, x1, y1, x2, y2, score, phrase in rows.cursor.fetchall()
     }
     return [_known(found, int(region_id), "region") for region_id in region_ids]
 
@@ -192,11 +202,9 @@ def boxes(session: Session, region_ids: Sequence[int] | np.ndarray) -> np.ndarra
         UnknownId: an id that is not known.
     """
     asked = np.asarray(region_ids, np.int64)
-    columns = (Region.id, Region.x1, Region.y1, Region.x2, Region.y2, Region.score)
-    query = select(*columns).where(among(Region.id, asked.tolist())).order_by(Region.id)
-    rows = session.connection().execute(query)
+    rows = session.connection().execute(_BOXES, _ids(asked))
     assert rows.cursor is not None  # it is a SELECT
-    found = np.array(rows.cursor.fetchall(), np.float64).reshape(-1, len(columns))
+    found = np.array(rows.cursor.fetchall(), np.float64).reshape(-1, 1 + len(_BOX))
     row = np.minimum(np.searchsorted(found[:, 0], asked), max(len(found) - 1, 0))
     known = found[row, 0] == asked if len(found) else np.zeros(len(asked), bool)
     if not known.all():
@@ -238,3 +246,8 @@ def _known(rows: Mapping[int, Row], row_id: int, what: str) -> Row:
         return rows[row_id]
     except KeyError:
         raise UnknownId(f"{what} {row_id}") from None
+
+
+def _ids(ids: Sequence[int] | np.ndarray) -> dict[str, list[int]]:
+    """The parameters of a statement with `among_given`."""
+    return {"ids": np.asarray(ids, np.int64).tolist()}

@@ -85,3 +85,11 @@ def among(column: ColumnElement[int] | InstrumentedAttribute[int], ids: Iterable
     """Whether a column is one of these ids, however many there are."""
     values = bindparam(None, [int(some_id) for some_id in ids], _Ids(), unique=True)
     return column.bool_op("IN")(_IdRows(values))
+
+
+def among_given(column: ColumnElement[int] | InstrumentedAttribute[int]) -> ColumnElement[bool]:
+    """Whether a column is one of the ids that the statement is executed with, as {"ids": [...]}.
+
+    For statements made once: to make one for each question takes 0.3 to 1 ms, ten times as long as a row's look-up.
+    """
+    return column.bool_op("IN")(_IdRows(bindparam("ids", type_=_Ids())))

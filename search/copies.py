@@ -14,7 +14,7 @@ from search.grounding import PhotoRegions
 if TYPE_CHECKING:
     from db.collection import Collection
 
-# Ranked photographs looked at together, for each hit that is still wanted.
+# Ranked photographs looked at together, for each hit wanted; at first so many as are wanted, for few have copies.
 _AT_ONCE = 4
 
 
@@ -51,7 +51,7 @@ def fold(
     may_be_shown = None if allowed is None else set(allowed.tolist())
     done = 0
     while len(groups) < k and done < len(photo_ids):
-        some = list(photo_ids[done : done + _AT_ONCE * k])
+        some = list(photo_ids[done : done + (_AT_ONCE * k if done else k)])
         copies = collection.copies(some)
         rows = {row.photo_id: row for row in collection.photos(sorted({i for each in copies.values() for i in each}))}
         for rank, photo_id in enumerate(some, done):

@@ -32,6 +32,7 @@ from search.likelihood import (
 from search.likely import COMPOSED_LOOKED_AT, LOOKED_AT, Likelihoods, ListEnd, with_probabilities
 from search.likeness import balanced, rank_alike
 from search.model import Model, require_same_checkpoint
+from search.one_thread import in_one_thread
 from search.ranking import Ranking, rank_photographs
 from search.shortlist import SHORTLIST_PHOTOS
 from search.wording.lexicon import Lexicon
@@ -206,6 +207,7 @@ class Searcher:
         return find_example(self._collection, load, path=path, photo_id=photo_id, box=box)
 
     @_one_at_a_time
+    @in_one_thread
     def search(
         self,
         phrases: Sequence[str],
@@ -282,6 +284,7 @@ class Searcher:
         return replace(answer, hits=in_order(hits, sort), excluded=fallen, end=end)
 
     @_one_at_a_time
+    @in_one_thread
     def like(
         self,
         example: "Example",

@@ -110,7 +110,9 @@ def test_deep_down_all_regions_are_compared(collection, monkeypatch):
     monkeypatch.setattr("db.local.reader.SCANNED_REGIONS", 0)
     asked = []
     nearest = collection.reader.nearest
-    monkeypatch.setattr(collection.reader, "nearest", lambda vectors, k: asked.append(k) or nearest(vectors, k))
+    monkeypatch.setattr(
+        collection.reader, "nearest", lambda vectors, k, **how: asked.append(k) or nearest(vectors, k, **how)
+    )
     assert [collection.candidates(VECTORS[1:], count).tolist() for count in range(3, 8)] == expected[2:]
     assert set(asked) == {1}
 
@@ -186,6 +188,24 @@ def test_among_too_many_to_compare_faiss_finds_those_that_are_allowed(many, shar
         found += len(set(answer) & set(expected))
         total += 10
     assert found >= 0.9 * total  # lists hold bytes, and a tenth of the vectors is trained on
+
+
+def test_among_many_regions_photographs_are_compared_before_they_are_proposed(many, monkeypatch):
+    monkeypatch.setattr("db.local.reader.MANY_REGIONS", 0)
+    monkeypatch.setattr("db.local.reader.COMPARED_REGIONS", 0)
+    rng = np.random.default_rng(5)
+    everything = many.photo_ids()
+    features = many.features()
+    for allowed in (None, everything[::2]):
+        for _ in range(5):
+            vectors = rng.normal(size=(3, 8)).astype(np.float32)
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            some = everything if allowed is None else allowed
+            expected = brute_force(many, vectors, 50, some, features.region_ids)
+            answer = many.candidates(vectors, 50, allowed).tolist()
+            assert len(answer) == 50 and set(answer) <= set(some.tolist())
+            # By the nearest regions alone, whose codes are short, 41 on average.
+            assert len(set(answer) & set(expected)) >= 45
 
 
 def test_all_of_an_area_may_answer(many):

@@ -1,9 +1,17 @@
+import faiss
 import numpy as np
 import pytest
 
 from db.local.files import atomic_write
 from db.local.vectors import faiss_index as vectors
-from db.local.vectors.faiss_index import Quantizer, UnreadableIndex, VectorIndex, Vectors, nlist_for
+from db.local.vectors.faiss_index import (
+    QUESTION_PHRASES,
+    Quantizer,
+    UnreadableIndex,
+    VectorIndex,
+    Vectors,
+    nlist_for,
+)
 
 IDS = np.array([7, 3, 900_000_000_000])
 VECTORS = np.array([[1, 0, 0], [0, 1, 0], [0.6, 0.8, 0]], dtype=np.float32)
@@ -167,3 +175,38 @@ def test_what_the_disk_says_while_writing_comes_through(exact):
 def test_lists_by_number_of_regions():
     # 4 * sqrt(n) is 2,000, 2,828 and 4,472.
     assert [nlist_for(count) for count in (250_000, 500_000, 1_250_000)] == [2048, 2048, 4096]
+
+
+def test_a_question_is_searched_in_one_thread_and_nothing_else_is(exact, monkeypatch):
+    threads = []
+    find = VectorIndex.find
+    monkeypatch.setattr(VectorIndex, "find", lambda *args: threads.append(faiss.omp_get_max_threads()) or find(*args))
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(2)
+    try:
+        vectors = Vectors([exact])
+        for queries in (1, QUESTION_PHRASES, QUESTION_PHRASES + 1):
+            vectors.search(np.ones((queries, exact.size), np.float32), 1)
+            assert faiss.omp_get_max_threads() == 2
+    finally:
+        faiss.omp_set_num_threads(before)
+    assert threads == [1, 1, 2]
+
+
+def test_only_the_first_are_compared_again_if_so_asked():
+    """What the embeddings say of the others is not looked up."""
+    rng = np.random.default_rng(2)
+    embeddings = rng.normal(size=(400, 16)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    index = VectorIndex.inverted(Quantizer.train(2, embeddings), nprobe=2)
+    index.add(np.arange(400), embeddings)
+    asked = []
+    vectors = Vectors([index], lambda ids: asked.append(ids) or embeddings[ids])
+    ((ids, scores),) = vectors.search(embeddings[:1], 100, again=30)
+    (first,) = asked
+    assert len(first) == 30 and set(ids[:30].tolist()) == set(first.tolist())
+    assert len(set(ids.tolist())) == 100
+    exact = embeddings @ embeddings[0]
+    assert ids[:30].tolist() == sorted(first.tolist(), key=lambda i: (-exact[i], i))
+    assert scores[:30] == pytest.approx(exact[ids[:30]], abs=1e-6)
+    assert np.abs(scores[30:] - exact[ids[30:]]).max() > 1e-4

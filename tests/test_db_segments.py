@@ -7,7 +7,7 @@ import pytest
 from db.checksums import features_crc32
 from db.errors import CollectionDamaged
 from db.local.extents import Extents
-from db.local.segments import SegmentFolder, as_float32
+from db.local.segments import SegmentFolder, as_float32, products
 
 # Three photographs: 10 and 11 are neighbours in segment 1, 12 is alone in segment 2.
 EXTENTS = Extents(
@@ -78,6 +78,20 @@ def test_a_segment_that_was_altered_is_not_mapped(folder, segments, harm):
 def test_half_floats_as_float32():
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(-1, 4)
     assert np.array_equal(as_float32(halves), halves.astype(np.float32), equal_nan=True)
+
+
+def test_half_floats_that_are_all_finite_as_float32():
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)].reshape(-1, 2)
+    assert np.array_equal(as_float32(halves).view(np.uint32), halves.astype(np.float32).view(np.uint32))
+    assert as_float32(halves[:0]).shape == (0, 2)
+
+
+def test_inner_products_of_few_with_many():
+    rng = np.random.default_rng(1)
+    few, many = rng.normal(size=(3, 8)).astype(np.float32), rng.normal(size=(50, 8)).astype(np.float32)
+    assert products(few, many) == pytest.approx(few @ many.T, abs=1e-5)
+    assert products(few, many[:0]).shape == (3, 0)
 
 
 def test_the_same_features_give_the_same_file(folder, tmp_path):

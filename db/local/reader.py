@@ -1,6 +1,6 @@
 """`CommitReader`: the vectors of one commit, in FAISS files and segments, loaded as they are asked for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from db.candidates import closest_photos, nearest_photos
 from db.errors import UnknownId
 from db.local.extents import Extents
 from db.local.records import SegmentFile
-from db.local.segments import PART_ROWS, MappedEmbeddings, SegmentFolder, as_float32
+from db.local.segments import PART_ROWS, MappedEmbeddings, SegmentFolder, as_float32, products
 from db.local.sqlite.connection import Database, plain_errors
 from db.local.sqlite.snapshot import Snapshot, read_extents, read_segments, read_snapshot
 from db.local.vectors.index_files import IndexFiles
@@ -28,6 +28,13 @@ SCANNED_REGIONS = 65_536
 # exact too. Of 350,000 regions (scripts.benchmark.filters, a busy computer; FAISS, and one by one): 3,500 allowed 34 ms
 # and 13 ms, 35,000 23 ms and 167 ms, 175,000 59 ms and 928 ms.
 COMPARED_REGIONS = 65_536
+# Of the regions that inverted lists find, so many are compared again to propose photos. Of the ten photos with the
+# highest score (its upper bound, 20 questions, 1,000,000 regions) among the 200 proposed: 0.99 with 0, 300 or 1,000,
+# which take 5.5, 6.3 and 7.8 ms of a busy computer; but the first ten alone are the right ones only so.
+REGIONS_AGAIN = 300
+# In collections with more regions, where near-copies fill the lists of nearest regions, photos are compared too (see
+# `db.candidates.COMPARED`).
+MANY_REGIONS = 2_000_000
 _SCAN_ROWS = 8_192  # read at a time, their codes included
 _COSINE_ROWS = 1_000  # 1 MB as float32 vectors of 256
 
@@ -81,9 +88,10 @@ class CommitReader:
         return nearest_photos(
             count,
             region_count=region_count,
-            nearest=lambda depth: self.nearest(vectors, depth),
+            nearest=lambda depth: self.nearest(vectors, depth, again=REGIONS_AGAIN),
             owners=self.photo_ids_of,
             compare_all=lambda: self.cosines(vectors),
+            compare=self._comparing(vectors),
         )
 
     def _allowed_candidates(
@@ -106,9 +114,10 @@ class CommitReader:
         return nearest_photos(
             count,
             region_count=len(region_ids),
-            nearest=lambda depth: self.nearest(vectors, depth, region_ids),
+            nearest=lambda depth: self.nearest(vectors, depth, region_ids, again=REGIONS_AGAIN),
             owners=self.photo_ids_of,
             compare_all=compare_all,
+            compare=self._comparing(vectors) if area is None else None,
         )
 
     def regions_of_area(self, area: AreaRange, photo_ids: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
@@ -117,19 +126,21 @@ class CommitReader:
             return regions_of_area(session, area, photo_ids)
 
     def nearest(
-        self, vectors: np.ndarray, k: int, allowed: np.ndarray | None = None
+        self, vectors: np.ndarray, k: int, allowed: np.ndarray | None = None, *, again: int | None = None
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """The k regions nearest to each vector.
 
         Args:
             vectors: (Q, E) float32, unit length.
             allowed: (A,) int64, the only regions that may be found; None: all may.
+            again: so many of those that inverted lists find are compared again by their embeddings, the others keep
+                the inner products of their short codes, and come last; None: as many as k needs.
 
         Returns:
             For each vector (region ids (K,) int64, inner products (K,) float32), best first, equal ones by id;
             K < k only if there are fewer regions, or if a large collection's inverted lists find fewer.
         """
-        return self.vectors.search(vectors, k, allowed)
+        return self.vectors.search(vectors, k, allowed, again=again)
 
     def photo_ids_of(self, region_ids: np.ndarray) -> np.ndarray:
         """(N,) int64: the photo of each of N regions. Raises UnknownId."""
@@ -153,6 +164,13 @@ class CommitReader:
             scores[:, rows] = vectors @ embeddings.astype(np.float32).T
         return _region_scores(extents, scores)
 
+    def _comparing(self, vectors: np.ndarray) -> Callable[[np.ndarray], RegionScores] | None:
+        """Where many regions are, what compares photos (P,) without their checksums, for which codes would be read."""
+        extents = self.snapshot.extents
+        if self.snapshot.region_count <= MANY_REGIONS:
+            return None
+        return lambda photo_ids: self._cosines_of(vectors, extents.take(self._positions(photo_ids)))
+
     def _cosines_of(self, vectors: np.ndarray, extents: Extents) -> RegionScores:
         """Of some photos, a few at a time, so that what is read stays in the processor's cache until it is used."""
         scores = np.empty((len(vectors), extents.region_count), np.float32)
@@ -160,7 +178,7 @@ class CommitReader:
         with plain_errors(self._index_files.folder):
             for part in extents.parts(_COSINE_ROWS):
                 embeddings = as_float32(self._mapped.read(part))
-                scores[:, done : done + len(embeddings)] = vectors @ embeddings.T
+                scores[:, done : done + len(embeddings)] = products(vectors, embeddings)
                 done += len(embeddings)
         return _region_scores(extents, scores)
 

@@ -37,6 +37,7 @@ from fcln.phrase_model import PhraseModel
 from fcln.weights_file import checkpoint_digest
 from scripts.benchmark.collection import CODE_SIZE, anonymous_memory, measure
 from scripts.evaluate.command import errors_as_sentences, show
+from search.cli.threads import compute_in_one_thread
 from search.searcher import Searcher
 from search.wording.lexicon import Lexicon
 from search.wording.parse import parse_query
@@ -75,6 +76,7 @@ class Size:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 def main(like: tuple[Path, ...], sizes: str, repeats: int, exact_up_to: int, code_size: int, folder: Path | None,
          plot: Path | None, as_json: bool) -> None:  # fmt: skip
+    compute_in_one_thread()  # as `search` does
     with errors_as_sentences(), ExitStack() as stack:
         try:
             wanted = [int(size) for size in sizes.split(",")]

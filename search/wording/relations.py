@@ -16,6 +16,7 @@ for.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 from fcln.vocabulary import words_of
 from search.errors import QueryError
@@ -99,7 +100,10 @@ def _longest_first() -> list[tuple[tuple[str, ...], str, str]]:
     return sorted(((tuple(said.split()), what, kind) for said, what, kind in found), key=lambda entry: -len(entry[0]))
 
 
-_GRAMMAR = _longest_first()
+_GRAMMAR = {  # by the first word
+    first: list(entries)
+    for first, entries in groupby(sorted(_longest_first(), key=lambda entry: entry[0][0]), key=lambda e: e[0][0])
+}
 _OF_THE_PHOTOGRAPH = re.compile(rf"of (?:the|a|my|this) (?:{'|'.join(_PHOTOGRAPH)})\b")
 
 
@@ -184,7 +188,7 @@ def _parts(words: list[str]) -> Iterator[tuple[int, int, str | None, str]]:
 
 def _at(lower: list[str], at: int) -> tuple[int, str, str] | None:
     """What the grammar has at a word: end, what, kind."""
-    for said, what, kind in _GRAMMAR:
+    for said, what, kind in _GRAMMAR.get(lower[at], ()):
         if tuple(lower[at : at + len(said)]) != said:
             continue
         end = at + len(said)

@@ -35,7 +35,8 @@ Which of them a file gets, index_files.py decides.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,16 @@ import faiss
 import numpy as np
 
 from db.local.files import HashedStream
-from db.local.segments import as_float32
+from db.local.segments import as_float32, products
 
 TRAINING_VECTORS_PER_LIST = 40  # FAISS asks for at least 39; 2,048 lists train in 9 s on one core, 4,096 in 37 s
 NPROBE = 64  # lists searched of files that have lists of their own, as earlier versions wrote them
 _CODE_BITS = 2  # RaBitQ2
 # The nearest by their short codes that are compared again as half floats: 1,000 rows take 3 ms to read.
 RERANKED = 1000
+# So few vectors are searched in one thread. Three phrases among 1,000,000 take 3.6 ms so. A second thread would save 1
+# ms on quiet cores; where another program has its core, the first one waits for it: 14 ms.
+QUESTION_PHRASES = 16
 
 
 class UnreadableIndex(Exception):
@@ -279,19 +283,33 @@ class Vectors:
         return sum(len(index) for index in self.indexes)
 
     def search(
-        self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None
+        self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None, *, again: int | None = None
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """As `VectorIndex.search`. allowed: (A,) int64, the only ids that may be found."""
+        """As `VectorIndex.search`.
+
+        allowed: (A,) int64, the only ids that may be found. again: so many of the nearest that inverted lists find are
+        compared again by their embeddings, those that follow keep the inner products of their short codes; None: as
+        many as k needs.
+        """
         if not self.indexes or (allowed is not None and not len(allowed)):
             return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
         among = None if allowed is None else AllowedIds(allowed, len(self))
-        again = self._embeddings_of is not None and any(index.nlist for index in self.indexes)
-        depth = max(k, RERANKED) if again else k
+        inexact = self._embeddings_of is not None and any(index.nlist for index in self.indexes)
+        depth = max(k, RERANKED) if inexact and again is None else k
         merged = []
-        for found in zip(*(index.find(queries, depth, among) for index in self._searched)):
-            ids, scores = (np.concatenate(arrays) for arrays in zip(*found))
-            merged.append(_best(ids, scores, depth))
-        return self._compared_again(queries, merged, k) if again else merged
+        with _in_one_thread(len(queries) <= QUESTION_PHRASES):
+            for found in zip(*(index.find(queries, depth, among) for index in self._searched)):
+                ids, scores = (np.concatenate(arrays) for arrays in zip(*found))
+                merged.append(_best(ids, scores, depth))
+        if not inexact:
+            return merged
+        if again is None:
+            return self._compared_again(queries, merged, k)
+        first = self._compared_again(queries, [(ids[:again], scores[:again]) for ids, scores in merged], again)
+        return [
+            (np.concatenate([some, ids[again:]]), np.concatenate([their_scores, scores[again:]]))
+            for (some, their_scores), (ids, scores) in zip(first, merged, strict=True)
+        ]
 
     def _compared_again(
         self, queries: np.ndarray, found: list[tuple[np.ndarray, np.ndarray]], k: int
@@ -299,10 +317,22 @@ class Vectors:
         """The k best by the embeddings themselves."""
         assert self._embeddings_of is not None
         all_ids = np.unique(np.concatenate([ids for ids, _ in found]))
-        products = queries.astype(np.float32) @ as_float32(self._embeddings_of(all_ids)).T
+        scores = products(queries.astype(np.float32), as_float32(self._embeddings_of(all_ids)))
         return [
-            _best(ids, some[np.searchsorted(all_ids, ids)], k) for some, (ids, _) in zip(products, found, strict=True)
+            _best(ids, some[np.searchsorted(all_ids, ids)], k) for some, (ids, _) in zip(scores, found, strict=True)
         ]
+
+
+@contextmanager
+def _in_one_thread(alone: bool) -> Iterator[None]:
+    """FAISS computes in the caller's thread; not alone: in as many as it would."""
+    before = faiss.omp_get_max_threads()
+    if alone:
+        faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def _best(ids: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
