@@ -12,8 +12,8 @@ FIRST_DEPTH = 1000
 DEEPER = 4  # times as many if those are regions of too few photos
 # Beyond this depth comparing every region costs no more than FAISS's long list of the nearest.
 DEEPEST = 64_000
-# So many times as many photos as are wanted are compared where nearest regions tell too little of the photos that they
-# leave out. Of the ten photos with the highest score (its upper bound, 20 questions, 10,000,000 regions, 120 near-copies
+# So many times as many photos as are wanted are compared where the nearest regions tell too little of the photos that
+# they leave out. Of the ten with the highest score (its upper bound, 20 questions, 10,000,000 regions, 120 near-copies
 # of each photograph) among the 200 best so: 0.965 of 200 proposed, 0.975 of 400, 0.99 of 600, 0.995 of 800.
 COMPARED = 4
 

@@ -37,7 +37,7 @@ from fcln.phrase_model import PhraseModel
 from fcln.weights_file import checkpoint_digest
 from scripts.benchmark.collection import CODE_SIZE, anonymous_memory, measure
 from scripts.evaluate.command import errors_as_sentences, show
-from search.cli.threads import compute_in_one_thread
+from search.one_thread import compute_in_one_thread
 from search.searcher import Searcher
 from search.wording.lexicon import Lexicon
 from search.wording.parse import parse_query

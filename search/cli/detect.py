@@ -18,8 +18,8 @@ from search.cli.answers import WRITERS, show_answer
 from search.cli.delivery import Delivery
 from search.cli.filters import tell_empty, tell_silent
 from search.cli.options import Share
-from search.cli.threads import compute_in_one_thread
 from search.errors import DetectError, DrawError
+from search.one_thread import compute_in_one_thread
 
 if TYPE_CHECKING:
     from db.location import Location

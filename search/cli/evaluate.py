@@ -11,7 +11,7 @@ from commands.errors import plain_errors
 from commands.options import collection_option, device_option, weights_option
 from commands.text import printable
 from fcln.scoring import SCORINGS
-from search.cli.threads import compute_in_one_thread
+from search.one_thread import compute_in_one_thread
 
 if TYPE_CHECKING:
     from db.location import Location

@@ -13,7 +13,7 @@ from search.cli.answer_options import answer_options
 from search.cli.answers import WRITERS, show_answer, tell_end
 from search.cli.delivery import Delivery
 from search.cli.filters import tell_empty, tell_silent
-from search.cli.threads import compute_in_one_thread
+from search.one_thread import compute_in_one_thread
 
 if TYPE_CHECKING:
     from db.location import Location

@@ -9,7 +9,7 @@ import click
 from commands.errors import Failure, plain_errors
 from commands.options import collection_option, device_option, weights_option
 from commands.text import printable
-from search.cli.threads import compute_in_one_thread
+from search.one_thread import compute_in_one_thread
 
 if TYPE_CHECKING:
     from db.location import Location
