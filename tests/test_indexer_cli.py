@@ -27,6 +27,20 @@ from indexer.lazy_predictor import LazyPredictor
 from indexer.progress import BarProgress, LineProgress
 
 PROJECT = Path(__file__).parent.parent
+# The command with a network that takes its time: from the given photograph on so many seconds for a batch. Whoever is
+# to stop it comes in time, however busy the computer is.
+SLOW = """
+import runpy, sys, time
+from fcln.predictor import Predictor
+describe, given = Predictor.describe, []
+def slowly(self, images, **options):
+    given.extend(images)
+    if len(given) >= {first}:
+        time.sleep({seconds})
+    return describe(self, images, **options)
+Predictor.describe = slowly
+runpy.run_module("indexer", run_name="__main__")
+"""
 
 
 def invoke(*arguments: object) -> Result:
@@ -481,7 +495,8 @@ def test_redescribe_killed_in_the_middle_is_searched_as_before_and_goes_on(photo
     invoke("build", photos, "--weights", tiny_checkpoint, *options)
     before = boxes(place)
     command = ["build", "--redescribe", "--weights", other, *options, "--batch-size", 1, "--commit-seconds", 0]
-    process = subprocess.Popen([sys.executable, "-m", "indexer", *map(str, command)], cwd=PROJECT)
+    slow = SLOW.format(first=7, seconds=600)
+    process = subprocess.Popen([sys.executable, "-c", slow, *map(str, command)], cwd=PROJECT)
     done = 0
     while done < 3:  # of 30
         assert process.poll() is None
@@ -547,7 +562,8 @@ def test_an_interrupt_keeps_what_is_done_and_the_next_run_goes_on(tmp_path, plac
     # Files are reported in order: with batches of one, a few photographs are described when this one is named.
     (photos / "08_bad.png").write_text("Dear diary")
     options = ["--weights", tiny_checkpoint, "--device", "cpu", "--batch-size", "1"]
-    command = [sys.executable, "-m", "indexer", "build", photos, "--collection", place, *options]
+    slow = SLOW.format(first=1, seconds=0.1)
+    command = [sys.executable, "-c", slow, "build", photos, "--collection", place, *options]
     process = subprocess.Popen(
         command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

@@ -62,7 +62,7 @@ def test_a_job_is_done_in_a_process_of_its_own(tmp_path: Path) -> None:
     ballast = np.ones(50_000_000)  # 400 MB, which are not the job's
     cost = measure(list_and_stat, tmp_path)
     assert cost.details == {"files": 1001}
-    assert 0 < cost.seconds < 60 and 20 < cost.peak_memory_mb < ballast.nbytes / 1e6
+    assert 0 < cost.seconds < 600 and 20 < cost.peak_memory_mb < ballast.nbytes / 1e6
 
 
 def test_the_table_for_people() -> None:

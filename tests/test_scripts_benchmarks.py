@@ -105,7 +105,7 @@ def test_the_query_benchmark_asks_in_process_and_as_a_command(
     assert result.exit_code == 0, result.output
     times = json.loads(result.stdout)
     assert (times["photographs"], times["regions"], times["scoring"]) == (20, 100, "embedding")
-    assert 0 < times["median_ms"] <= times["p95_ms"] < 1e3 * times["command_seconds"]
+    assert 0 < times["median_ms"] <= times["p95_ms"] and times["median_ms"] < 1e3 * times["command_seconds"]
     assert (tmp_path / "kept").exists()
 
 
