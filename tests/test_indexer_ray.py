@@ -15,11 +15,28 @@ from db.collection import open_collection
 from indexer.cli import main
 
 PROJECT = Path(__file__).parent.parent
-# Ray and its two workers start once: for the build, and for what comes of it when one of them is killed.
+# How Ray is started, its address, and how one of its two workers is lost.
+LOCAL = """
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+address = "local"
+def lose_one(describer):
+    ray.kill(describer._workers[0])
+"""
+TWO_NODES = """
+from ray.cluster_utils import Cluster  # what Ray runs on two computers, twice on this one
+size = {"num_cpus": 1, "memory": 2**31, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=size)
+other = cluster.add_node(**size)
+cluster.wait_for_nodes()
+address = cluster.address
+def lose_one(describer):
+    cluster.remove_node(other)
+"""
+# Ray and its two workers start once: for the build, and for what comes of it when one of them is lost.
 PROGRAM = """
 import json, sys
 import ray
-ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+{start}
 
 if __name__ == "__main__":
     from pathlib import Path
@@ -34,25 +51,24 @@ if __name__ == "__main__":
             super().__init__(*arguments, **options)
             describers.append(self)
 
-    ray_describer.RayDescriber = Remembered
+    class Placed(ray_describer._Worker):
+        def node(self):
+            return ray.get_runtime_context().get_node_id()
+
+    ray_describer.RayDescriber, ray_describer._Worker = Remembered, Placed
     photos, weights, collection = map(Path, sys.argv[1:])
-    main(["build", str(photos), "--weights", str(weights), "--collection", str(collection), "--ray", "local",
+    main(["build", str(photos), "--weights", str(weights), "--collection", str(collection), "--ray", address,
           "--batch-size", "1", "--quiet"], standalone_mode=False)
     images = [Image.open(path).convert("RGB") for path in sorted(photos.iterdir())[:6]]
     (describer,) = describers
     before = describer.describe(images)
-    workers = len(describer)
-    lost = describer._workers[0]
-    ray.kill(lost)
-    while True:  # until it is
-        try:
-            ray.get(lost.digest.remote())
-        except ray.exceptions.RayActorError:
-            break
+    workers, nodes = len(describer), len(set(ray.get([worker.node.remote() for worker in describer._workers])))
+    lose_one(describer)
     after = describer.describe(images)
     same = all((a.boxes == b.boxes).all() and a.phrases == b.phrases for a, b in zip(before, after, strict=True))
     some = describer.describe_boxes(images[0], before[0].boxes[:2])
     print(json.dumps([workers, len(describer), same, len(some.phrases)]))
+    print(nodes)
 """
 
 
@@ -70,7 +86,10 @@ def described(location):
         }
 
 
-def test_photographs_described_by_two_workers_are_as_described_alone_to_the_last_bit(tmp_path, tiny_checkpoint):
+@pytest.mark.parametrize(("start", "nodes"), [(LOCAL, 1), (TWO_NODES, 2)], ids=["local", "two nodes"])
+def test_photographs_described_by_two_workers_are_as_described_alone_to_the_last_bit(
+    tmp_path, tiny_checkpoint, start, nodes
+):
     pytest.importorskip("ray", reason="pip install ray")
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -82,11 +101,13 @@ def test_photographs_described_by_two_workers_are_as_described_alone_to_the_last
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }  # fmt: skip
     run = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(photos), str(tiny_checkpoint), str(tmp_path / "many")],
+        [sys.executable, "-c", PROGRAM.format(start=start), str(photos), str(tiny_checkpoint), str(tmp_path / "many")],
         cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    assert json.loads(run.stdout.splitlines()[-1]) == [2, 1, True, 2]
+    *_, said, of_nodes = run.stdout.splitlines()
+    assert json.loads(said) == [2, 1, True, 2]
+    assert int(of_nodes) == nodes
     alone = ["build", photos, "--weights", tiny_checkpoint, "--collection", tmp_path / "alone", "--batch-size", 1]
     result = CliRunner().invoke(main, [*map(str, alone), "--device", "cpu", "--quiet"])
     assert result.exit_code == 0, result.output

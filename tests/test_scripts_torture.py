@@ -348,11 +348,18 @@ def test_the_table_counts_where_the_kills_came():
     assert table(kills, 2, 9.4).endswith(": 0 1 0 0 0 0 0 0 0 2")
 
 
-def test_describers_of_a_server_that_is_not_left_in_peace(tmp_path, monkeypatch):
-    """Few kills, in one stage."""
+@pytest.mark.parametrize(("command", "kills"), [("build", 3), ("redescribe", 2)])
+def test_describers_of_a_server_that_is_not_left_in_peace(tmp_path, monkeypatch, command, kills):
+    """Few kills, in one stage; before they describe again, a stage of an undisturbed build."""
     monkeypatch.setattr("scripts.torture.describers.MOST_COMMITS", 1)
-    arguments = f"--kills 3 --photographs 12 --seed 5 --folder {tmp_path} --collection temporary"
-    result = CliRunner().invoke(torture.main, arguments.split())
+    arguments = f"--kills {kills} --commands {command} --photographs 12 --seed 5 --folder {tmp_path}"
+    result = CliRunner().invoke(torture.main, [*arguments.split(), "--collection", "temporary"])
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("3 kills in ")
+    assert result.stdout.startswith(f"{kills} kills in ")
+    assert result.stdout.endswith(f"while at work: {command} {kills}\n")
     assert not list(tmp_path.iterdir())
+
+
+def test_describers_of_a_server_can_build_and_describe_again_only():
+    result = CliRunner().invoke(torture.main, ["--collection", "temporary", "--commands", "compact"])
+    assert result.exit_code == 2 and "On a server there are build and redescribe" in result.stderr

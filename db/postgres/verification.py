@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from db import queries, writes
 from db.checksums import features_crc32, regions_crc32
-from db.errors import CollectionMissing
+from db.errors import CollectionError
 from db.postgres import indexes
 from db.postgres.address import Address
 from db.postgres.collection import PostgresCollection
@@ -93,8 +93,11 @@ def verify(location: str, *, repair: bool = False) -> ServerReport:
         try:
             with PostgresCollection.open_at(address_of_successor(address), write=repair, indexed=False) as beside:
                 theirs = _verify(beside, repair)
-        except CollectionMissing:  # it has just taken the collection's place
-            return report
+        except CollectionError:
+            with PostgresCollection.open(location) as collection:
+                if collection.server.read(find_successor, named) is not None:
+                    raise
+            return report  # it has just taken the collection's place
         successor.photographs = theirs.photographs
         report.to_describe += theirs.to_describe
         report.repaired = report.holds and theirs.holds and (report.repaired or theirs.repaired)

@@ -45,6 +45,7 @@ from db.local.collection import LocalCollection
 from db.local.maintenance.verification import verify
 from scripts.temporary_server import temporary_server
 from scripts.torture.album import FOLDERS, Album
+from scripts.torture.describers import COMMANDS as ON_SERVER
 from scripts.torture.describers import ServerKill, ServerTorture
 from scripts.torture.fault import Fault, raise_if
 from scripts.torture.state import State, difference, fault_between, state
@@ -122,6 +123,8 @@ def main(
     chosen = commands.split(",")
     if unknown := set(chosen) - COMMANDS.keys():
         raise click.UsageError(f"{min(unknown)!r} is none of {', '.join(COMMANDS)}")
+    if collection is not None and not set(chosen) & set(ON_SERVER):
+        raise click.UsageError(f"On a server there are {' and '.join(ON_SERVER)}: name one of them.")
     logging.getLogger("db").setLevel(logging.ERROR)  # that a file which was damaged here is damaged is no news
     place = Path(tempfile.mkdtemp(prefix="densecap-torture-", dir=folder))
     started = time.monotonic()
@@ -136,7 +139,7 @@ def main(
             own = collection == "temporary"
             server = stack.enter_context(temporary_server()) if own else None
             torture = ServerTorture(place, seed, photographs, server.url if server else collection, server)
-            killing = torture.run(kills)
+            killing = torture.run(kills, chosen)
         try:
             for kill in killing:
                 done.append(kill)
@@ -161,13 +164,14 @@ def main(
 
 def server_table(kills: Sequence[ServerKill], stages: int, seconds: float) -> str:
     """The result on a server, for people."""
-    ways = Counter(kill.way for kill in kills)
+    ways, commands = Counter(kill.way for kill in kills), Counter(kill.command for kill in kills)
     commits, photographs = sum(kill.commits for kill in kills), max(kill.photographs for kill in kills)
     return "\n".join(
         [
             f"{len(kills)} kills in {stages} stages and {seconds:.0f} s, between {commits} commits of two describers, "
             f"{photographs} photographs at most",
             *(f"{way:<10} {count:>6}" for way, count in ways.items()),
+            "while at work: " + ", ".join(f"{command} {count}" for command, count in commands.items()),
         ]
     )
 
