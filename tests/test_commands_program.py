@@ -27,6 +27,22 @@ def main():
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "12 new", "")
 
 
+@pytest.mark.parametrize(("said", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_that_wait_sleep_unless_the_environment_says_otherwise(said, expected, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if said:
+        monkeypatch.setenv("OMP_WAIT_POLICY", said)
+    ended = run("import os\ndef main(): print(os.environ['OMP_WAIT_POLICY'])", capture_output=True)
+    assert (ended.returncode, ended.stdout) == (0, expected + "\n")
+
+
+def test_neither_command_loads_torch_before_that():
+    """Libraries read it once, when they are loaded."""
+    code = "import sys, search.__main__, indexer.__main__\nprint({'torch', 'faiss', 'numpy'} & set(sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, text=True, timeout=300, capture_output=True)
+    assert (ended.returncode, ended.stdout) == (0, "set()\n")
+
+
 @pytest.mark.parametrize(("end", "code"), [("sys.exit(2)", 2), ("sys.exit()", 0), ("pass", 0), ("1 / 0", 1)])
 def test_other_ends_are_orderly(end, code):
     ended = run(f"import sys, atexit\natexit.register(print, 'bye')\ndef main(): {end}", capture_output=True)

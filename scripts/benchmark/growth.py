@@ -27,6 +27,7 @@ from typing import Any
 import click
 import numpy as np
 
+from commands import program
 from db.candidates import best_photos
 from db.collection import open_collection
 from db.local.collection import LocalCollection
@@ -77,6 +78,7 @@ class Size:
 def main(like: tuple[Path, ...], sizes: str, repeats: int, exact_up_to: int, code_size: int, folder: Path | None,
          plot: Path | None, as_json: bool) -> None:  # fmt: skip
     compute_in_one_thread()  # as `search` does
+    program.sleep_while_waiting()
     with errors_as_sentences(), ExitStack() as stack:
         try:
             wanted = [int(size) for size in sizes.split(",")]

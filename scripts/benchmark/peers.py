@@ -42,6 +42,7 @@ import torch
 from PIL import Image, ImageOps
 
 import indexer.build.build as build_module
+from commands import program
 from fcln.backbone_runner import RUNTIMES, BackboneRunner
 from fcln.checkpoint import load_checkpoint
 from fcln.lanes import Lanes
@@ -344,6 +345,7 @@ def main(
     avx2: bool,
     as_json: bool,
 ) -> None:
+    program.sleep_while_waiting()  # as `indexer` does
     with errors_as_sentences(), TemporaryDirectory(prefix="densecap-benchmark-") as temporary:
         folder = Path(temporary)
         sources = find_sources(photos or copy_photographs(folder / "sources"))
