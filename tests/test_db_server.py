@@ -16,6 +16,7 @@ from db.collection import open_collection
 from db.errors import CheckpointMismatch, CollectionError, CollectionMissing, CollectionUnreachable, SchemaTooNew
 from db.postgres.address import Address
 from db.postgres.refusals import refusal
+from db.task_queue import ListedFile
 from helpers.db_photos import LIFE, MODEL, OTHER_MODEL, contents, live, photo
 from helpers.db_server import new_url, server
 
@@ -226,6 +227,30 @@ def test_a_connection_lost_while_it_commits_decides_nothing_twice(url, monkeypat
     assert lost and writer.revision == 3
     assert writer.known(1)["lost.jpg"].digest == photo(1, "lost.jpg").digest
     assert writer.region_count() == 11 + 3 == len(writer.features().region_ids)
+
+
+def test_files_claimed_as_the_connection_is_lost_are_claimed_again(monkeypatch, writer):
+    """The claim is committed, the answer never comes: nobody else may take these files while this build lives."""
+    queue = writer.queue()
+    queue.join("key")
+    files = [ListedFile(1, f"{number}.jpg", 1, 1, 1) for number in range(4)]
+    queue.offer(files, [])
+    commit, lost = psycopg.Connection.commit, []
+
+    def losing(connection):
+        commit(connection)
+        if not lost and threading.current_thread() is threading.main_thread():
+            lost.append(connection)
+            connection.close()
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(psycopg.Connection, "commit", losing)
+    claimed = [each.file for each in queue.claim(2, [1])]
+    monkeypatch.undo()
+    assert lost and claimed == files[2:]
+    assert [each.file for each in queue.claim(2, [1])] == files[:2]
+    assert queue.claim(2, [1]) == []  # and what is in work is claimed once
+    queue.leave()
 
 
 def test_a_reader_goes_on_where_nothing_changed_and_says_so_where_something_did(url, writer):

@@ -121,7 +121,7 @@ class ServerQueue:
         def take(session: Session) -> list[ClaimedFile]:
             self._live_on(session)
             found = self._claim(session, count, root_ids)
-            if not found and _take_over(session):
+            if not found and self._let_go_of_unknown(session) + _take_over(session):
                 found = self._claim(session, count, root_ids)
             return found
 
@@ -151,6 +151,15 @@ class ServerQueue:
                 known = PhotoStat(row.id, path, *stat, row.read)
             claimed.append(ClaimedFile(ListedFile(row.root_id, path, row.size, row.mtime_ns, row.ctime_ns), known))
         return claimed
+
+    def _let_go_of_unknown(self, session: Session) -> int:
+        """Free claims that this build has without knowing: the connection was lost between commit and answer."""
+        rows = session.execute(text("SELECT id, root_id, path FROM task WHERE writer_id = :me"), {"me": self._me})
+        unknown = [row.id for row in rows if (row.root_id, file_name(row.path)) not in self._held]
+        if unknown:
+            free = text("UPDATE task SET writer_id = NULL WHERE id = ANY(:ids) AND writer_id = :me")
+            session.execute(free, {"ids": unknown, "me": self._me})
+        return len(unknown)
 
     def claim_content(self, digest: str) -> bool:
         def take(session: Session) -> bool:
