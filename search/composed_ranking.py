@@ -50,7 +50,7 @@ class ComposedRanking:
             if seen < count:
                 worth = count + count // 2 - seen
             else:  # rounded up, as scores may be
-                worth = np.count_nonzero(self._bounds[seen:] + 1e-6 >= self._scores[best_first[count - 1]])
+                worth = int(np.count_nonzero(self._bounds[seen:] + 1e-6 >= self._scores[best_first[count - 1]]))
                 if not worth:
                     return best_first[:count]
             self._look_at(self._photo_ids[seen : seen + min(worth, _BATCH)])
