@@ -12,11 +12,12 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Error, Page, expect, sync_playwright
 
 from helpers.page_world import PageServer, add_photos, draw, drawn
 
@@ -559,6 +560,47 @@ def test_what_goes_wrong_is_said(browser, server, folder):
         page.context.set_offline(False)
         page.get_by_role("button", name="Try again").click()
         expect(tiles(page).first).to_be_visible()
+
+
+def test_a_visit_minds_what_it_was_not_told_to_expect(browser, server):
+    with pytest.raises(AssertionError, match="unheard of"), Visit(browser, server, expected=answered(404)) as page:
+        page.goto("/")
+        page.evaluate("console.error('unheard of')")
+
+
+def test_what_comes_too_late_takes_no_place(page, server, tmp_path):
+    """Somebody asks on while a photograph from outside is looked at, and while the answer to a question is read."""
+    held = []
+    page.route("**/api/v1/like?*", lambda route: held.append(route))
+    page.add_init_script("""
+        const json = Response.prototype.json;
+        window.reading = 0;
+        Response.prototype.json = async function () {
+            if (this.url.includes("q=a+dog")) {
+                window.reading++;
+                await new Promise((resolve) => (window.goOn = resolve));
+                throw new DOMException("The user aborted a request.", "AbortError");
+            }
+            return json.call(this);
+        };
+    """)
+    page.goto("/")
+    expect(page.get_by_role("heading", name="64 photographs")).to_be_visible()
+    draw(tmp_path / "a.jpg", drawn("a dog"))
+    page.locator("#photo-file").set_input_files(tmp_path / "a.jpg")
+    expect(page.get_by_text("Looking at a.jpg")).to_be_visible()
+    while not held:
+        page.wait_for_timeout(20)
+    page.get_by_role("combobox").fill("a dog")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => window.reading > 0")
+    ask(page, "a cat")
+    assert names(page)[0] == "cat.jpg"
+    with suppress(Error):  # given up already
+        held[0].fulfill(json=server.get("/api/search", q="a tree", k=3))
+    page.evaluate("window.goOn(), fetch('/api/v1/collection').then((reply) => reply.text())")
+    expect(page.get_by_role("list", name="How the question was read")).to_be_visible()
+    assert names(page)[0] == "cat.jpg" and page.get_by_role("alert").count() == 0
 
 
 def test_a_file_that_vanished_is_shown_as_that(browser, tmp_path):
