@@ -62,16 +62,17 @@ def test_other_photographs_are_looked_at_and_come_out_as_a_build_would_describe_
     album, describe, tiny_checkpoint, tmp_path
 ):
     """With --weights nothing is taken from the collection, so the network is seen to say the same."""
-    known = describe(album.photos / "1.jpg", "--json", "--regions", "5")
+    known = describe(album.photos / "1.jpg", "--json")
     looked_at = describe(album.photos / "1.jpg", "--json", "--regions", "5", weights=tiny_checkpoint)
     assert looked_at.stderr.endswith("True\n")
     (before,), (now,) = (json.loads(result.stdout)["photographs"] for result in (known, looked_at))
     assert now["photo_id"] is None and all(region["region_id"] is None for region in now["regions"])
     assert len(now["regions"]) == 5
-    np.testing.assert_allclose(
-        [region["box"] for region in now["regions"]], [region["box"] for region in before["regions"]], atol=0.5
-    )
-    assert [region["phrase"] for region in now["regions"]] == [region["phrase"] for region in before["regions"]]
+    for region in now["regions"]:
+        # Random weights score many regions almost alike: which of them are the surest may depend on the processor.
+        (same,) = [each for each in before["regions"] if np.allclose(each["box"], region["box"], rtol=0, atol=0.5)]
+        assert region["phrase"] == same["phrase"]
+        assert region["score"] == pytest.approx(same["score"], abs=0.02)
 
 
 def test_the_table_has_the_surest_regions(album, describe):
