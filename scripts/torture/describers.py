@@ -171,7 +171,7 @@ class ServerTorture:
         with suppress(CollectionMissing), open_collection(self._url) as collection:
             count = collection.photo_count()
             now |= _ids(collection)
-        now |= self._ask_beside(_ids, {})  # after the collection: it may take its place between the two
+        now |= self._ask_beside(_ids, now)  # after the collection: it may take its place between the two
         for (checkpoint, path), committed in now.items():
             before = self._ids.get((checkpoint, path))
             twice = before is not None and before[1] == committed[1] and before[0] != committed[0]
