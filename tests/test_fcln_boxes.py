@@ -24,6 +24,23 @@ def test_iou_of_a_box_without_area_is_zero_and_finite():
     assert_close(boxes.iou(point, point), torch.zeros(1, 1))
 
 
+def test_boxes_move_to_the_mean_of_those_that_vote_for_them():
+    found = torch.tensor([[0.0, 0.0, 10.0, 10.0], [50.0, 50.0, 60.0, 60.0]])
+    voters = torch.tensor(
+        [[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 8.0], [0.0, 0.0, 10.0, 5.0], [20.0, 20.0, 30.0, 30.0]]
+    )
+    scores = torch.tensor([1.0, 0.5, 0.9, 0.9])
+    # The second overlaps by 0.8 and weighs (0.8 * 0.5)^2 = 0.16; the third overlaps by 0.5 only.
+    lower = (1 * 10 + 0.16 * 8) / 1.16
+    expected = torch.tensor([[0.0, 0.0, 10.0, lower], [50.0, 50.0, 60.0, 60.0]])
+    assert_close(boxes.vote(found, voters, scores, least=0.6), expected)
+    # Of several photographs each its own; a score of 0 is no vote.
+    both = boxes.vote(
+        found[None].repeat(2, 1, 1), voters[None].repeat(2, 1, 1), torch.stack([scores, scores * 0]), least=0.6
+    )
+    assert_close(both, torch.stack([expected, found]))
+
+
 def test_area_and_centers():
     box = torch.tensor([[2.0, 4.0, 12.0, 10.0]])
     assert_close(boxes.area(box), torch.tensor([60.0]))

@@ -142,6 +142,7 @@ SIZES = torch.tensor([[64.0, 64.0], [48.0, 32.0]])  # the second photograph is p
 
 
 def test_regions_are_sorted_inside_and_apart(model, features):
+    model = with_config(model, box_voting_iou=1.0)  # votes bring neighbours together
     found = model.detect(features, SIZES, max_regions=10)
     assert len(found) == 2
     for detection, (width, height) in zip(found, SIZES.tolist(), strict=True):
@@ -173,14 +174,38 @@ def test_a_batch_equals_its_photographs_one_by_one(model, features):
         assert_close(detection.codes, alone.codes)
 
 
+def test_what_is_suppressed_votes_on_the_boxes_that_stay(model, features):
+    everybody = everything(model, features)
+    still = with_config(model, box_voting_iou=1.0).detect(features, SIZES, max_regions=10)[0]
+    (voted, _) = with_config(model, box_voting_iou=0.6).detect(features, SIZES, max_regions=10)
+    assert torch.equal(voted.scores, still.scores) and torch.equal(voted.codes, still.codes)
+    whole = torch.tensor([0.0, 0.0, 64.0, 64.0])
+    moved = 0
+    for before, after in zip(still.boxes, voted.boxes, strict=True):
+        if torch.equal(before, whole):
+            assert torch.equal(after, whole)
+            continue
+        # By hand: the mean of all proposals that overlap it by 0.6, each by (its score times its overlap) squared.
+        others = [n for n, box in enumerate(everybody.boxes) if not torch.equal(box, whole)]
+        overlaps = iou(before[None], everybody.boxes[others])[0]
+        voters = [(n, float(o)) for n, o in zip(others, overlaps, strict=True) if o >= 0.6]
+        weights = [(float(everybody.scores[n]) * overlap) ** 2 for n, overlap in voters]
+        by_hand = sum(w * everybody.boxes[n] for w, (n, _) in zip(weights, voters, strict=True)) / sum(weights)
+        assert_close(after, by_hand, atol=1e-3, rtol=1e-4)
+        moved += len(voters) > 1
+    assert moved
+
+
 def first(features: list[Tensor]) -> list[Tensor]:
     """The features of the first photograph."""
     return [maps[:1] for maps in features]
 
 
 def everything(model: FCLN, features: list[Tensor]) -> Detection:
-    """All proposals of the first photograph: nothing is suppressed at the end."""
-    return with_config(model, final_nms_iou=1.0).detect(first(features), SIZES[:1], max_regions=1000)[0]
+    """All proposals of the first photograph: nothing is suppressed at the end, and no box moved by others."""
+    return with_config(model, final_nms_iou=1.0, box_voting_iou=1.0).detect(
+        first(features), SIZES[:1], max_regions=1000
+    )[0]
 
 
 @pytest.mark.parametrize("most", [1, 3, 10])

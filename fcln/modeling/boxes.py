@@ -33,6 +33,21 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     return intersection / union.clamp(min=1e-9)
 
 
+def vote(boxes: Tensor, voters: Tensor, scores: Tensor, *, least: float) -> Tensor:
+    """Boxes moved to the weighted mean of the voters around them (box voting: Gidaris and Komodakis 2015, 4.2).
+
+    A voter that overlaps a box by `least` or more weighs its score times that overlap, squared; a box for which nobody
+    votes stays. boxes: (..., N, 4). voters: (..., M, 4). scores: (..., M) in [0, 1]. Returns (..., N, 4).
+    """
+    overlaps = iou(boxes, voters)
+    # In float64 a photograph's boxes do not hang on how many voters its neighbours in the batch have. A sum, for a
+    # product of matrices would round to whole pixels in bfloat16.
+    weights = (overlaps.double() * scores[..., None, :]).square() * (overlaps >= least)
+    total = weights.sum(-1, keepdim=True)
+    mean = (weights[..., None] * voters[..., None, :, :]).sum(-2) / total
+    return torch.where(total > 0, mean.to(boxes.dtype), boxes)
+
+
 def to_centers(boxes: Tensor) -> Tensor:
     """x1 y1 x2 y2 -> xc yc w h, same shape."""
     sides = boxes[..., 2:] - boxes[..., :2]

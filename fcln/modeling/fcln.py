@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fcln.modeling.anchors import PAPER_IMAGE_SIZE, scaled_anchors
 from fcln.modeling.backbone import CHANNELS, STRIDE, make_backbone
-from fcln.modeling.boxes import apply_offsets, box_position_features, clip
+from fcln.modeling.boxes import apply_offsets, box_position_features, clip, vote
 from fcln.modeling.language_model import LanguageModel
 from fcln.modeling.localization import (
     LocalizationLayer,
@@ -105,6 +105,9 @@ class FCLNConfig:
     proposal_nms_iou: float = 0.7
     proposal_logit_weight: float = 0.4  # of a proposal's log-odds in its final score's; the paper: none
     final_nms_iou: float = 0.48  # suppression after refinement; the released code: 0.3
+    box_voting_iou: float = (
+        0.55  # boxes that are left move to the mean of those that overlap them so; 1, the paper: none
+    )
 
     @classmethod
     def default(cls) -> "FCLNConfig":
@@ -150,6 +153,7 @@ class FCLNConfig:
             post_nms_top_n=300,
             proposal_logit_weight=0.0,
             final_nms_iou=0.3,
+            box_voting_iou=1.0,
         )
 
     def to_json(self) -> dict:
@@ -331,7 +335,7 @@ class FCLN(nn.Module):
 
     @torch.no_grad()
     def detect(self, features: list[Tensor], sizes: Tensor, *, max_regions: int) -> list[Detection]:
-        """The regions of each photograph (test time: paper 3.2 and the released code's final suppression).
+        """The regions of each photograph (test time: paper 3.2, the released code's final suppression, box voting).
 
         features, sizes: see forward. The whole photograph is always one region of each: many phrases (a street, the
         beach) name all of it, and no proposal is certain to cover it.
@@ -366,10 +370,14 @@ class FCLN(nn.Module):
         )
         kept = torch.cat([kept.new_zeros(len(kept), 1), kept + 1], dim=1)
         counts = torch.cat([counts.new_ones(len(counts), 1), counts], dim=1)
-        logits = logits.gather(1, kept).masked_fill(~counts, -torch.inf)
-        order = logits.argsort(dim=1, descending=True, stable=True)
-        kept, scores = kept.gather(1, order), logits.gather(1, order).sigmoid()
+        left = logits.gather(1, kept).masked_fill(~counts, -torch.inf)
+        order = left.argsort(dim=1, descending=True, stable=True)
+        kept, scores = kept.gather(1, order), left.gather(1, order).sigmoid()
         boxes, codes = _rows(final, kept), _rows(stages.codes, kept).float()
+        if config.box_voting_iou < 1:
+            # The whole photograph, which is the first row, neither votes nor moves.
+            voted = vote(boxes, final[:, 1:], logits[:, 1:].float().sigmoid(), least=config.box_voting_iou)
+            boxes = torch.where((kept == 0)[..., None], boxes, voted)
         return [
             Detection(b[:count], s[:count], c[:count])
             for b, s, c, count in zip(boxes, scores, codes, counts.sum(1).tolist(), strict=True)
