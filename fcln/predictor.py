@@ -182,7 +182,9 @@ class Predictor:
             features, sizes = self._features(images, size)
             detections = self._model.detect(features, sizes, max_regions=max_regions)
         codes = torch.cat([d.codes for d in detections])
-        embeddings, phrases = self._read(codes)
+        whole = torch.stack([d.whole for d in detections])
+        counts = torch.tensor([len(d.codes) for d in detections], device=whole.device)
+        embeddings, phrases = self._read(codes, whole.repeat_interleave(counts, dim=0))
         # One way from a GPU for all of them: each of its own would be waited for.
         all_boxes = torch.cat([d.boxes for d in detections]).cpu().numpy()
         scores = torch.cat([d.scores for d in detections]).cpu().numpy()
@@ -215,10 +217,11 @@ class Predictor:
         seen = torch.from_numpy(boxes / _scale(image, size)).to(self.device)
         with self._autocast():
             features, sizes = self._features([image], size)
-            codes = self._model.codes(self._model.maps(features), sizes, seen[None])[0]
-            scores, _ = self._model.recognition.score_and_offset(codes)
-        codes = codes.float()
-        embeddings, phrases = self._read(codes)
+            both = torch.cat([whole_boxes(sizes), seen[None]], dim=1)
+            codes = self._model.codes(self._model.maps(features), sizes, both)[0]
+            scores, _ = self._model.recognition.score_and_offset(codes[1:])
+        whole, codes = codes[:1].float(), codes[1:].float()
+        embeddings, phrases = self._read(codes, whole.expand(len(codes), -1))
         return Regions(
             boxes=boxes,
             scores=scores.sigmoid().cpu().numpy(),
@@ -258,12 +261,18 @@ class Predictor:
             maps = [each.float() for each in maps]
         return maps, sizes
 
-    def _read(self, codes: Tensor) -> tuple[np.ndarray, list[str]]:
-        """Embeddings (N, embedding_size) float32 and phrases of region codes (N, code_size) float32."""
+    def _read(self, codes: Tensor, whole: Tensor) -> tuple[np.ndarray, list[str]]:
+        """Embeddings (N, embedding_size) float32 and phrases of regions.
+
+        codes, whole: (N, code_size) float32, of the regions and of each one's whole photograph.
+        """
         with self._autocast():
             tokens = self._model.language.generate(codes, length=self.config.max_words, neutral=self._neutral).cpu()
-        embeddings = self._model.embed(codes).cpu().numpy()
-        return embeddings, self._naming([self.vocabulary.decode(row) for row in tokens.tolist()], embeddings)
+        alone = self._model.embed(codes)
+        embeddings = self._model.embed_in_scene(alone, whole).cpu().numpy()
+        # A region is called what it shows itself, whatever else the photograph shows.
+        phrases = self._naming([self.vocabulary.decode(row) for row in tokens.tolist()], alone.cpu().numpy())
+        return embeddings, phrases
 
     @torch.inference_mode()
     def encode_phrases(self, phrases: Sequence[str]) -> np.ndarray:

@@ -134,7 +134,7 @@ def features(model) -> list[Tensor]:
 def with_config(model: FCLN, **changes) -> FCLN:
     """The same weights, used otherwise."""
     other = FCLN(replace(model.config, **changes), vocabulary=10, pieces=40).eval()
-    other.load_state_dict(model.state_dict())
+    other.load_state_dict(other.state_dict() | model.state_dict())
     return other
 
 
@@ -252,6 +252,27 @@ def test_embeddings_have_unit_length(model):
         found = model.embed(torch.randn(5, 3, model.config.code_size))
     assert found.shape == (5, 3, model.config.embedding_size)
     assert_close(found.norm(dim=-1), torch.ones(5, 3))
+
+
+def test_embeddings_are_moved_by_what_the_photograph_shows(model):
+    seeing = with_config(model, scene=True)
+    codes, whole = torch.randn(2, 5, 3, model.config.code_size)
+    alone = seeing.embed(codes)
+    assert torch.equal(model.embed_in_scene(alone, whole), alone)  # a network without it
+    assert_close(seeing.embed_in_scene(alone, whole), alone)  # not fitted yet
+    with torch.no_grad():
+        nn.init.normal_(seeing.scene.weight)
+        nn.init.normal_(seeing.scene.bias)
+        found = seeing.embed_in_scene(alone, whole)
+    moved = alone + whole @ seeing.scene.weight.T + seeing.scene.bias
+    assert_close(found, moved / moved.norm(dim=-1, keepdim=True))
+    assert not any(parameter.requires_grad for parameter in seeing.scene.parameters())
+
+
+def test_every_detection_has_the_code_of_the_whole_photograph(model, features):
+    for detection, (width, height) in zip(model.detect(features, SIZES, max_regions=5), SIZES.tolist(), strict=True):
+        whole = (detection.boxes == torch.tensor([0.0, 0.0, width, height])).all(1)
+        assert any(torch.equal(code, detection.whole) for code in detection.codes[whole])
 
 
 def test_a_share_of_the_proposals_log_odds_joins_the_final_score(model, features):

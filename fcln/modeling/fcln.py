@@ -86,6 +86,7 @@ class FCLNConfig:
     piece_size: int = 192
     phrase_hidden_size: int = 256
     embedding_size: int = 256
+    scene: bool = False  # embeddings of regions also say what their photograph shows; the paper has no embeddings
 
     # Training: which boxes the losses see
     anchors_per_image: int = 256  # B of the paper: anchors that train the localization layer
@@ -112,7 +113,7 @@ class FCLNConfig:
     @classmethod
     def default(cls) -> "FCLNConfig":
         """Fast on a CPU; the configuration whose weights ship with the package."""
-        return cls(backbone="efficientnet_lite2", deep_features=True, roi_channels=128, post_nms_top_n=300)
+        return cls(backbone="efficientnet_lite2", deep_features=True, roi_channels=128, post_nms_top_n=300, scene=True)
 
     @classmethod
     def paper(cls) -> "FCLNConfig":
@@ -211,6 +212,7 @@ class Detection:
     boxes: Tensor  # (R, 4) float32 x1 y1 x2 y2
     scores: Tensor  # (R,) float32 in [0, 1]
     codes: Tensor  # (R, code_size) float32
+    whole: Tensor  # (code_size,) float32, the code of the whole photograph, which is one of them
 
 
 class FCLN(nn.Module):
@@ -249,6 +251,11 @@ class FCLN(nn.Module):
             self.deep = nn.Conv2d(channels[32], config.code_size, 1, bias=False)
         self.language = LanguageModel(config.code_size, config.word_size, config.lstm_size, vocabulary)
         self.embedding = nn.Linear(config.code_size, config.embedding_size)
+        if config.scene:
+            # Fitted in one go when all else is trained (scripts.train.scene); until then it says nothing.
+            self.scene = nn.Linear(config.code_size, config.embedding_size).requires_grad_(False)
+            nn.init.zeros_(self.scene.weight)
+            nn.init.zeros_(self.scene.bias)
         self.phrases = PhraseEncoder(pieces, config.piece_size, config.phrase_hidden_size, config.embedding_size)
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -314,8 +321,18 @@ class FCLN(nn.Module):
         return codes.view(batch, count, -1)
 
     def embed(self, codes: Tensor) -> Tensor:
-        """Region embeddings: codes (..., code_size) -> (..., embedding_size) float32, unit length."""
+        """What regions show by themselves: codes (..., code_size) -> (..., embedding_size) float32, unit length."""
         return F.normalize(self.embedding(codes).float(), dim=-1)
+
+    def embed_in_scene(self, embeddings: Tensor, whole: Tensor) -> Tensor:
+        """Embeddings of regions moved towards what their photographs show, or as they are without `config.scene`.
+
+        embeddings: (..., embedding_size), of `embed`. whole: (..., code_size), the code of each one's whole photograph.
+        Returns (..., embedding_size) float32, unit length.
+        """
+        if not self.config.scene:
+            return embeddings
+        return F.normalize(embeddings + self.scene(whole).float(), dim=-1)
 
     def proposals(self, anchors: Anchors, sizes: Tensor, *, count: int) -> tuple[Tensor, Tensor]:
         """Where the localization layer sees things (paper 3.2, test time): at most `count` boxes of each photograph.
@@ -344,7 +361,10 @@ class FCLN(nn.Module):
         whole = whole_boxes(sizes)
         if config.image_rnn:
             codes = self.codes(self.maps(features), sizes, whole)
-            return [Detection(box, box.new_ones(1), code.float()) for box, code in zip(whole, codes, strict=True)]
+            return [
+                Detection(box, box.new_ones(1), code.float(), code[0].float())
+                for box, code in zip(whole, codes, strict=True)
+            ]
         of_proposals: list[Tensor] = []
 
         def suppress(anchors: Anchors) -> Tensor:
@@ -379,8 +399,10 @@ class FCLN(nn.Module):
             voted = vote(boxes, final[:, 1:], logits[:, 1:].float().sigmoid(), least=config.box_voting_iou)
             boxes = torch.where((kept == 0)[..., None], boxes, voted)
         return [
-            Detection(b[:count], s[:count], c[:count])
-            for b, s, c, count in zip(boxes, scores, codes, counts.sum(1).tolist(), strict=True)
+            Detection(b[:count], s[:count], c[:count], all_of_it)
+            for b, s, c, all_of_it, count in zip(
+                boxes, scores, codes, stages.codes[:, 0].float(), counts.sum(1).tolist(), strict=True
+            )
         ]
 
 
