@@ -16,7 +16,7 @@ import click
 # What the two wheels' photographs show; microscope pictures, textures and test charts are left out.
 _SKIMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "camera.png", "motorcycle_left.png", "rocket.jpg")
 _SKLEARN = ("china.jpg", "flower.jpg")
-_QUESTIONS = ("a cup on a table", "a cat", "a motorcycle")
+_QUESTIONS = ("a cat", "a motorcycle", "a cup on a table")
 _OWN_QUESTIONS = ("a person", "a dog on the grass", "a red car")
 
 
