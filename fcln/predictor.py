@@ -155,8 +155,8 @@ class Predictor:
     def image_codes(self, images: Sequence[Image.Image]) -> np.ndarray:
         """The region codes of upright RGB images of any sizes, each as a whole: (N, code_size) float16.
 
-        What the paper's Image RNNs see (FCLNConfig.image_rnn), of photographs or of crops, and what tells embeddings what
-        is around a region (`fcln.training.scene`).
+        What the paper's Image RNNs see (FCLNConfig.image_rnn), of photographs or of crops, and what tells embeddings
+        what is around a region (`fcln.training.scene`).
         """
         codes = np.empty((len(images), self.code_size), np.float16)
         for size, numbers in self._by_size(images).items():
