@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from db.collection import open_collection
 from db.errors import CheckpointMismatch, CollectionError, CollectionMissing, CollectionUnreachable, SchemaTooNew
@@ -353,3 +353,32 @@ def test_regions_go_with_their_photo_whoever_deletes_it(url, writer):
     for table in ("region", "region_code"):
         assert administer(f"SELECT count(*) FROM {schema}.{table}") == [(6,)]
     assert writer.features().photo_ids.tolist() == [9] * 6
+
+
+def test_a_listing_that_is_made_while_somebody_joins_is_not_dropped(url, writer):
+    """Who joins looks at the listing first, and then at who is making it."""
+    with open_collection(url, write=True) as other, ThreadPoolExecutor(1) as pool:
+        first, second = writer.queue(600), other.queue(600)
+        assert first.join("a").to_be_made
+        root = writer.add_root(Path("/photos"))
+        offered = []
+
+        def waits_or_is_done():
+            with psycopg.connect(server().url, autocommit=True) as connection:
+                while not offered[0].done():
+                    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+                    if connection.execute(waiting).fetchone() != (0,):
+                        return
+
+        @event.listens_for(other.server.engine, "after_cursor_execute")
+        def _(connection, cursor, statement, *arguments):
+            if "made FROM listing" in statement and not offered:
+                offered.append(pool.submit(first.offer, [ListedFile(root, "a.jpg", 1, 1, 1)], []))
+                waits_or_is_done()
+
+        listing = second.join("b")
+        offered[0].result()
+        assert (listing.key, listing.to_be_made) == ("a", False)
+        assert second.is_open() and second.remaining() == 1
+        first.leave()
+        second.leave()

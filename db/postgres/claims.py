@@ -86,6 +86,9 @@ class ServerQueue:
 
     def offer(self, files: Sequence[ListedFile], missing: Sequence[int]) -> None:
         def fill(session: Session) -> None:
+            # Who joins looks at the listing and then at who is making it: both change under the same lock, or a listing
+            # that is made between the two looks would be taken for one that nobody makes, and dropped.
+            _lock(session)
             ours = session.scalar(text("SELECT NOT made FROM listing WHERE id = :id FOR UPDATE"), self._listing)
             if not ours:  # taken for dead, and another build has made it
                 return
