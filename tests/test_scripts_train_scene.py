@@ -31,9 +31,8 @@ def world(tmp_path_factory):
     write_terms(folder / "terms.json", {image: [DOG] if image % 2 else [COUCH] for image in range(1, 8)})
     result = fit(folder)
     assert result.exit_code == 0, result.output
-    assert (
-        result.stdout == f"{folder / 'after.safetensors'}: fitted on 7 photographs\n"
-    )  # nothing is said of the eighth
+    # Nothing is said of the eighth.
+    assert result.stdout == f"{folder / 'after.safetensors'}: fitted on 7 photographs\n"
     return folder
 
 

@@ -106,9 +106,7 @@ class FCLNConfig:
     proposal_nms_iou: float = 0.7
     proposal_logit_weight: float = 0.4  # of a proposal's log-odds in its final score's; the paper: none
     final_nms_iou: float = 0.48  # suppression after refinement; the released code: 0.3
-    box_voting_iou: float = (
-        0.55  # boxes that are left move to the mean of those that overlap them so; 1, the paper: none
-    )
+    box_voting_iou: float = 0.55  # what is left moves to the mean of boxes that overlap it so; 1, the paper: none
 
     @classmethod
     def default(cls) -> "FCLNConfig":

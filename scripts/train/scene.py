@@ -28,7 +28,7 @@ from fcln.predictor import Predictor
 from fcln.training.annotations import AnnotatedImage
 from fcln.training.scene import SceneMap, Shown, fit_scene
 from fcln.training.terms import Terms
-from scripts.train.photographs import read_photographs
+from scripts.train.photographs import read_sets
 
 # Photographs of which codes are made at a time: in memory together.
 _AT_ONCE = 32
@@ -46,9 +46,7 @@ def main(weights: Path, photos: tuple[Path, ...], annotations: tuple[Path, ...],
          device: str) -> None:  # fmt: skip
     try:
         terms = Terms(terms_file)
-        if len(photos) != len(annotations):
-            raise click.UsageError("--photos and --annotations belong together: each as often as the other.")
-        sets = [read_photographs([p], [a], weak_labels=False, names=True) for p, a in zip(photos, annotations)]
+        sets = read_sets(photos, annotations, weak_labels=False, names=True)
         predictor = Predictor.load(weights, device=device)
         shown = [look(photographs, predictor, terms) for photographs in sets]
         vectors = predictor.encode_phrases([forms[0] for forms in terms.forms])
