@@ -46,7 +46,7 @@ class Seer(torch.nn.Module):
         return means, torch.cat([means * 20, torch.full((len(means), 7), -100.0)], 1)
 
 
-@pytest.mark.parametrize("batch", [1, 2, 128])
+@pytest.mark.parametrize("batch", [1, 2, 3, 128])
 def test_the_file_that_training_reads(world, tmp_path, monkeypatch, batch):
     monkeypatch.setattr(region_targets, "load_classifier", lambda path: Seer())
     monkeypatch.setattr(region_targets, "_BATCH", batch)

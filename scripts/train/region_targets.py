@@ -102,7 +102,7 @@ def look(
             crops = torch.cat(waiting)
             ask(crops[:_BATCH])
             waiting = [crops[_BATCH:]]
-    if waiting and len(waiting[0]):
+    if any(map(len, waiting)):  # the first may be what a full batch left, nothing
         ask(torch.cat(waiting))
     return np.concatenate(vectors), np.concatenate(classes), np.concatenate(probabilities)
 
