@@ -1,9 +1,11 @@
 """Predictor and Regions: PIL images in, numpy out. Owns the device, resizing and batching."""
 
 import os
+import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +40,10 @@ _IMAGES = 16
 # Photographs that go through the network together on a CPU: more gain nothing (97 ms of CPU a photograph in fours and
 # in sixteens, 102 in twos) and take memory.
 CPU_BATCH = 4
+# And on a GPU: as many as keep it busy, in few enough for others to be resized and named meanwhile.
+GPU_BATCH = 32
+# Groups of them that are on the way at one moment: one is resized, one is in the network, one is put into words.
+_GPU_LANES = 3
 # Threads that resize photographs for a GPU.
 _RESIZING = min(16, os.cpu_count() or 1)
 
@@ -88,9 +94,13 @@ class Predictor:
         self.precision = Precision(self._backbone.precision, self._backbone.runtime, regions)
         # A GPU has done with a photograph before one thread has resized the next; Pillow works beside other threads.
         self._resizing = ThreadPoolExecutor(_RESIZING, "resize")
-        self._lanes: Lanes | None = None
-        if self.device.type == "cpu":
-            self._lanes = Lanes(torch.get_num_threads())
+        on_cpu = self.device.type == "cpu"
+        self._lanes = Lanes(torch.get_num_threads() if on_cpu else _GPU_LANES)
+        self._at_once = CPU_BATCH if on_cpu else GPU_BATCH
+        self._streams = threading.local()  # of a GPU: each thread has its own
+        if not on_cpu:
+            torch.cuda.synchronize()  # other streams do not wait for the weights
+        else:
             dtype = getattr(torch, self.precision.regions)
             self._model.recognition.prepare_inference(dtype)
             if dtype == torch.int8:
@@ -122,28 +132,25 @@ class Predictor:
         """The regions of upright RGB images of any sizes, at most max_regions each, in the order given.
 
         Of each photograph the best score comes first, and the whole photograph is always a region.
-        Photographs that the network sees at one size go through it together: on a GPU all of them, on a CPU a few in
-        each thread.
+        Photographs that the network sees at one size go through it together, a few on a CPU and more on a GPU, and
+        several such groups side by side, each in a thread.
         """
         if max_regions < 1:
             raise ValueError("max_regions must be at least 1")
         result: dict[int, Regions] = {}
 
         def describe(size: tuple[int, int], numbers: list[int]) -> None:
-            with torch.inference_mode():  # which each thread enters by itself
+            with torch.inference_mode(), self._stream():  # which each thread enters by itself
                 found = self._describe([images[n] for n in numbers], size, max_regions)
             result.update(zip(numbers, found, strict=True))
 
-        groups = self._by_size(images)
-        if self._lanes is None:
-            for size, numbers in groups.items():
-                describe(size, numbers)
-        else:
-            most = min(CPU_BATCH, -(-len(images) // self._lanes.count))
-            parts = [
-                (size, numbers[n : n + most]) for size, numbers in groups.items() for n in range(0, len(numbers), most)
-            ]
-            self._lanes.run(describe, sorted(parts, key=lambda part: len(part[1]), reverse=True))
+        most = min(self._at_once, -(-len(images) // self._lanes.count))
+        parts = [
+            (size, numbers[n : n + most])
+            for size, numbers in self._by_size(images).items()
+            for n in range(0, len(numbers), most)
+        ]
+        self._lanes.run(describe, sorted(parts, key=lambda part: len(part[1]), reverse=True))
         return [result[number] for number in range(len(images))]
 
     @property
@@ -168,6 +175,14 @@ class Predictor:
                 codes[some] = found[:, 0].float().cpu().numpy()
         return codes
 
+    def _stream(self) -> AbstractContextManager:
+        """On a GPU: what this thread computes stands in a queue of its own, beside those of other threads."""
+        if self.device.type != "cuda":
+            return nullcontext()
+        if not hasattr(self._streams, "own"):
+            self._streams.own = torch.cuda.Stream(self.device)
+        return torch.cuda.stream(self._streams.own)
+
     def _autocast(self) -> torch.autocast:
         return autocast(self.device, enabled=self.precision.regions != "float32")
 
@@ -183,9 +198,9 @@ class Predictor:
             features, sizes = self._features(images, size)
             detections = self._model.detect(features, sizes, max_regions=max_regions)
         codes = torch.cat([d.codes for d in detections])
-        whole = torch.stack([d.whole for d in detections])
-        counts = torch.tensor([len(d.codes) for d in detections], device=whole.device)
-        embeddings, phrases = self._read(codes, whole.repeat_interleave(counts, dim=0))
+        counts = [len(d.codes) for d in detections]
+        whole = torch.cat([d.whole.expand(count, -1) for d, count in zip(detections, counts, strict=True)])
+        embeddings, phrases = self._read(codes, whole)
         # One way from a GPU for all of them: each of its own would be waited for.
         all_boxes = torch.cat([d.boxes for d in detections]).cpu().numpy()
         scores = torch.cat([d.scores for d in detections]).cpu().numpy()
@@ -247,20 +262,30 @@ class Predictor:
 
     def _features(self, images: Sequence[Image.Image], size: tuple[int, int]) -> tuple[list[Tensor], Tensor]:
         """The model's features of images seen at one size, and (B, 2) float32 of that size."""
-        pixels = np.empty((len(images), size[1], size[0], 3), np.uint8)
-
-        def resize(number: int) -> None:
-            seen = images[number].convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-            pixels[number] = np.asarray(seen)
-
-        # On a CPU other photographs are described beside these: see Lanes.
-        list((map if self._lanes else self._resizing.map)(resize, range(len(images))))
-        batch = normalize(torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2))
-        sizes = torch.tensor([size] * len(images), dtype=torch.float32, device=self.device)
+        batch = normalize(self._upload(self._resized(images, size)).permute(0, 3, 1, 2))
+        sizes = torch.full((len(images), 2), size[0], dtype=torch.float32, device=self.device)
+        sizes[:, 1] = size[1]  # filled there: numbers from here would be waited for
         maps = self._backbone(batch)
         if self.precision.regions == "float32":  # whatever the backbone computes in
             maps = [each.float() for each in maps]
         return maps, sizes
+
+    def _resized(self, images: Sequence[Image.Image], size: tuple[int, int]) -> Tensor:
+        """Images at the size that the network sees, (B, height, width, 3) uint8, where a GPU can fetch them itself."""
+        on_gpu = self.device.type == "cuda"
+        pixels = torch.empty((len(images), size[1], size[0], 3), dtype=torch.uint8, pin_memory=on_gpu)
+        rows = pixels.numpy()
+
+        def resize(number: int) -> None:
+            seen = images[number].convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+            rows[number] = np.asarray(seen)
+
+        # On a CPU other photographs are described beside these: see Lanes.
+        list((self._resizing.map if on_gpu else map)(resize, range(len(images))))
+        return pixels
+
+    def _upload(self, pixels: Tensor) -> Tensor:
+        return pixels.to(self.device, non_blocking=True)
 
     def _read(self, codes: Tensor, whole: Tensor) -> tuple[np.ndarray, list[str]]:
         """Embeddings (N, embedding_size) float32 and phrases of regions.

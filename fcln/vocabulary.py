@@ -43,6 +43,7 @@ class Vocabulary:
 
     def __init__(self, words: Sequence[str]):
         self.words = tuple(words)
+        self._names = SPECIAL + self.words
         self._ids = {word: number + len(SPECIAL) for number, word in enumerate(self.words)}
 
     @classmethod
@@ -63,5 +64,5 @@ class Vocabulary:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The phrase of ids, PAD dropped."""
-        names = SPECIAL + self.words
-        return " ".join(names[i] for i in ids if i != PAD)
+        names = self._names
+        return " ".join([names[i] for i in ids if i != PAD])

@@ -25,7 +25,7 @@ import click
 
 from fcln.weights_file import DEFAULT_WEIGHTS
 from scripts.evaluate.command import errors_as_sentences
-from scripts.evaluate.labelled_collection import EvaluationError
+from scripts.evaluate.errors import EvaluationError
 from scripts.evaluate.retrieval_table import line
 from scripts.evaluate.retrieval_table import table as baselines_table
 

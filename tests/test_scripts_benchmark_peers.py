@@ -19,7 +19,7 @@ from scripts.benchmark import memory, peers
 from scripts.benchmark.memory import peak_with_children
 from scripts.benchmark.peers import Round, Spread, Worker, clip_pixels, summary, table
 from scripts.benchmark.stages import Stages
-from scripts.evaluate.labelled_collection import EvaluationError
+from scripts.evaluate.errors import EvaluationError
 
 
 class _Clock:

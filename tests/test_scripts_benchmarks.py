@@ -14,7 +14,7 @@ from helpers.labelled_photos import write_photo
 from scripts.benchmark import build as benchmark_build
 from scripts.benchmark import filters as benchmark_filters
 from scripts.benchmark import query as benchmark_query
-from scripts.evaluate.labelled_collection import EvaluationError
+from scripts.evaluate.errors import EvaluationError
 from scripts.torture.tiny_checkpoint import write_tiny_checkpoint
 
 

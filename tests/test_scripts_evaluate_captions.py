@@ -14,7 +14,7 @@ from fcln.training.annotations import load_annotations
 from helpers.labelled_photos import write_labels, write_photo
 from scripts.evaluate.captions import Described, labelled_captions, main, summarize, table
 from scripts.evaluate.dense_captioning_metric import Labels, Prediction
-from scripts.evaluate.labelled_collection import EvaluationError
+from scripts.evaluate.errors import EvaluationError
 
 BOXES = ((0, 0, 40, 40), (50, 10, 40, 50), (20, 30, 60, 30))  # x y width height; no two overlap by much
 

@@ -12,7 +12,8 @@ from fcln.training.annotations import AnnotatedImage, load_annotations
 from helpers.labelled_photos import write_labels, write_photo
 from indexer.build.build import build
 from indexer.build.options import BuildOptions
-from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection, link_photographs
+from scripts.evaluate.errors import EvaluationError
+from scripts.evaluate.labelled_collection import labelled_collection, link_photographs
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.evaluate.labelled_collection import EvaluationError
+from scripts.evaluate.errors import EvaluationError
 from scripts.evaluate.meteor import Meteor
 
 STAND_IN = f"""#!{sys.executable}

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from helpers.labelled_photos import write_labelled_photos, write_photo
-from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
+from scripts.evaluate.errors import EvaluationError
+from scripts.evaluate.labelled_collection import labelled_collection
 from scripts.evaluate.questions import (
     Question,
     expected_by_chance,

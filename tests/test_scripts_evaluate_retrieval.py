@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from fcln.training.annotations import AnnotatedImage
 from helpers.labelled_photos import write_labelled_photos
-from scripts.evaluate.labelled_collection import EvaluationError, LabelledPhoto
+from scripts.evaluate.errors import EvaluationError
+from scripts.evaluate.labelled_collection import LabelledPhoto
 from scripts.evaluate.retrieval import (
     LabelledPhrase,
     Outcome,

@@ -12,7 +12,8 @@ from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from helpers.data_set import DATA_SET
 from helpers.labelled_photos import write_labelled_photos, write_labels
-from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
+from scripts.evaluate.errors import EvaluationError
+from scripts.evaluate.labelled_collection import labelled_collection
 from scripts.evaluate.words import (
     PAIRS_FILE,
     AsTyped,

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from fcln.checkpoint import load_checkpoint
 from fcln.scoring import AnswerCalibration
 from helpers.labelled_photos import write_labels, write_photo
-from scripts.evaluate.labelled_collection import EvaluationError
+from scripts.evaluate.errors import EvaluationError
 from scripts.train.calibrate_answers import Asked, LabelledSet, fit, half, judge, main, pairs_of, ridge
 from scripts.train.choose_confidence import Described
 from search.probability import answer_probabilities, phrase_offsets

@@ -172,7 +172,8 @@ def bilinear_sample(features: Tensor, boxes: Tensor, *, stride: int, size: int) 
         return _gather_sample(features, boxes, stride=stride, size=size)
     batch, count = boxes.shape[:2]
     rows, columns = features.shape[-2:]
-    frame = boxes.new_tensor([columns * stride, rows * stride])
+    frame = boxes.new_full((2,), columns * stride)
+    frame[1] = rows * stride  # filled where it is: a GPU would be waited for until it has taken numbers from here
     steps = torch.linspace(0, 1, size, device=boxes.device, dtype=boxes.dtype)
     low, high = boxes[..., :2] / frame, boxes[..., 2:] / frame  # (B, R, 2) in [0, 1]
     points = low[:, :, None] + (high - low)[:, :, None] * steps[None, None, :, None]  # (B, R, size, 2)

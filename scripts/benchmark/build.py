@@ -25,11 +25,10 @@ from tempfile import TemporaryDirectory
 import click
 import numpy as np
 import torch
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image
 
 from db.collection import open_collection
 from db.records import ModelIdentity
-from decoding.formats import SUFFIXES
 from fcln.backbone_runner import BackboneRunner
 from fcln.checkpoint import load_checkpoint
 from fcln.lanes import Lanes
@@ -40,11 +39,11 @@ from fcln.precision import autocast
 from fcln.predictor import CPU_BATCH, Predictor
 from indexer.build.build import build
 from indexer.build.options import BuildOptions
+from scripts.benchmark.photographs import SIZE, find_sources, make_photographs
 from scripts.demo import copy_photographs
 from scripts.evaluate.command import errors_as_sentences, show
-from scripts.evaluate.labelled_collection import EvaluationError
+from scripts.evaluate.errors import EvaluationError
 
-SIZE = (500, 375)
 BATCH_SIZE = 16  # as in indexer.build.build.build
 
 
@@ -112,32 +111,6 @@ def main(
         speedup=others[0] / build_seconds if others else None,
     )
     show(asdict(times), lambda: table(times), as_json=as_json)
-
-
-def find_sources(folder: Path) -> list[Path]:
-    """The photographs of a folder, by name. Raises EvaluationError if there is none."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise EvaluationError(f"{folder} holds no photographs.")
-    return found
-
-
-def make_photographs(sources: Sequence[Path], folder: Path, count: int) -> list[Path]:
-    """Write `count` JPEGs of SIZE, made of the sources in turn, no two alike: each round is cut and lit differently.
-
-    (The pipeline describes the same content only once.)
-    """
-    folder.mkdir(parents=True)
-    made = []
-    for number in range(count):
-        rounds, source = divmod(number, len(sources))
-        with Image.open(sources[source]) as image:
-            # A hundredth of the picture less at the border in each round, up to a fifth.
-            cut = ImageOps.fit(image.convert("RGB"), SIZE, bleed=0.005 * (rounds % 20))
-        lit = ImageEnhance.Brightness(cut).enhance(1 - 0.01 * (rounds // 20 % 40))
-        made.append(folder / f"{number:06}.jpg")
-        lit.save(made[-1], quality=90)
-    return made
 
 
 def time_build(folder: Path, collection: Path, predictor: Predictor) -> float:

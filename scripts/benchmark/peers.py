@@ -66,7 +66,7 @@ from scripts.benchmark.memory import peak_with_children
 from scripts.benchmark.stages import Place, Stages
 from scripts.demo import copy_photographs
 from scripts.evaluate.command import errors_as_sentences, show
-from scripts.evaluate.labelled_collection import EvaluationError
+from scripts.evaluate.errors import EvaluationError
 
 CLIP_SIDE, CLIP_BATCH = 256, 8  # rclip's model and its default batch
 VIT_LAYERS = 12

@@ -28,7 +28,7 @@ from db.collection import open_collection
 from db.records import ModelIdentity, NewPhoto
 from fcln.predictor import Predictor
 from scripts.evaluate.command import errors_as_sentences, show
-from scripts.evaluate.labelled_collection import EvaluationError
+from scripts.evaluate.errors import EvaluationError
 from search.searcher import Searcher
 
 QUESTIONS = (

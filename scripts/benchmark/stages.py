@@ -13,7 +13,9 @@ Place = tuple[Any, str]  # a class or a module, and the name of a function in it
 class Stages:
     """Seconds a stage, each without those of the stages that it calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, finish: Callable[[], object] = lambda: None) -> None:
+        """finish: waits for what a stage has left to do, of a GPU."""
+        self._finish = finish
         self.seconds: dict[str, float] = defaultdict(float)
         self._lock = threading.Lock()
         self._inner = threading.local()  # seconds that stages within the present one took, of each thread
@@ -36,9 +38,12 @@ class Stages:
     def _timed(self, stage: str, function: Callable) -> Callable:
         def timed(*args: Any, **kwargs: Any) -> Any:
             outer, self._inner.seconds = getattr(self._inner, "seconds", 0.0), 0.0
+            self._finish()
             started = time.perf_counter()
             try:
-                return function(*args, **kwargs)
+                found = function(*args, **kwargs)
+                self._finish()
+                return found
             finally:
                 took = time.perf_counter() - started
                 with self._lock:

@@ -20,7 +20,8 @@ from fcln.phrase_model import PhraseModel
 from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from scripts.evaluate.command import collection_options, errors_as_sentences, show
-from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
+from scripts.evaluate.errors import EvaluationError
+from scripts.evaluate.labelled_collection import labelled_collection
 from scripts.evaluate.negation import frequent_things
 from search.errors import QueryError
 from search.searcher import Searcher

@@ -41,7 +41,7 @@ from scripts.evaluate.dense_captioning_metric import (
     evaluate,
     merge,
 )
-from scripts.evaluate.labelled_collection import EvaluationError
+from scripts.evaluate.errors import EvaluationError
 from scripts.evaluate.meteor import Meteor
 from search.metrics import localization_recall
 

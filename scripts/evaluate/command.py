@@ -11,7 +11,7 @@ import click
 from commands.errors import plain_errors
 from commands.options import with_options
 from fcln.scoring import SCORINGS
-from scripts.evaluate.labelled_collection import EvaluationError
+from scripts.evaluate.errors import EvaluationError
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 

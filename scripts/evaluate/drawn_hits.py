@@ -20,7 +20,8 @@ from commands.text import counted
 from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from scripts.evaluate.command import collection_options, errors_as_sentences
-from scripts.evaluate.labelled_collection import EvaluationError, LabelledCollection, labelled_collection
+from scripts.evaluate.errors import EvaluationError
+from scripts.evaluate.labelled_collection import LabelledCollection, labelled_collection
 from scripts.evaluate.questions import Question, find_answers, read_questions
 from search import drawing
 from search.drawing.photo import open_photo

@@ -17,12 +17,9 @@ from fcln.vocabulary import words_of
 from indexer.build.build import build
 from indexer.build.options import BuildOptions
 from indexer.progress import BarProgress, LineProgress
+from scripts.evaluate.errors import EvaluationError
 
 _MAX_REGIONS_FILE = "max_regions.txt"
-
-
-class EvaluationError(Exception):
-    """What cannot be measured; the message is one sentence for the person at the keyboard."""
 
 
 @dataclass(frozen=True)

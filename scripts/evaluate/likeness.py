@@ -23,7 +23,8 @@ from db.records import Features, RegionRow, RegionScores
 from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from scripts.evaluate.command import collection_options, errors_as_sentences, show
-from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
+from scripts.evaluate.errors import EvaluationError
+from scripts.evaluate.labelled_collection import labelled_collection
 from scripts.evaluate.questions import find_answers, read_questions
 from search.example import MAIN_REGIONS, main_regions
 from search.likeness import rank_alike

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
-from scripts.evaluate.labelled_collection import EvaluationError
+from scripts.evaluate.errors import EvaluationError
 
 _STOPPED = "METEOR's Java program has stopped; it takes up to 2 GB of memory."
 

@@ -26,7 +26,8 @@ from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from fcln.vocabulary import words_of
 from scripts.evaluate.command import collection_options, errors_as_sentences, show
-from scripts.evaluate.labelled_collection import EvaluationError, LabelledPhoto, labelled_collection
+from scripts.evaluate.errors import EvaluationError
+from scripts.evaluate.labelled_collection import LabelledPhoto, labelled_collection
 from search.composed_ranking import worth_looking_at
 from search.exclusion import EXCLUDED_PRESENCE, unwanted_offsets, unwanted_presences
 from search.hits import described_photos

@@ -31,7 +31,8 @@ from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from fcln.vocabulary import words_of
 from scripts.evaluate.command import collection_options, errors_as_sentences, show
-from scripts.evaluate.labelled_collection import EvaluationError, LabelledPhoto, labelled_collection
+from scripts.evaluate.errors import EvaluationError
+from scripts.evaluate.labelled_collection import LabelledPhoto, labelled_collection
 from search.composed_ranking import ComposedRanking
 from search.errors import QueryError
 from search.wording.inflection import singular

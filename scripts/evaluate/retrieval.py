@@ -26,7 +26,8 @@ from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from fcln.vocabulary import words_of
 from scripts.evaluate.command import collection_options, errors_as_sentences, scoring_options, show
-from scripts.evaluate.labelled_collection import EvaluationError, LabelledPhoto, labelled_collection
+from scripts.evaluate.errors import EvaluationError
+from scripts.evaluate.labelled_collection import LabelledPhoto, labelled_collection
 from search.errors import QueryError
 from search.likelihood import JUDGED_REGIONS
 from search.metrics import localization_recall, median_iou, median_rank, recall_at, standard_error

@@ -38,8 +38,9 @@ from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from fcln.vocabulary import token_count
 from scripts.evaluate.command import collection_options, errors_as_sentences, show
+from scripts.evaluate.errors import EvaluationError
 from scripts.evaluate.exact_ranking import Question, RankedQuestion, Scorer, rank_all
-from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
+from scripts.evaluate.labelled_collection import labelled_collection
 from scripts.evaluate.pruned_likelihood import pruned_log_likelihood
 from scripts.evaluate.retrieval import PHRASES, Outcome, RetrievalQuery, draw_all, judge, query_options, summarize
 from search.grounding import PhotoRegions, ground

@@ -38,7 +38,8 @@ from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from fcln.vocabulary import words_of
 from scripts.evaluate.command import collection_options, errors_as_sentences, scoring_options, show
-from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
+from scripts.evaluate.errors import EvaluationError
+from scripts.evaluate.labelled_collection import labelled_collection
 from search.errors import QueryError
 from search.metrics import standard_error
 from search.model import Model

@@ -32,7 +32,8 @@ from fcln.predictor import Predictor
 from fcln.scoring import AnswerCalibration
 from fcln.training.annotations import load_annotations
 from scripts.evaluate.command import errors_as_sentences, show
-from scripts.evaluate.labelled_collection import EvaluationError, labelled_collection
+from scripts.evaluate.errors import EvaluationError
+from scripts.evaluate.labelled_collection import labelled_collection
 from scripts.evaluate.questions import Question, read_questions
 from scripts.train.choose_confidence import (
     LEAST,

@@ -46,7 +46,8 @@ from fcln.scoring import AnswerCalibration, Calibration
 from fcln.training.annotations import load_annotations
 from fcln.vocabulary import words_of
 from scripts.evaluate.command import errors_as_sentences, show
-from scripts.evaluate.labelled_collection import EvaluationError, LabelledCollection, labelled_collection
+from scripts.evaluate.errors import EvaluationError
+from scripts.evaluate.labelled_collection import LabelledCollection, labelled_collection
 from search.calibration import confidences, nms, place_features, presence_features, sigmoid
 from search.file_description import MAX_REGIONS
 from search.probability import offsets_if_known, presences_of
