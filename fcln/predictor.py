@@ -95,16 +95,16 @@ class Predictor:
         # A GPU has done with a photograph before one thread has resized the next; Pillow works beside other threads.
         self._resizing = ThreadPoolExecutor(_RESIZING, "resize")
         on_cpu = self.device.type == "cpu"
+        dtype = getattr(torch, self.precision.regions)
         self._lanes = Lanes(torch.get_num_threads() if on_cpu else _GPU_LANES)
         self._at_once = CPU_BATCH if on_cpu else GPU_BATCH
         self._streams = threading.local()  # of a GPU: each thread has its own
-        if not on_cpu:
-            torch.cuda.synchronize()  # other streams do not wait for the weights
-        else:
-            dtype = getattr(torch, self.precision.regions)
+        if on_cpu:
             self._model.recognition.prepare_inference(dtype)
-            if dtype == torch.int8:
-                self._model.language.prepare_inference()
+        if not on_cpu or dtype == torch.int8:
+            self._model.language.prepare_inference(dtype)
+        if not on_cpu:
+            torch.cuda.synchronize(self.device)  # other streams do not wait for the weights
 
     @classmethod
     def load(

@@ -80,7 +80,7 @@ def test_phrases_are_those_of_float32_and_do_not_depend_on_the_others():
     codes = torch.rand(64, 32)
     exact = model.generate(codes, length=8)
     names = set(model.state_dict())
-    model.prepare_inference()
+    model.prepare_inference(torch.int8)
     found = model.generate(codes, length=8)
     assert (found == exact).all(1).float().mean() > 0.75  # random weights leave words close to each other
     assert (found[:, 0] == exact[:, 0]).float().mean() > 0.9

@@ -190,3 +190,23 @@ def test_a_phrase_that_ends_at_once_is_empty(language, codes):
 def test_forgetting_starts_switched_off(language):
     bias = language.lstm.bias_ih_l0 + language.lstm.bias_hh_l0
     assert bias[8:16].tolist() == [1.0] * 8
+
+
+def test_phrases_that_have_ended_stay_as_they_are_where_they_are_not_dropped():
+    """A GPU's way: it would have to tell after every word how many go on."""
+    torch.manual_seed(22)
+    model = LanguageModel(32, 24, 48, 60).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.8)
+    with torch.no_grad():
+        model.output.bias[END] = 3  # some end at once, some never
+    codes = 3 * torch.rand(64, 32)
+    expected = model.generate(codes, length=8, drop_ended=True)
+    lengths = (expected != PAD).sum(1)
+    assert len(lengths.unique()) > 4 and lengths.max() == 8
+    assert torch.equal(model.generate(codes, length=8, drop_ended=False), expected)
+    model.prepare_inference(torch.float32)  # nor with what a GPU runs in the LSTM's place
+    assert torch.equal(model.generate(codes, length=8, drop_ended=False), expected)
+    model.prepare_inference(torch.bfloat16)
+    found = model.generate(codes, length=8, drop_ended=False)
+    assert (found == expected).all(1).float().mean() > 0.75  # random weights leave words close to each other

@@ -238,7 +238,7 @@ def crowd(*, seed: int, photographs: int = 4, boxes: int = 300) -> tuple[Tensor,
 DEVICES = [
     "loop",
     "passes",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")),
+    pytest.param("cuda", marks=[pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]),
 ]
 
 
@@ -257,7 +257,9 @@ def test_nms_of_each_is_nms_of_one_by_one(way, iou, pre, post, monkeypatch):
             for b, s in zip(boxes, scores)
         ]
         kept, counts = suppress(boxes.to(device), scores.to(device), iou=iou, pre_nms_top_n=pre, post_nms_top_n=post)
-        assert kept.shape == counts.shape == (4, max(map(len, expected)))
+        # On a GPU a row may be longer than any photograph needs: the program would have to wait to know.
+        most = post if way == "cuda" else max(map(len, expected))
+        assert kept.shape == counts.shape == (4, most)
         assert [row[count].tolist() for row, count in zip(kept, counts)] == expected
         assert expected[3] == []
 

@@ -1,6 +1,7 @@
 """The language model (paper 3.4): an LSTM over a region code that writes a phrase or scores a given one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,8 @@ class LanguageModel(nn.Module):
         self.words = nn.Embedding(vocabulary, word, padding_idx=PAD)
         self.lstm = nn.LSTM(word, hidden, batch_first=True)
         self.output = nn.Linear(hidden, vocabulary)
-        self._in_int8: tuple[Int8Linear, Int8Linear] | None = None  # see prepare_inference: of hidden states, output
+        # See prepare_inference: what hidden states add to the gates, and the output.
+        self._prepared: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] | None = None
         with torch.no_grad():  # as the released code's LSTM: forgetting starts switched off
             self.lstm.get_parameter("bias_ih_l0")[hidden : 2 * hidden] = 1.0
             self.lstm.get_parameter("bias_hh_l0")[hidden : 2 * hidden] = 0.0
@@ -99,30 +101,53 @@ class LanguageModel(nn.Module):
         return F.linear(hidden, self.output.weight[words], self.output.bias[words])
 
     @torch.no_grad()
-    def prepare_inference(self) -> None:
-        """Write phrases in 8-bit integers from now on, see `Int8Linear`: of a network whose weights change no more."""
-        self._in_int8 = (
-            Int8Linear(self.lstm.get_parameter("weight_hh_l0"), torch.zeros(4 * self.lstm.hidden_size)),
-            Int8Linear(self.output.weight, self.output.bias),
-        )
+    def prepare_inference(self, dtype: torch.dtype) -> None:
+        """Write phrases with matrices of this type from now on: of a network whose weights change no more.
+
+        dtype: torch.int8, see `Int8Linear`; or another, for a GPU, where torch's LSTM would convert and lay out all its
+        weights once more for every word.
+        """
+        recurrent, output = self.lstm.get_parameter("weight_hh_l0"), self.output
+        if dtype == torch.int8:
+            self._prepared = (
+                Int8Linear(recurrent, torch.zeros(4 * self.lstm.hidden_size)).of_unit,
+                Int8Linear(output.weight, output.bias).of_unit,
+            )
+        else:
+            self._prepared = (
+                partial(_product, weight=recurrent.detach().to(dtype), bias=None),
+                partial(_product, weight=output.weight.detach().to(dtype), bias=output.bias.detach().to(dtype)),
+            )
         self._all_word_gates = self._input_gates(self.words.weight)
 
     @torch.no_grad()
-    def generate(self, codes: Tensor, *, length: int, neutral: NeutralWords | None = None) -> Tensor:
+    def generate(
+        self, codes: Tensor, *, length: int, neutral: NeutralWords | None = None, drop_ended: bool | None = None
+    ) -> Tensor:
         """The greedy phrase of each code, UNK left out: (N, code) -> (N, length) int64 ids, PAD from the end on.
 
         neutral: words that say less where the likeliest one is not likely enough.
+        drop_ended: leave phrases that have ended alone. None: not on a GPU, where the program would wait after every
+        word to learn how many those are.
         """
+        if drop_ended is None:
+            drop_ended = codes.device.type != "cuda"
         tokens = torch.full((len(codes), length), PAD, device=codes.device)
         hidden, cell = self._begin(codes)
         word = torch.full((len(codes),), START, device=codes.device)
+        goes_on = torch.ones_like(word, dtype=torch.bool)
         rows = torch.arange(len(codes), device=codes.device)  # of the phrases that have not ended
         for step in range(length):
             logits, hidden, cell = self._write(word, hidden, cell)
-            logits[:, [PAD, START, UNK]] = -torch.inf  # the likeliest word that has a spelling
+            for special in (PAD, START, UNK):  # the likeliest word that has a spelling
+                logits[:, special] = -torch.inf
             word = logits.argmax(1)
             if neutral is not None:
                 word = neutral.choose(word, logits)
+            if not drop_ended:
+                goes_on &= word != END
+                tokens[:, step] = word.where(goes_on, PAD)
+                continue
             rows, word, hidden, cell = rows[open_ := word != END], word[open_], hidden[open_], cell[open_]
             if not len(rows):
                 break
@@ -131,7 +156,7 @@ class LanguageModel(nn.Module):
 
     def _begin(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """The LSTM's hidden and cell state after x_-1, (N, hidden) each."""
-        if self._in_int8 is not None:
+        if self._prepared is not None:
             gates = self.code_gates(codes).float()
             return lstm_state(gates, gates.new_zeros(len(codes), self.lstm.hidden_size))
         _, (hidden, cell) = self.lstm(F.relu(self.image(codes))[:, None])
@@ -139,13 +164,18 @@ class LanguageModel(nn.Module):
 
     def _write(self, word: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (N, vocabulary) float32 of what follows a word (N,), and the states after it."""
-        if self._in_int8 is not None:
-            recurrent, output = self._in_int8
-            gates = recurrent.of_unit(hidden) + self._all_word_gates[word]
+        if self._prepared is not None:
+            recurrent, output = self._prepared
+            gates = recurrent(hidden) + self._all_word_gates[word]
             hidden, cell = lstm_state(gates, cell)
-            return output.of_unit(hidden), hidden, cell
+            return output(hidden), hidden, cell
         found, states = self.lstm(self.words(word)[:, None], (hidden[None], cell[None]))
         return self.output(found[:, 0]).float(), states[0][0], states[1][0]
+
+
+def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """(N, in) float32 -> (N, out) float32, multiplied in the type of the weights (out, in)."""
+    return F.linear(inputs.to(weight.dtype), weight, bias).float()
 
 
 def next_words(tokens: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 """The localization layer (paper 3.2): scores and offsets for k anchors a cell, proposals, bilinear sampling."""
 
+from collections.abc import Callable
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -88,7 +91,7 @@ def nms_of_each(
     """`nms` of several photographs: (B, K) int64 indices, best first, and (B, K) bool which of them count.
 
     boxes: (B, A, 4) pixels. scores: (B, A); what scores -inf takes no part. K <= post_nms_top_n: the most of any
-    photograph.
+    photograph, or on a GPU more, because the program would have to wait for that number.
     """
     taking_part = scores != -torch.inf
     if boxes.device.type != "cuda":  # where a loop over boxes ends early
@@ -97,7 +100,27 @@ def nms_of_each(
             for b, s, count in zip(boxes, scores, taking_part.sum(1).tolist(), strict=True)
         ]
         return _filled(kept)
-    return _nms_by_passes(boxes, scores, iou=iou, pre_nms_top_n=pre_nms_top_n, post_nms_top_n=post_nms_top_n)
+    kernel = _nms_kernel()
+    if kernel is None:
+        return _nms_by_passes(boxes, scores, iou=iou, pre_nms_top_n=pre_nms_top_n, post_nms_top_n=post_nms_top_n)
+    best = scores.topk(min(pre_nms_top_n, scores.shape[1]), dim=1)
+    best_boxes = boxes.gather(1, best.indices[..., None].expand(-1, -1, 4))
+    most = min(post_nms_top_n, best_boxes.shape[1])
+    kept, counts = kernel(best_boxes, best.values != -torch.inf, iou=iou, most=most)
+    return best.indices.gather(1, kept), counts
+
+
+@cache
+def _nms_kernel() -> Callable[..., tuple[Tensor, Tensor]] | None:
+    """`nms_kernel.suppress`, if this GPU can have it: it needs Triton, which comes with torch, and a C compiler."""
+    try:
+        from fcln.modeling.nms_kernel import suppress
+
+        boxes = torch.tensor([[[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.0], [5.0, 5.0, 9.0, 9.0]]], device="cuda")
+        kept, counts = suppress(boxes, torch.ones(1, 3, dtype=torch.bool, device="cuda"), iou=0.5, most=3)
+    except Exception:  # whatever a compiler that is not there, or does not know the GPU, makes of it
+        return None
+    return suppress if kept[counts].tolist() == [0, 2] else None
 
 
 def _nms_by_passes(
