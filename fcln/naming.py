@@ -12,6 +12,7 @@ as the language model writes it and in 42 so; of labelled phrases of Flickr8k th
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -28,6 +29,7 @@ _AT_ONCE = 256
 NEUTRAL_CLOSER = 0.1
 # Phrases whose vectors are kept: most regions say what others have said.
 _KEPT = 20_000
+_neutral_phrases = lru_cache(_KEPT)(neutral_phrases)
 
 
 _PEOPLE = frozenset({"person", "people", "man", "men", "woman", "women", "child", "children", "boy", "girl", "baby"})
@@ -38,11 +40,29 @@ def _head(name: str) -> str:
     return name.split()[-1]
 
 
+def nearest_rows(vectors: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of (N, E) vectors and (Q, E) rows, unit length: the index of each one's nearest row and its cosine, (N,) each."""
+    cosines = vectors @ rows.T
+    nearest = cosines.argmax(1)
+    return nearest, cosines[np.arange(len(nearest)), nearest]
+
+
 class Naming:
     """Chooses what to say of regions. Safe to share between threads."""
 
-    def __init__(self, names: Sequence[str], encode: Callable[[Sequence[str]], np.ndarray]):
-        """names: phrases that name things ("a giraffe"). encode: phrases -> (Q, E) float32, unit length."""
+    def __init__(
+        self,
+        names: Sequence[str],
+        encode: Callable[[Sequence[str]], np.ndarray],
+        nearest: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] = nearest_rows,
+    ):
+        """
+        Args:
+            names: phrases that name things ("a giraffe").
+            encode: phrases -> (Q, E) float32, unit length.
+            nearest: `nearest_rows`, or what does the same elsewhere; the rows are always the same array.
+        """
+        self._nearest = nearest
         # Of people the language model has learnt to say more than what they are called.
         self._names = tuple(name for name in names if _head(name) not in _PEOPLE)
         self._heads = [_head(name) for name in self._names]
@@ -60,15 +80,17 @@ class Naming:
             return list(phrases)
         vectors = self._vectors_of_names()
         phrases, own = self._neutral(phrases, embeddings)
-        to_names = embeddings @ vectors.T
-        nearest = to_names.argmax(1)
-        named = to_names[np.arange(len(nearest)), nearest]
+        nearest, named = self._nearest(embeddings, vectors)
+        closer, near, of_name = own + CLOSER < named, own >= LEAST, named >= LEAST
         chosen = []
-        for phrase, similarity, name, of_name in zip(phrases, own, nearest, named, strict=True):
+        for phrase, name, is_closer, is_near, name_is_near in zip(
+            phrases, nearest.tolist(), closer.tolist(), near.tolist(), of_name.tolist(), strict=True
+        ):
             # "a brown dog" says more than "a dog", however near that is.
-            closer = of_name > similarity + CLOSER and self._heads[name] not in phrase.split()
-            said = self._names[name] if closer else phrase
-            chosen.append(said if max(similarity, of_name if closer else similarity) >= LEAST else "")
+            if is_closer and self._heads[name] not in phrase.split():
+                chosen.append(self._names[name] if is_near or name_is_near else "")
+            else:
+                chosen.append(phrase if is_near else "")
         return chosen
 
     def _vectors_of_names(self) -> np.ndarray:
@@ -82,7 +104,7 @@ class Naming:
         """Phrases that say no more of people than their regions show, and their cosines, (N,) float32."""
         own = np.einsum("ne,ne->n", self._of(phrases), embeddings)
         kept = list(phrases)
-        others = [(n, other) for n, phrase in enumerate(phrases) for other in neutral_phrases(phrase)]
+        others = [(n, other) for n, phrase in enumerate(phrases) for other in _neutral_phrases(phrase)]
         if others:
             rows = [n for n, _ in others]
             similarities = np.einsum("ne,ne->n", self._of([other for _, other in others]), embeddings[rows])

@@ -25,9 +25,10 @@ from fcln.modeling.boxes import resize_shape
 from fcln.modeling.fcln import whole_boxes
 from fcln.modeling.int8_linear import can_multiply_int8
 from fcln.modeling.language_model import LanguageModel
+from fcln.modeling.nearest_rows import NearestRows
 from fcln.modeling.neutral_words import NeutralWords
 from fcln.modeling.normalization import normalize
-from fcln.naming import Naming
+from fcln.naming import Naming, nearest_rows
 from fcln.precision import autocast, has_bfloat16
 from fcln.vocabulary import MAX_PHRASE_WORDS, SPECIAL
 from fcln.weights_file import checkpoint_digest
@@ -84,7 +85,8 @@ class Predictor:
         self.word_uses = checkpoint.word_uses
         self.scoring = checkpoint.scoring
         self.names = checkpoint.names
-        self._naming = Naming(checkpoint.names, self.encode_phrases)
+        nearest = nearest_rows if device == "cpu" else NearestRows(self.device)
+        self._naming = Naming(checkpoint.names, self.encode_phrases, nearest)
         words = self.vocabulary.words
         self._neutral = NeutralWords.of(words, size=len(self.vocabulary), first=len(SPECIAL)).to(self.device)
         self._model = checkpoint.model.eval().to(self.device)
