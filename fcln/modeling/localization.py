@@ -95,11 +95,11 @@ def nms_of_each(
     """
     taking_part = scores != -torch.inf
     if boxes.device.type != "cuda":  # where a loop over boxes ends early
-        kept = [
+        rows = [
             nms(b, s, iou=iou, pre_nms_top_n=min(pre_nms_top_n, count), post_nms_top_n=post_nms_top_n)
             for b, s, count in zip(boxes, scores, taking_part.sum(1).tolist(), strict=True)
         ]
-        return _filled(kept)
+        return _filled(rows)
     kernel = _nms_kernel()
     if kernel is None:
         return _nms_by_passes(boxes, scores, iou=iou, pre_nms_top_n=pre_nms_top_n, post_nms_top_n=post_nms_top_n)

@@ -41,7 +41,7 @@ def _suppress(boxes, taking_part, kept, counts, iou, n, most, BLOCK: tl.constexp
         left = left & (place > best) & ~(intersection / union > iou)
         best = tl.min(tl.where(left, place, BLOCK), 0)
         count += 1
-    tl.store(counts + photograph, count.to(tl.int64))
+    tl.store(counts + photograph, count)  # as int64
 
 
 def suppress(boxes: Tensor, taking_part: Tensor, *, iou: float, most: int) -> tuple[Tensor, Tensor]:
