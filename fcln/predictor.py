@@ -156,6 +156,11 @@ class Predictor:
         return [result[number] for number in range(len(images))]
 
     @property
+    def batch_size(self) -> int:
+        """How many photographs to give to `describe` at a time: with more it is no faster."""
+        return 16 if self.device.type == "cpu" else 6 * GPU_BATCH
+
+    @property
     def precisions(self) -> list[str]:
         """In which ways it describes: one, as a collection remembers it."""
         return [str(self.precision)]

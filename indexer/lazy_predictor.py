@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from db.records import ModelIdentity
 from fcln.errors import CheckpointError
 from fcln.weights_file import WeightsFile
+from indexer.build.options import BATCH_SIZE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,11 @@ class LazyPredictor:
     def precisions(self) -> list[str]:
         """In which way it describes, see `fcln.agreement`; none before the network is loaded."""
         return self._predictor.precisions if self._predictor else []
+
+    @property
+    def batch_size(self) -> int:
+        """How many photographs it takes together, see `Predictor`; few before the network is loaded."""
+        return self._predictor.batch_size if self._predictor else BATCH_SIZE
 
     def load(self) -> "Predictor":
         """The network itself.

@@ -941,6 +941,26 @@ def test_a_batch_takes_no_longer_than_about_a_second(shop, monkeypatch):
     assert shop.predictor.batches == [4, *8 * [2]]
 
 
+def test_a_batch_is_as_large_as_the_network_has_it_unless_told(shop, monkeypatch):
+    for number in range(20):
+        shop.photo(f"{number:02}.png", (10 * number, 0, 0))
+    now = 0.0
+    monkeypatch.setattr(building.time, "monotonic", lambda: now)
+    real = shop.predictor.describe
+
+    def describe(images, **options):
+        nonlocal now
+        now += 0.01 * len(images)
+        # As one that is loaded when it is first asked, and then knows better.
+        shop.predictor.batch_size = 6
+        return real(images, **options)
+
+    shop.predictor.describe, shop.predictor.batch_size = describe, 3
+    shop.build()
+    # Decoded ahead at first: 6 photographs; later 12.
+    assert shop.predictor.batches == [3, 3, 6, 6, 2]
+
+
 def test_what_lacked_a_package_is_tried_again_once_it_is_installed(shop, monkeypatch):
     shop.photo("a.png")
     (shop.root / "really.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")

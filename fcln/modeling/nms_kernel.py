@@ -13,7 +13,7 @@ from torch import Tensor
 _BOXES_A_WARP = 256
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n", "most"])
 def _suppress(boxes, taking_part, kept, counts, iou, n, most, BLOCK: tl.constexpr):
     """One photograph: (n, 4) boxes and (n,) uint8 -> (most,) int64 places of those kept, and how many those are."""
     photograph = tl.program_id(0).to(tl.int64)

@@ -30,7 +30,7 @@ from fcln.errors import FclnError
 from indexer.build.content import CHANGING, Content, read
 from indexer.build.decoders import Decoders
 from indexer.build.given_regions import GivenRegions, no_photograph_of
-from indexer.build.options import BuildOptions
+from indexer.build.options import BATCH_SIZE, BuildOptions
 from indexer.build.pending import Pending
 from indexer.build.report import BuildReport
 from indexer.build.triage import Triage
@@ -56,7 +56,7 @@ Decoded = tuple[Content, Photograph]
 
 
 class Describer(Protocol):
-    """What a build needs of `fcln.predictor.Predictor`."""
+    """What a build needs of `fcln.predictor.Predictor`. It may also say its `batch_size`, else BATCH_SIZE is meant."""
 
     def describe(self, images: "Sequence[Image.Image]", *, max_regions: int = 50) -> "list[Regions]":
         """The regions of upright RGB images, one entry each."""
@@ -202,15 +202,14 @@ class Run:
 
     def work(self, pool: ThreadPoolExecutor, tasks: Iterable[Task]) -> None:
         """Look at files; what came of the last of them waits for a commit, or is committed."""
-        ahead = 2 * self._options.batch_size
-        idle = self._put_away
+        ahead, idle = self._ahead, self._put_away
         unknown = self._triage.unknown(mapped(pool, read, self._until_stopped(tasks), ahead, idle, self._stop))
         window: list[Decoded] = []
         for content, outcome in mapped(pool, self._decode, unknown, ahead, idle, self._stop):
             decoded = self._accept(content, outcome)
             if decoded:
                 window.append(decoded)
-            if len(window) == ahead:
+            if len(window) >= ahead():
                 self._describe(window)
                 window = []
             if self._stop():
@@ -249,7 +248,7 @@ class Run:
             return
         self._progress.start(len(unread), "Reading headers")
         for (photo_id, _), headers in mapped(
-            pool, self._headers_of, unread, 2 * self._options.batch_size, self._pending.commit_if_due, self._stop
+            pool, self._headers_of, unread, self._ahead, self._pending.commit_if_due, self._stop
         ):
             if headers is not None:
                 self._pending.note_headers(photo_id, headers)
@@ -349,7 +348,15 @@ class Run:
     def _batch_size(self) -> int:
         """How many photographs to describe together."""
         affordable = _FIRST_BATCH if self._photo_seconds is None else int(_BATCH_SECONDS / self._photo_seconds)
-        return max(1, min(self._options.batch_size, affordable))
+        return max(1, min(self._most(), affordable))
+
+    def _most(self) -> int:
+        """How many of them at most."""
+        return self._options.batch_size or getattr(self._predictor, "batch_size", BATCH_SIZE)
+
+    def _ahead(self) -> int:
+        """How many photographs wait for the network at one time."""
+        return 2 * self._most()
 
     def _outcomes(
         self, batch: list[Decoded], describing: "Future[list[Regions]] | None"

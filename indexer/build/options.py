@@ -9,13 +9,15 @@ from db.task_queue import LEASE_SECONDS
 if TYPE_CHECKING:
     from indexer.build.given_regions import GivenRegions
 
+BATCH_SIZE = 16  # photographs described in one call, where neither the options nor the network say otherwise
+
 
 @dataclass(frozen=True)
 class BuildOptions:
     """How a build works and what it looks at."""
 
     max_regions: int = 50  # kept of a photograph
-    batch_size: int = 16  # photographs described in one call
+    batch_size: int | None = None  # photographs described in one call; None: as the network has it, see Describer
     threads: int | None = None  # photographs read or decoded at one time; None: one a processor, at most 8
     exclude: Sequence[str] = ()  # files and folders to take for absent, see `indexer.scan.walk.Exclusion`
     retry: bool = False  # try again the files that failed before

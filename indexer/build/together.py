@@ -17,7 +17,7 @@ from db.errors import CollectionError
 from db.location import roots_here
 from db.task_queue import TaskQueue
 from indexer.build.build import Describer, Run, executors
-from indexer.build.options import BuildOptions
+from indexer.build.options import BATCH_SIZE, BuildOptions
 from indexer.build.report import BuildReport
 from indexer.build.triage import listed
 from indexer.progress import Progress
@@ -143,7 +143,7 @@ def _claimed(
 ) -> Iterator[Task]:
     """Files to look at, claimed as they are asked for, until there is none that nobody has claimed."""
     counted = time.monotonic()
-    while claimed := queue.claim(options.batch_size, list(scopes)):
+    while claimed := queue.claim(options.batch_size or BATCH_SIZE, list(scopes)):
         for (root_id, path, size, mtime_ns, ctime_ns), known in claimed:
             yield Task(scopes[root_id], PhotoFile(path, size, mtime_ns, ctime_ns or 0), known)
         if time.monotonic() - counted > _COUNT_SECONDS:

@@ -17,19 +17,22 @@ def mapped(
     pool: Executor,
     function: Callable[[Item], Outcome],
     items: Iterable[Item],
-    ahead: int,
+    ahead: int | Callable[[], int],
     idle: Callable[[], None],
     stop: Callable[[], bool],
 ) -> Iterator[tuple[Item, Outcome]]:
     """(item, function(item)) in order, computed by the pool at most `ahead` items before they are asked for.
 
+    ahead: a number, or what says it each time.
+
     idle: called now and then while there is nothing to do but to wait.
     stop: asked then; once true, nothing is waited for any more.
     """
+    allowed = ahead if callable(ahead) else lambda: ahead
     waiting: deque[tuple[Item, Future[Outcome]]] = deque()
     for item in items:
         waiting.append((item, pool.submit(function, item)))
-        if len(waiting) > ahead:
+        while len(waiting) > allowed():
             first, future = waiting.popleft()
             if not done(future, stop, idle=idle):
                 return

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    default=16,
-    show_default=True,
-    help="Photographs described together. Memory grows with it.",
+    help="Photographs described together. Memory grows with it. Default: 16, on a GPU 192.",
 )
 @click.option(
     "--max-regions",
@@ -96,7 +94,7 @@ def build(
     collection: "Location | None",
     weights: Path | None,
     device: str,
-    batch_size: int,
+    batch_size: int | None,
     max_regions: int,
     threads: int | None,
     exclude: tuple[str, ...],
@@ -138,7 +136,7 @@ def build(
     from indexer import output, redescription
     from indexer.build import build as building
     from indexer.build.given_regions import no_photograph_of, read_regions
-    from indexer.build.options import BuildOptions
+    from indexer.build.options import BATCH_SIZE, BuildOptions
     from indexer.interrupts import interruptible, stop_on_signals
     from indexer.lazy_predictor import LazyPredictor
     from indexer.ray_describer import RayDescriber
@@ -161,8 +159,9 @@ def build(
     if ray_address is None:
         predictor = LazyPredictor(weights, device=device)
     else:
-        predictor = RayDescriber(ray_address, weights, batch_size=batch_size)
-        batch_size *= len(predictor)
+        of_each = batch_size or BATCH_SIZE
+        predictor = RayDescriber(ray_address, weights, batch_size=of_each)
+        batch_size = of_each * len(predictor)
     if first:
         interruptible(predictor.load)
     with stop_on_signals() as stop:
