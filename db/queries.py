@@ -169,7 +169,7 @@ def photos(
         path = folders[row.root_id] / row.path
         headers = _headers(row)
         found[row.id] = PhotoRow(row.id, path, row.width, row.height, row.digest, row.incomplete, headers)
-    return [_known(found, int(photo_id), "described photograph") for photo_id in photo_ids]
+    return _in_order(found, photo_ids, "described photograph")
 
 
 def _headers(row: Any) -> PhotoHeaders | None:
@@ -192,7 +192,7 @@ def regions(session: Session, region_ids: Sequence[int] | np.ndarray) -> list[Re
         region_id: RegionRow(region_id, photo_id, (x1, y1, x2, y2), score, phrase)
         for region_id, photo_id, x1, y1, x2, y2, score, phrase in rows.cursor.fetchall()
     }
-    return [_known(found, int(region_id), "region") for region_id in region_ids]
+    return _in_order(found, region_ids, "region")
 
 
 def boxes(session: Session, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -241,11 +241,11 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def _known(rows: Mapping[int, Row], row_id: int, what: str) -> Row:
+def _in_order(rows: Mapping[int, Row], ids: Sequence[int] | np.ndarray, what: str) -> list[Row]:
     try:
-        return rows[row_id]
-    except KeyError:
-        raise UnknownId(f"{what} {row_id}") from None
+        return [rows[row_id] for row_id in np.asarray(ids, np.int64).tolist()]
+    except KeyError as unknown:
+        raise UnknownId(f"{what} {unknown.args[0]}") from None
 
 
 def _ids(ids: Sequence[int] | np.ndarray) -> dict[str, list[int]]:

@@ -279,3 +279,18 @@ def test_a_root_is_relocated_with_all_that_is_in_it(writer):
         assert set(successor.roots().values()) == {Path("/new/place"), Path("/elsewhere")}
     with pytest.raises(ValueError, match="is a root already"):
         writer.relocate_root(1, Path("/elsewhere"))
+
+
+def test_a_reader_finds_photographs_where_their_folder_moved_once_it_refreshes(path, writer):
+    writer.commit(new=[photo(1, "a.jpg")])
+    (before,) = writer.photos([1])
+    with LocalCollection.open(path) as reader:
+        assert reader.photos([1]) == [before]
+        writer.relocate_root(1, Path("/new/place"))
+        assert reader.photos([1]) == [before]  # its snapshot
+        reader.refresh()
+        (after,) = reader.photos([1])
+        assert after.path == Path("/new/place/a.jpg")
+    other = writer.add_root(Path("/elsewhere"))
+    writer.commit(new=[photo(other, "b.jpg")])
+    assert [row.path.name for row in writer.photos([1, 2])] == ["a.jpg", "b.jpg"]  # of a folder added since

@@ -44,3 +44,11 @@ def test_the_first_two_pieces_are_fixed():
 
 def test_no_phrases(pieces):
     assert pieces.encode([]).shape == (0, 0)
+
+
+def test_many_phrases_are_encoded_as_few_are(pieces):
+    phrases = ["a red couch", "sofas", "", "dog 狗", "a"] * 8
+    for count in (1, 16, 17, 40):  # one by one, and all together
+        together = pieces.encode(phrases[:count])
+        alone = [pieces.encode([phrase])[0] for phrase in phrases[:count]]
+        assert [[piece for piece in row if piece] for row in together.tolist()] == [row.tolist() for row in alone]

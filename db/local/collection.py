@@ -216,8 +216,9 @@ class LocalCollection:
         return self.reader.nearest(vectors, k)
 
     def photos(self, photo_ids: Sequence[int] | np.ndarray) -> list[PhotoRow]:
+        folders = None if self._writes else self.reader.folders  # a writer may have moved one
         with self.database.session() as session:
-            return queries.photos(session, photo_ids)
+            return queries.photos(session, photo_ids, folders)
 
     def copies(self, photo_ids: Sequence[int] | np.ndarray) -> dict[int, list[int]]:
         with self.database.session() as session:

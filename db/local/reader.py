@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from db import queries
 from db.candidates import closest_photos, nearest_photos
 from db.errors import UnknownId
 from db.local.extents import Extents
@@ -51,6 +53,12 @@ class CommitReader:
     def snapshot(self) -> Snapshot:
         """Where the vectors are."""
         return read_snapshot(self._database)
+
+    @cached_property
+    def folders(self) -> dict[int, Path]:
+        """Root id -> folder."""
+        with self._database.session() as session:
+            return queries.roots(session)
 
     @cached_property
     def vectors(self) -> "Vectors":

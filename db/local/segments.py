@@ -235,7 +235,9 @@ class MappedEmbeddings:
         begin = 0
         for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(ends)]):
             end = int(ends[stop - 1])
-            np.take(self._of(int(extents.segment_ids[start])), rows[begin:end], axis=0, out=found[begin:end])
+            # "clip", for otherwise NumPy copies all of it twice; there are no such rows.
+            of_segment = self._of(int(extents.segment_ids[start]))
+            np.take(of_segment, rows[begin:end], axis=0, out=found[begin:end], mode="clip")
             begin = end
         return found
 
