@@ -284,8 +284,9 @@ class Predictor:
         rows = pixels.numpy()
 
         def resize(number: int) -> None:
-            seen = images[number].convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-            rows[number] = np.asarray(seen)
+            image = images[number]
+            image = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+            rows[number] = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
 
         # On a CPU other photographs are described beside these: see Lanes.
         list((self._resizing.map if on_gpu else map)(resize, range(len(images))))

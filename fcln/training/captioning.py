@@ -183,7 +183,8 @@ class CaptionTrainer:
                 parameter.copy_(tensors[f"model.{name}"])
                 self._average[name].copy_(tensors[f"average.{name}"])
                 self._optimizer.state[parameter] = {
-                    key: tensors[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
+                    key: tensors[f"optimizer.{key}.{name}"].to(parameter.device)
+                    for key in ("step", "exp_avg", "exp_avg_sq")
                 }
         self.step = step
 

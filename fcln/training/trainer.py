@@ -290,7 +290,7 @@ class Trainer:
             if state["step"] is not None:
                 # In the parameter's own memory format: the fused optimiser goes through memory, whatever the strides.
                 self.optimizer.state[parameter] = {
-                    k: v if k == "step" else torch.empty_like(parameter).copy_(v)
+                    k: v.to(parameter.device) if k == "step" else torch.empty_like(parameter).copy_(v)
                     for k, v in state.items()
                     if v is not None
                 }

@@ -44,7 +44,6 @@ from fcln.modeling.fcln import FCLN, FCLNConfig
 from fcln.modeling.language_model import LanguageModel
 from fcln.naming import Naming
 from fcln.predictor import Predictor
-from fcln.vocabulary import Vocabulary
 from indexer.build.decoders import Decoders
 from indexer.build.waiting import mapped
 from scripts.benchmark.photographs import find_sources, make_photographs
@@ -65,7 +64,6 @@ STAGES: dict[str, list[Place]] = {
     "box voting": [(network_module, "vote")],
     "detect, rest": [(FCLN, "detect")],
     "phrases": [(LanguageModel, "generate")],
-    "words": [(Vocabulary, "decode")],
     "embeddings": [(FCLN, "embed"), (FCLN, "embed_in_scene")],
     "encode phrases": [(Predictor, "encode_phrases")],
     "naming": [(Naming, "__call__")],

@@ -1,0 +1,51 @@
+"""How a GPU runs a backbone, on a processor: in bfloat16, single pixels as matrix products, in few shapes."""
+
+import pytest
+import torch
+from torch import nn
+
+from fcln.backbone_runner import BackboneRunner, _in_bfloat16, _Pointwise
+from fcln.checkpoint import new_model
+from fcln.modeling.backbone import make_backbone
+from helpers.small_world import tiny_config, vocabulary, word_pieces
+
+
+@pytest.mark.parametrize(("name", "pointwise"), [("efficientnet_lite2", 42), ("resnet50", 25), ("vgg16", 0)])
+@torch.inference_mode()
+def test_its_copy_computes_what_the_backbone_computes(name: str, pointwise: int) -> None:
+    torch.manual_seed(0)
+    backbone = make_backbone(name).eval().to(memory_format=torch.channels_last)
+    images = torch.randn(2, 3, 64, 96).contiguous(memory_format=torch.channels_last)
+    expected = backbone(images)
+    copy = _in_bfloat16(backbone)
+    assert sum(isinstance(module, _Pointwise) for module in copy.modules()) == pointwise
+    assert all(p.dtype == torch.bfloat16 for p in copy.parameters())
+    assert all(p.dtype == torch.float32 for p in backbone.parameters())
+    assert not any(isinstance(module, _Pointwise) for module in backbone.modules())
+    with torch.autocast("cpu", torch.bfloat16):
+        as_before, found = backbone(images), copy(images)
+    for one, other, exact in zip(found, as_before, expected, strict=True):
+        assert one.shape == exact.shape
+        scale = exact.norm()
+        assert (one.float() - exact).norm() < 1.5 * (other.float() - exact).norm() + 1e-3 * scale
+        assert (one.float() - exact).norm() < 0.05 * scale
+
+
+@torch.inference_mode()
+def test_batches_have_few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = new_model(tiny_config(), vocabulary(), word_pieces()).eval()
+    runner = BackboneRunner(model, torch.device("cpu"), runtime="torch")
+    seen: list[int] = []
+
+    class Counting(nn.Module):
+        def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+            seen.append(len(images))
+            return model.features(images)
+
+    images = torch.randn(7, 3, 64, 64)
+    expected = {count: runner(images[:count]) for count in (1, 2, 3, 5, 7)}
+    monkeypatch.setattr(runner, "_copy", Counting())
+    for count, maps in expected.items():
+        for one, other in zip(runner(images[:count]), maps, strict=True):
+            torch.testing.assert_close(one, other)
+    assert seen == [1, 2, 4, 8, 8]
