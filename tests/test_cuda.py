@@ -331,8 +331,7 @@ def test_the_papers_network_describes(device: str) -> None:
 
 
 @on_each_device
-def test_answers_are_calibrated(device: str, tmp_path: Path, tiny_checkpoint: Path) -> None:
-    """`scripts.train.choose_confidence` and what else describes into a collection: a build."""
+def test_a_build_describes_with_it(device: str, tmp_path: Path, tiny_checkpoint: Path) -> None:
     pytest.importorskip("sqlalchemy")
     pytest.importorskip("faiss")
     from db.collection import open_collection
