@@ -352,7 +352,8 @@ class Run:
 
     def _most(self) -> int:
         """How many of them at most."""
-        return self._options.batch_size or getattr(self._predictor, "batch_size", BATCH_SIZE)
+        own: int = getattr(self._predictor, "batch_size", BATCH_SIZE)
+        return self._options.batch_size or own
 
     def _ahead(self) -> int:
         """How many photographs wait for the network at one time."""
