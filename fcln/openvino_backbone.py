@@ -37,6 +37,9 @@ class OpenVinoBackbone:
             },
         )
         self._requests: list[openvino.InferRequest] = []  # that nobody uses
+        # Before threads do: two that ask for the first type of all wait for each other without end (2026.4: one holds
+        # Python's lock, the other the binding's table of types).
+        openvino.Type.f32.to_dtype()
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) float32 on the CPU, normalised RGB, any sides -> maps by stride, float32."""

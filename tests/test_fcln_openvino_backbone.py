@@ -1,6 +1,8 @@
 """EfficientNet-Lite2 in OpenVINO with bfloat16 (the extra `fast`): torch's answers, as near as bfloat16 can be."""
 
 import builtins
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -65,6 +67,37 @@ def test_threads_do_not_mix_their_photographs(fast):
     for one, other in zip(alone, together, strict=True):
         for a, b in zip(one, other, strict=True):
             assert torch.equal(a, b)
+
+
+FIRST_CALLS = """
+import sys, threading
+import openvino
+from fcln.modeling.efficientnet_lite import EfficientNetLite2
+from fcln.openvino_backbone import OpenVinoBackbone
+
+backbone = OpenVinoBackbone(EfficientNetLite2().eval(), threads=2)
+sys.setswitchinterval(1e-6)
+together = threading.Barrier(2)
+done = []
+
+def first_call():
+    together.wait()
+    openvino.Type.f32.to_dtype()  # what every call asks for first
+    done.append(True)
+
+threads = [threading.Thread(target=first_call) for _ in range(2)]
+for each in threads:
+    each.start()
+for each in threads:
+    each.join()
+print(len(done))
+"""
+
+
+def test_threads_that_call_it_first_do_not_wait_for_each_other():
+    """Without what its constructor does beforehand, half of such processes never ended."""
+    done = subprocess.run([sys.executable, "-c", FIRST_CALLS], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
 
 
 @pytest.fixture(scope="module")
