@@ -22,10 +22,10 @@ from db.postgres.address import Address
 from db.postgres.claims import ServerQueue
 from db.postgres.crew import Crew
 from db.postgres.opening import prepare
-from db.postgres.recall import probes_for
+from db.postgres.proposals import propose
 from db.postgres.root_places import RootPlaces
 from db.postgres.server import Server
-from db.postgres.shortlist import shortlist
+from db.postgres.shortlist import shortlist_of_one, shortlist_of_several
 from db.postgres.successor import address_of_successor, digest_of_successor
 from db.postgres.writes import Changes, apply, finish
 from db.records import (
@@ -312,26 +312,39 @@ class PostgresCollection:
                 condition = nearest.of_area(area) if area else "true"
                 return closest_photos(nearest.best_cosines(session, vectors, allowed, condition), count)
         condition = nearest.may_answer(allowed, area)
-        of_photo = nearest.of_area(area) if area else "true"
-        tables, probes = self._parts(session)
-        if allowed is not None or not tables:  # the list of them once, not for each partition
-            tables = ["region"]
-        phrases = [HalfVector(vector) for vector in vectors]
+
+        def compare_all() -> RegionScores:
+            return nearest.best_cosines(session, vectors, None, condition)
+
         # For a small collection more connections would take longer than they save.
-        crew = self.server.crew(session) if region_count > indexes.SCANNED_REGIONS else Crew([session])
-
-        def ask(depth: int, again: bool) -> nearest.Nearest:
-            how = nearest.HowToSearch(probes_for(len(vectors), probes, again=again), condition != "true")
-            return nearest.nearest(crew, phrases, tables, depth, how, condition)
-
-        return shortlist(
+        small = region_count <= indexes.SCANNED_REGIONS
+        crew = Crew([session]) if small else self.server.crew(session)
+        tables, probes = self._parts(session)
+        if len(vectors) == 1:
+            if allowed is not None or not tables:  # the list of them once, not for each partition
+                tables = ["region"]
+            phrase, how = HalfVector(vectors[0]), nearest.HowToSearch(probes, condition != "true")
+            return shortlist_of_one(
+                count,
+                region_count=region_count,
+                parts=len(tables),
+                nearest=lambda depth: nearest.nearest(crew, phrase, tables, depth, how, condition),
+                compare_all=compare_all,
+            )
+        if small:
+            return closest_photos(compare_all(), count)
+        at_once = 1
+        if allowed is not None:
+            tables, at_once = ["region"], len(tables)
+        summaries = {name.replace("region", "photo_mean"): name.replace("region", "photo_group") for name in tables}
+        phrases = [HalfVector(vector) for vector in vectors]
+        of_photos, of_region = nearest.may_answer(allowed, None), nearest.of_area(area) if area else "true"
+        return shortlist_of_several(
             count,
-            len(vectors),
-            region_count=region_count,
-            parts=len(tables),
-            nearest=ask,
-            best=lambda photo_ids: nearest.best_of(crew, phrases, photo_ids, of_photo),
-            compare_all=lambda: nearest.best_cosines(session, vectors, None, condition),
+            filtered=area is not None,
+            propose=lambda limit: propose(crew, vectors, summaries, at_once * limit, of_photos),
+            best=lambda photo_ids: nearest.best_of(crew, phrases, photo_ids, of_region),
+            compare_all=compare_all,
         )
 
     @staticmethod

@@ -7,8 +7,11 @@ documents the tables.
 from collections.abc import Callable
 
 from sqlalchemy import Connection, text
+from sqlalchemy.orm import Session
 
 from db.errors import CollectionError, SchemaTooNew
+from db.postgres.partitions import attach, partitions
+from db.postgres.summaries import group_columns, summarize_all
 from db.records import ModelIdentity
 
 # Regions in one partition: half a million vectors of 256 are 0.3 GB, and get an index of 2,000 lists in a minute. The
@@ -178,8 +181,38 @@ def m002_precisions(connection: Connection, model: ModelIdentity) -> None:
     connection.exec_driver_sql("ALTER TABLE meta ADD COLUMN precisions json")
 
 
+def m003_summaries(connection: Connection, model: ModelIdentity) -> None:
+    """What photos show in a few vectors each, partitioned as their regions are; made of what there is."""
+    groups = ", ".join(f"{name} halfvec({model.embedding_size}) NOT NULL" for name in group_columns())
+    for statement in (
+        f"""
+        CREATE TABLE photo_mean (
+            id bigint NOT NULL,
+            photo_id bigint NOT NULL,
+            embedding halfvec({model.embedding_size}) NOT NULL,
+            PRIMARY KEY (id)
+        ) PARTITION BY RANGE (id)""",
+        f"CREATE TABLE photo_group (id bigint NOT NULL, {groups}, PRIMARY KEY (id)) PARTITION BY RANGE (id)",
+        """
+        CREATE OR REPLACE FUNCTION delete_regions() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+        BEGIN
+            DELETE FROM region WHERE id >= OLD.first_region_id AND id < OLD.first_region_id + OLD.region_count;
+            DELETE FROM region_code WHERE id >= OLD.first_region_id AND id < OLD.first_region_id + OLD.region_count;
+            DELETE FROM photo_mean WHERE id >= OLD.first_region_id AND id < OLD.first_region_id + OLD.region_count;
+            DELETE FROM photo_group WHERE id >= OLD.first_region_id AND id < OLD.first_region_id + OLD.region_count;
+            RETURN NULL;
+        END $$""",
+    ):
+        connection.exec_driver_sql(statement)
+    session = Session(connection)
+    if session.scalar(text("SELECT count(*) FROM meta")):  # else it is a new one
+        for partition in partitions(session):
+            attach(session, partition, ("photo_mean", "photo_group"))
+        summarize_all(session, model)
+
+
 Migration = Callable[[Connection, ModelIdentity], None]
-MIGRATIONS: tuple[Migration, ...] = (m001_tables, m002_precisions)
+MIGRATIONS: tuple[Migration, ...] = (m001_tables, m002_precisions, m003_summaries)
 
 
 def schema_version(connection: Connection, schema: str) -> int:

@@ -20,8 +20,9 @@ from db.postgres.address import Address
 from db.postgres.claims import drop_listing
 from db.postgres.collection import PostgresCollection
 from db.postgres.opening import create_schema, quoted
-from db.postgres.partitions import ensure_partitions
+from db.postgres.partitions import TABLES, ensure_partitions
 from db.postgres.successor import address_of_successor, digest_of_successor, is_begun, mark
+from db.postgres.summaries import group_columns
 from db.postgres.writes import finish
 from db.records import ModelIdentity
 from db.tables import Photo, Region
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 _LOCK = 0x5EA7D0  # held while a successor is begun
 # Readers that have opened the tables are waited for so long before everybody else gets a turn again.
 _LOCK_TIMEOUT = "2s"
+_OF_SUMMARIES = ["photo_mean.embedding", *(f"photo_group.{name}" for name in group_columns())]
 
 
 def open_successor(collection: Collection, model: ModelIdentity) -> PostgresCollection:
@@ -122,14 +124,15 @@ def _replace(session: Session, ours: PostgresCollection, theirs: PostgresCollect
     if (stored.embedding_size, stored.code_size) != (theirs.model.embedding_size, theirs.model.code_size):
         # Only without anybody who reads: the columns change.
         session.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
-        session.execute(text("LOCK TABLE region, region_code IN ACCESS EXCLUSIVE MODE"))
-    for table in ("region", "region_code", "photo"):
+        session.execute(text(f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE"))
+    for table in (*TABLES, "photo"):
         session.execute(text(f"DELETE FROM {table}"))
     drop_listing(session)
     session.execute(text("UPDATE vector_index SET regions = 0"))  # to be made again
     for column, old, size in (
         ("region.embedding", stored.embedding_size, theirs.model.embedding_size),
         ("region_code.code", stored.code_size, theirs.model.code_size),
+        *((name, stored.embedding_size, theirs.model.embedding_size) for name in _OF_SUMMARIES),
     ):
         if old != size:
             table, name = column.split(".")
@@ -163,6 +166,8 @@ def _copy_rows(session: Session, new: str) -> None:
     for table, names in (
         ("region", of_region),
         ("region_code", "id, code"),
+        ("photo_mean", "id, photo_id, embedding"),
+        ("photo_group", ", ".join(["id", *group_columns()])),
         ("build", "finished_at, seconds, counts"),
     ):
         _run(session, f"INSERT INTO {table} ({names}) SELECT {names} FROM {new}.{table} ORDER BY id")

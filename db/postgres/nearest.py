@@ -74,51 +74,39 @@ def features(session: Session, photo_ids: Iterable[int] | None, model: ModelIden
 
 @dataclass(frozen=True)
 class Nearest:
-    """The photos of the regions nearest to each of Q phrases in each of T tables, as far as the indexes find them."""
+    """The photos of the regions nearest to a phrase, as far as the indexes find them."""
 
     photo_ids: np.ndarray  # (P,) int64, ascending
-    part: np.ndarray  # (P,) int64, the table that holds it
-    met: np.ndarray  # (Q, P) bool, whether the phrase's regions have one of the photo
-    bounds: np.ndarray  # (Q, P) float64, the photo's best cosine where it was met; else the most that it can have
-    unmet: np.ndarray  # (Q, T) float64, the last region's cosine: a photo that was not met has at most that
+    best: np.ndarray  # (P,) float64, the cosine of the photo's best region
+    unmet: float  # a photo that was not met has at most that
 
 
 def nearest(
-    crew: Crew,
-    phrases: Sequence[HalfVector],
-    tables: Sequence[str],
-    depth: int,
-    how: "HowToSearch",
-    condition: str = "true",
+    crew: Crew, phrase: HalfVector, tables: Sequence[str], depth: int, how: "HowToSearch", condition: str = "true"
 ) -> Nearest:
-    """The photos of the `depth` regions nearest to each phrase in each table.
+    """The photos of the `depth` regions nearest to a phrase in each table.
 
     condition: SQL about a region that may be found.
     """
 
-    def ask(session: Session, arms: list[tuple[int, int]]) -> dict[str, np.ndarray]:
+    def ask(session: Session, numbers: Sequence[int]) -> dict[str, np.ndarray]:
         how.prepare(session)
         parts = [
-            f"(SELECT {row}::bigint, {part}::bigint, photo_id, -min(distance), -max(distance) FROM ("
-            f"SELECT photo_id, embedding <#> %b::halfvec AS distance FROM {tables[part]} WHERE {condition} "
+            f"(SELECT {number}::bigint, photo_id, -min(distance), -max(distance) FROM ("
+            f"SELECT photo_id, embedding <#> %(phrase)b::halfvec AS distance FROM {tables[number]} WHERE {condition} "
             f"ORDER BY distance LIMIT {depth}) AS region GROUP BY photo_id)"
-            for row, part in arms
+            for number in numbers
         ]
-        columns = [("phrase", "i8"), ("part", "i8"), ("photo_id", "i8"), ("best", "f8"), ("least", "f8")]
-        their_phrases = [phrases[row] for row, _ in arms]
-        return fetch_columns(driver_connection(session), " UNION ALL ".join(parts), columns, their_phrases)
+        columns = [("number", "i8"), ("photo_id", "i8"), ("best", "f8"), ("least", "f8")]
+        return fetch_columns(driver_connection(session), " UNION ALL ".join(parts), columns, {"phrase": phrase})
 
-    answers = crew.share(ask, [(row, part) for row in range(len(phrases)) for part in range(len(tables))])
+    answers = crew.share(ask, range(len(tables)))
     found = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
-    photo_ids, first, owner = np.unique(found["photo_id"], return_index=True, return_inverse=True)
-    part = found["part"][first]
-    least = np.full((len(phrases), len(tables)), np.inf)
-    np.minimum.at(least, (found["phrase"], found["part"]), found["least"])
-    unmet = np.where(least < np.inf, least, -1.0)  # the least cosine there is
-    best = np.full((len(phrases), len(photo_ids)), -np.inf)
-    np.maximum.at(best, (found["phrase"], owner), found["best"])
-    met = best > -np.inf
-    return Nearest(photo_ids, part, met, np.where(met, best, unmet[:, part]), unmet)
+    photo_ids, owner = np.unique(found["photo_id"], return_inverse=True)
+    best = np.full(len(photo_ids), -np.inf)
+    np.maximum.at(best, owner, found["best"])
+    last = [found["least"][found["number"] == number].min(initial=1.0) for number in np.unique(found["number"])]
+    return Nearest(photo_ids, best, float(max(last, default=-1.0)))
 
 
 @dataclass(frozen=True)

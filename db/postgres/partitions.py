@@ -1,5 +1,6 @@
-"""The partitions of `region` and `region_code`: ranges of region ids, made when the first id of one is taken."""
+"""Partitions of TABLES: ranges of region ids, made when the first id of one is taken."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -7,6 +8,9 @@ from sqlalchemy.orm import Session
 
 # Any number that nothing else locks: held while a partition is made, together with the schema's own number.
 _LOCK = 0x5EA7C4
+
+# Rows of photos' summaries have the id of the photo's first region.
+TABLES = ("region", "region_code", "photo_mean", "photo_group")
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,10 @@ class Partition:
     name: str
     first_id: int
     last_id: int
+
+    def of(self, table: str) -> str:
+        """The partition of another of TABLES with these ids."""
+        return self.name.replace("region", table, 1)
 
 
 def partition_of(region_id: int, size: int) -> Partition:
@@ -38,15 +46,22 @@ def ensure_partitions(session: Session, first_id: int, last_id: int) -> None:
         session.execute(text("SELECT pg_advisory_xact_lock(:lock, hashtext(current_schema()))"), {"lock": _LOCK})
         if _is_attached(session, partition.name):  # another writer was quicker
             continue
-        for table in ("region", "region_code"):
-            name = partition.name.replace("region", table, 1)
-            session.execute(text(f"CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING STORAGE)"))
-            session.execute(
-                text(
-                    f"ALTER TABLE {table} ATTACH PARTITION {name} "
-                    f"FOR VALUES FROM ({partition.first_id}) TO ({partition.last_id + 1})"
-                )
+        attach(session, partition, TABLES)
+
+
+def attach(session: Session, partition: Partition, tables: Iterable[str]) -> None:
+    """Make a partition of these tables."""
+    for table in tables:
+        name = partition.of(table)
+        # Groups of regions stay within the row, where eight kilobytes have room for two.
+        inline = " WITH (toast_tuple_target = 8160)" if table == "photo_group" else ""
+        session.execute(text(f"CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING STORAGE){inline}"))
+        session.execute(
+            text(
+                f"ALTER TABLE {table} ATTACH PARTITION {name} "
+                f"FOR VALUES FROM ({partition.first_id}) TO ({partition.last_id + 1})"
             )
+        )
 
 
 def partitions(session: Session) -> list[Partition]:

@@ -19,21 +19,8 @@ WANTED = 0.975
 # best photographs for a phrase 0.97 came with 60 lists of 2,000, 0.98 with 75, 0.993 with 90 and more, where 20 to 24
 # find what is wanted of regions (1e6 regions in two partitions; scripts.benchmark.server, docs/results.md).
 FOR_PHRASES = 4.5
-# Of these, the share for each of so many phrases, at first and where more has to be found. Photos are compared exactly
-# afterwards, and one phrase has to meet them: for four phrases 0.985 of the ten best came with 19 lists at first and 54
-# then, 0.981 with 54 at once, which takes two thirds more processor time.
-_SHARES = {1: 1.0, 2: 0.6, 3: 0.4}
-_SHARE_OF_MORE = 0.19
-_SHARES_AGAIN = {1: 1.0, 2: 0.9, 3: 0.7}
-_SHARE_OF_MORE_AGAIN = 0.55
 TOLERANCE = 1e-5  # between two sums of the same products: copies of a photo are equally good answers
 _PART = 100_000  # regions in memory at one time
-
-
-def probes_for(phrases: int, probes: int, *, again: bool = False) -> int:
-    """How many lists each of so many phrases looks into, given those for one. again: the first look was not enough."""
-    part = _SHARES_AGAIN.get(phrases, _SHARE_OF_MORE_AGAIN) if again else _SHARES.get(phrases, _SHARE_OF_MORE)
-    return max(1, round(probes * part))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from db.postgres.partitions import partitions
+from db.postgres.partitions import TABLES, partitions
 from db.postgres.server import Server
 from db.records import CompactionReport
 
@@ -15,8 +15,8 @@ def vacuum(server: Server) -> CompactionReport:
     """
     with server.session() as session:
         before, dead = _room(session)
-        tables = [partition.name for partition in partitions(session)]
-    tables += [name.replace("region", "region_code", 1) for name in tables] + ["photo", "meta", "writer"]
+        tables = [partition.of(table) for table in TABLES for partition in partitions(session)]
+    tables += ["photo", "meta", "writer"]
     with server.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for table in tables:
             connection.execute(text(f"VACUUM (ANALYZE) {table}"))

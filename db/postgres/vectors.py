@@ -6,7 +6,7 @@ are all of one length: a numpy record each.
 https://www.postgresql.org/docs/current/sql-copy.html, https://github.com/pgvector/pgvector (halfvec_send)
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,12 +67,15 @@ def copy_out(connection: psycopg.Connection, query: str, columns: Sequence[Colum
 
 
 def fetch_columns(
-    connection: psycopg.Connection, query: str, columns: Sequence[tuple[str, str]], parameters: Sequence[Any] = ()
+    connection: psycopg.Connection,
+    query: str,
+    columns: Sequence[tuple[str, str]],
+    parameters: Sequence[Any] | Mapping[str, Any] = (),
 ) -> dict[str, np.ndarray]:
     """As `copy_out`, for numbers only: each column in one piece. A row of COPY costs the client 4 us, a thousand of
     them as much as finding them. For up to some million rows: the server holds them in memory.
 
-    parameters: of `%b` in the query. What is asked again and again with others is read and planned once.
+    parameters: of `%b` or `%(name)b` in the query. What is asked again and again with others is read and planned once.
 
     https://github.com/postgres/postgres/blob/master/src/backend/utils/adt/arrayfuncs.c (array_send)
     """

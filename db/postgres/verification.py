@@ -17,6 +17,7 @@ from db.postgres.address import Address
 from db.postgres.collection import PostgresCollection
 from db.postgres.server import driver_connection
 from db.postgres.successor import Successor, address_of_successor, find_successor
+from db.postgres.summaries import find_summaries, summarizes
 from db.postgres.vectors import as_ids, copy_out
 from db.postgres.writes import finish
 from db.records import ModelIdentity, Problem
@@ -71,15 +72,16 @@ class _Findings:
     damaged: dict[int, str] = field(default_factory=dict)  # photo id -> why it is to be described again
     orphan_regions: list[int] = field(default_factory=list)  # of no photo
     orphan_codes: list[int] = field(default_factory=list)
+    orphan_summaries: list[int] = field(default_factory=list)  # ids of regions with which no photo begins
     cut_off: bool = False  # an index that was not finished
 
 
 def verify(location: str, *, repair: bool = False) -> ServerReport:
     """Compare all rows of a collection with each other and with their checksums, in one snapshot.
 
-    Dangling and missing regions and codes, photos that share regions, checksums of every photo's rows and features,
-    indexes that are not valid or wanted; and all rows of a successor that was begun. What PostgreSQL stores is for its
-    own checks (`data_checksums`, amcheck).
+    Dangling and missing regions, codes and summaries, photos that share regions, checksums of every photo's rows and
+    features, indexes that are not valid or wanted; and all rows of a successor that was begun. What PostgreSQL stores
+    is for its own checks (`data_checksums`, amcheck).
 
     Args:
         repair: see `db.maintenance.verify`.
@@ -112,7 +114,13 @@ def _verify(collection: PostgresCollection, repair: bool) -> ServerReport:
     if repair and report.problems:
         for _ in range(_ROUNDS):
             report.to_describe += len(findings.damaged)
-            discard(collection, findings.damaged, findings.orphan_regions, findings.orphan_codes)
+            discard(
+                collection,
+                findings.damaged,
+                findings.orphan_regions,
+                findings.orphan_codes,
+                findings.orphan_summaries,
+            )
             if findings.cut_off:
                 indexes.rebuild(collection.server, all_of_them=False)
             again, findings = collection.server.read(_inspect, collection.location, collection.model)
@@ -127,24 +135,29 @@ def discard(
     reasons: Mapping[int, str],
     orphan_regions: Iterable[int] = (),
     orphan_codes: Iterable[int] = (),
+    orphan_summaries: Iterable[int] = (),
 ) -> None:
     """Have the next build describe some photos again, and delete rows of none.
 
-    reasons: photo id -> why. orphan_regions, orphan_codes: ids.
+    reasons: photo id -> why. orphan_regions, orphan_codes, orphan_summaries: ids.
     """
     collection.require_writer()
 
     def change(session: Session) -> None:
-        session.execute(
-            text(
-                "DELETE FROM region_code USING region "
-                f"WHERE region.id = region_code.id AND region.photo_id = ANY({as_ids(reasons)})"
+        for table, owner in (("region_code", "region"), ("photo_group", "photo_mean")):
+            session.execute(
+                text(
+                    f"DELETE FROM {table} USING {owner} "
+                    f"WHERE {owner}.id = {table}.id AND {owner}.photo_id = ANY({as_ids(reasons)})"
+                )
             )
-        )
+        session.execute(text(f"DELETE FROM photo_mean WHERE photo_id = ANY({as_ids(reasons)})"))
         for reason in sorted(set(reasons.values())):
             writes.describe_again(session, [some_id for some_id, why in reasons.items() if why == reason], reason)
         session.execute(text(f"DELETE FROM region WHERE id = ANY({as_ids(orphan_regions)})"))
         session.execute(text(f"DELETE FROM region_code WHERE id = ANY({as_ids(orphan_codes)})"))
+        for table in ("photo_mean", "photo_group"):
+            session.execute(text(f"DELETE FROM {table} WHERE id = ANY({as_ids(orphan_summaries)})"))
         finish(session, collection.model)
 
     collection.server.write_once(change)
@@ -159,9 +172,10 @@ def _inspect(session: Session, name: str, model: ModelIdentity) -> tuple[ServerR
         (list(findings.damaged), "photograph{s} whose rows do not match their checksums or each other"),
         (findings.orphan_regions, "region{s} of no photograph"),
         (findings.orphan_codes, "code{s} of no region"),
+        (findings.orphan_summaries, "summar{ies} of no photograph"),
     ):
         if ids:
-            which = what.format(s="" if len(ids) == 1 else "s")
+            which = what.format(s="" if len(ids) == 1 else "s", ies="y" if len(ids) == 1 else "ies")
             report.problems.append(Problem("rows", f"{len(ids):,} {which}; the lowest id is {min(ids)}."))
     return report, findings
 
@@ -197,6 +211,7 @@ def _inspect_range(
     )["embedding"]
     found = copy_out(connection, f"SELECT id, code FROM region_code {where}", [("id", "i8"), ("code", model.code_size)])
     codes, code_ids = found["code"], found["id"]
+    summaries = find_summaries(session, where, model)
     owned = np.zeros(len(ids), bool)
     for photo in photos:
         ends = photo.first_region_id, photo.first_region_id + photo.region_count
@@ -209,12 +224,16 @@ def _inspect_range(
             and np.array_equal(code_ids[code_rows], wanted)
             and photo.features_crc32 in (None, features_crc32(codes[code_rows], embeddings[rows]))
             and photo.regions_crc32 in (None, _rows_crc32(photo, ours))
+            and (not ours or summarizes(summaries.get(photo.first_region_id), photo.id, embeddings[rows]))
         )
         if not sound:
             findings.damaged[photo.id] = _ALTERED
     findings.orphan_regions += ids[~owned].tolist()
     owners = np.concatenate([np.arange(p.first_region_id, p.first_region_id + p.region_count) for p in photos] or [ids])
     findings.orphan_codes += np.setdiff1d(code_ids, owners).tolist()
+    findings.orphan_summaries += sorted(
+        summaries.keys() - {photo.first_region_id for photo in photos if photo.region_count}
+    )
 
 
 def _rows_crc32(photo: Any, regions: list[Any]) -> int:

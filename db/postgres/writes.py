@@ -12,6 +12,7 @@ from db.checks import check_changes, check_photo
 from db.errors import CheckpointMismatch
 from db.postgres.partitions import ensure_partitions
 from db.postgres.server import driver_connection
+from db.postgres.summaries import add_summaries
 from db.postgres.vectors import copy_in
 from db.records import FailedFile, FileState, ModelIdentity, NewPath, NewPhoto
 from db.tables import Meta, Photo
@@ -62,7 +63,7 @@ def apply(session: Session, changes: Changes, model: ModelIdentity) -> None:
 
 
 def add(session: Session, photos: Sequence[NewPhoto], model: ModelIdentity) -> None:
-    """Add described photos, their regions and codes."""
+    """Add described photos, their regions and codes, their summaries."""
     if not photos:
         return
     counts = [len(photo.phrases) for photo in photos]
@@ -98,6 +99,7 @@ def add(session: Session, photos: Sequence[NewPhoto], model: ModelIdentity) -> N
         [("id", "i8"), ("code", model.code_size)],
         {"id": region_ids, "code": np.concatenate([photo.codes for photo in photos])},
     )
+    add_summaries(session, firsts[:-1], photo_ids, [photo.embeddings for photo in photos])
 
 
 def take_ids(session: Session, sequence: str, count: int) -> int:
