@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import text
 
 from db.collection import open_collection
-from db.postgres import recall, shortlist
+from db.postgres import shortlist
 from db.postgres.nearest import Nearest
+from db.postgres.proposals import Proposed
 from db.postgres.vectors import fetch_columns
 from db.records import RegionScores
 from helpers.db_photos import MODEL, photo
@@ -15,101 +16,140 @@ from helpers.db_server import partitioned, server
 
 
 class Regions:
-    """Photographs of 10 regions in two partitions, and what asking them finds: `nearest` without an index's errors."""
+    """Photographs of 10 regions, and what asking them finds: a crowd in two partitions, without an index's errors."""
 
     def __init__(self, seed, phrases, photos=400, alike=False):
         rng = np.random.default_rng(seed)
         self.scores = rng.normal(size=(phrases, photos, 10)) * (0.1 if alike else 0.3)
-        self.asked, self.again, self.compared = [], [], []
+        self.error = rng.normal(size=photos) * 0.02  # of what is proposed
+        self.asked, self.proposed, self.compared, self.all_compared = [], [], [], 0
 
-    def nearest(self, depth, again):
+    def nearest(self, depth):
+        """Of the first phrase."""
         self.asked.append(depth)
-        self.again.append(again)
-        phrases, photos, _ = self.scores.shape
-        half = photos // 2
-        best = np.full((phrases, photos), -np.inf)
-        unmet = np.empty((phrases, 2))
-        for part, of_part in enumerate((slice(0, half), slice(half, photos))):
-            for row in range(phrases):
-                flat = self.scores[row, of_part].ravel()
-                found = np.argsort(-flat)[:depth]
-                np.maximum.at(best[row, of_part], found // 10, flat[found])
-                unmet[row, part] = flat[found[-1]]
-        here = np.flatnonzero((best > -np.inf).any(axis=0))
-        part, met = (here >= half).astype(np.int64), best[:, here] > -np.inf
-        return Nearest(here + 1, part, met, np.where(met, best[:, here], unmet[:, part]), unmet)
+        half = self.scores.shape[1] // 2
+        best = np.full(self.scores.shape[1], -np.inf)
+        unmet = []
+        for of_part in (slice(0, half), slice(half, None)):
+            flat = self.scores[0, of_part].ravel()
+            found = np.argsort(-flat)[:depth]
+            np.maximum.at(best[of_part], found // 10, flat[found])
+            unmet.append(flat[found[-1]])
+        here = np.flatnonzero(best > -np.inf)
+        return Nearest(here + 1, best[here], max(unmet))
+
+    def means(self):
+        return self.scores.max(axis=2).mean(axis=0)
+
+    def propose(self, limit):
+        self.proposed.append(limit)
+        half = len(self.error) // 2
+        guessed = self.means() + self.error
+        ids = [np.argsort(-guessed[some])[:limit] + some.start for some in (slice(0, half), slice(half, 2 * half))]
+        late = np.concatenate([np.arange(len(some)) >= limit // 2 for some in ids]) & (limit < half)
+        ids = np.concatenate(ids)
+        order = np.argsort(-guessed[ids])
+        return Proposed(ids[order] + 1, late[order])
 
     def best(self, photo_ids):
         self.compared.append(len(photo_ids))
         assert (np.diff(photo_ids) > 0).all()
         return self.scores.max(axis=2)[:, photo_ids - 1]
 
-    def ask(self, count):
+    def ask(self, count, filtered=False):
         phrases, photos, regions = self.scores.shape
-        return shortlist.shortlist(
-            count, phrases, region_count=photos * regions, parts=2, nearest=self.nearest, best=self.best,
-            compare_all=self.all,
-        )  # fmt: skip
+        if phrases == 1:
+            return shortlist.shortlist_of_one(
+                count, region_count=photos * regions, parts=2, nearest=self.nearest, compare_all=self.all
+            )
+        return shortlist.shortlist_of_several(
+            count, filtered=filtered, propose=self.propose, best=self.best, compare_all=self.all
+        )
 
     def all(self):
+        self.all_compared += 1
         best = self.scores.max(axis=2)
-        return RegionScores(np.arange(best.shape[1]), np.arange(best.shape[1]) + 1, best.astype(np.float32))
+        some = np.flatnonzero(best[0] > -1)
+        return RegionScores(some, some + 1, best[:, some].astype(np.float32))
 
     def exact(self, count):
-        return np.sort(np.argsort(-self.scores.max(axis=2).mean(axis=0))[:count]) + 1
+        return np.sort(np.argsort(-self.means())[:count]) + 1
 
 
-@pytest.mark.parametrize("phrases", [1, 2, 4])
+@pytest.mark.parametrize("alike", [False, True])
+def test_the_photographs_of_one_phrase_are_the_right_ones(alike):
+    for seed in range(30):
+        regions = Regions(seed, 1, alike=alike)
+        for count in (1, 10, 20, 60):
+            assert regions.ask(count).tolist() == regions.exact(count).tolist()
+        assert max(regions.asked) < 400  # of 2,000 in each
+
+
+@pytest.mark.parametrize("phrases", [2, 4])
 @pytest.mark.parametrize("alike", [False, True])
 def test_the_first_photographs_are_the_right_ones(monkeypatch, phrases, alike):
-    monkeypatch.setattr(shortlist, "SEVERAL_PHRASES", 600)  # of 4,000
-    monkeypatch.setattr(shortlist, "_FIRST_COMPARED", 16)
-    compared = []
+    monkeypatch.setattr(shortlist, "_FIRST_COMPARED", 60)
     for seed in range(30):
         regions = Regions(seed, phrases, alike=alike)
+        regions.error *= 0.3 if alike else 1
         for count in (1, 10, 20):
             assert regions.ask(count).tolist() == regions.exact(count).tolist()
         longer = regions.ask(60)
-        assert len(longer) == 60 and set(regions.exact(20 if phrases > 1 else 60)) <= set(longer.tolist())
-        compared.append(sum(regions.compared))
-    assert phrases > 1 or sum(compared) == 0  # what was met is what it has
-    assert max(compared, default=0) <= 4 * 2 * 400
+        assert len(longer) == 60 and set(regions.exact(20)) <= set(longer.tolist())
+        assert sum(regions.compared) < 4 * 250
 
 
-def test_more_lists_are_looked_into_only_where_the_first_look_was_not_enough(monkeypatch):
-    easy = Regions(0, 2)
-    easy.scores[:, 7, :2] += 9  # one that is better than any other can be
-    easy.ask(1)
-    assert easy.again == [False]
-    monkeypatch.setattr(shortlist, "SEVERAL_PHRASES", 200)
-    hard = Regions(0, 4, photos=4000)
-    hard.ask(10)
-    assert hard.again == [False, True] and hard.asked[1] > hard.asked[0]
-    assert [recall.probes_for(phrases, 100) for phrases in (1, 2, 3, 4, 9)] == [100, 60, 40, 19, 19]
-    assert all(recall.probes_for(n, 100, again=True) > recall.probes_for(n, 100) for n in (2, 3, 4, 9))
-    assert recall.probes_for(4, 1) == 1
+def test_it_is_compared_until_nothing_better_comes():
+    easy, hard = Regions(0, 2, photos=1200), Regions(0, 2, photos=1200)
+    easy.error[:] = 0
+    easy.ask(10)
+    assert easy.compared == [200, 100]  # the first, and half as many of which none is better
+    hard.error *= 15  # more than they differ by
+    found = hard.ask(10)
+    assert len(hard.compared) > 2 and hard.compared[:3] == [200, 100, 150]
+    assert len(np.intersect1d(found, hard.exact(10))) >= 8
 
 
-def test_what_few_lists_missed_of_a_photograph_is_seen_when_it_is_compared(monkeypatch):
-    """What was met is a little less than what it has: it is compared all the same, if it may be among the first."""
-    monkeypatch.setattr(shortlist, "_FIRST_COMPARED", 5)  # 10 photographs, and it comes after them
+def test_more_are_proposed_where_one_of_the_best_came_late():
+    regions = Regions(0, 2, photos=20_000)
+    regions.error[:] = 0
+    regions.ask(10)
+    assert regions.proposed == [1000]
+    late = int(np.argsort(-regions.means()[:10_000])[600])
+    regions.scores[:, late] = 9
+    regions.error[late] = -10_000  # by its mean nothing is special about it
+    assert late + 1 not in regions.ask(10)
+    propose = regions.propose
+
+    def by_the_groups(limit):
+        found = propose(limit)
+        return Proposed(np.append(late + 1, found.photo_ids), np.append(limit < 1200, found.late))
+
+    regions.propose = by_the_groups
+    assert late + 1 in regions.ask(10) and regions.proposed[-2:] == [1000, 4000]
+
+
+def test_what_was_not_proposed_at_first_is_asked_for(monkeypatch):
+    """Filters leave few that may answer, and those are proposed late."""
+    monkeypatch.setattr(shortlist, "_PROPOSED", 50)
+    monkeypatch.setattr(shortlist, "_FIRST_COMPARED", 40)
     regions = Regions(0, 2)
-    best = regions.scores.max(axis=2)
-    tenth = np.sort(best.mean(axis=0))[-10]
-    missed = int(np.flatnonzero(best.mean(axis=0) < tenth)[0])
-    regions.scores[:, missed] = tenth + 0.001  # and so among the first ten
-    exact = regions.exact(10)
-    assert missed + 1 in exact
-    nearest = regions.nearest
-
-    def short(depth, again):
-        found = nearest(depth, again)
-        row = np.flatnonzero(found.photo_ids == missed + 1)
-        found.bounds[:, row] -= 0.002
-        return found
-
-    regions.nearest = short
-    assert regions.ask(10).tolist() == exact.tolist()
+    few = np.argsort(regions.means())[150:170]
+    others = np.setdiff1d(np.arange(400), few)
+    regions.error[few] -= 2
+    scores = regions.scores.copy()
+    propose = regions.propose
+    proposed = {limit: propose(limit) for limit in (50, 200, 800)}
+    regions.scores[:, others] = -1  # as `best` says of them that they have no region that may answer
+    regions.propose = lambda limit: regions.proposed.append(limit) or proposed[limit]
+    expected = np.sort(few[np.argsort(-scores.max(axis=2).mean(axis=0)[few])][:5]) + 1
+    assert regions.ask(5, filtered=True).tolist() == expected.tolist()
+    assert regions.proposed[-2:] == [50, 200] or regions.proposed[-3:] == [50, 200, 800]
+    assert sorted(regions.ask(30, filtered=True).tolist()) == sorted((few + 1).tolist())  # and none of the others
+    assert regions.all_compared == 0
+    monkeypatch.setattr(shortlist, "_COMPARED_PHOTOS", 100)
+    assert regions.ask(5, filtered=True).tolist() == expected.tolist()
+    assert regions.all_compared == 1  # too many that have none
 
 
 def test_what_one_phrase_finds_deep_in_one_partition_is_asked_for():
@@ -123,11 +163,13 @@ def test_more_photographs_than_there_are():
     for phrases in (1, 3):
         regions = Regions(0, phrases, photos=6)
         assert regions.ask(10).tolist() == [1, 2, 3, 4, 5, 6]
-    nothing = shortlist.shortlist(
-        3, 2, region_count=0, parts=1, best=None, compare_all=None,
-        nearest=lambda depth, again: Nearest(*(np.empty(shape) for shape in ((0,), (0,), (2, 0), (2, 0), (2, 1)))),
-    )  # fmt: skip
-    assert len(nothing) == 0
+    nothing = np.empty(0, np.int64)
+    assert len(shortlist.shortlist_of_one(
+        3, region_count=0, parts=1, nearest=lambda depth: Nearest(nothing, nothing, -1.0), compare_all=None
+    )) == 0  # fmt: skip
+    assert len(shortlist.shortlist_of_several(
+        3, filtered=False, propose=lambda limit: Proposed(nothing, nothing == 0), best=None, compare_all=None
+    )) == 0  # fmt: skip
 
 
 def test_numbers_by_columns():

@@ -15,6 +15,7 @@ from helpers.db_photos import OTHER_MODEL, contents, photo
 from helpers.db_server import live_url
 
 EMBEDDING = "'[1,0,0,0,0,0,0,0]'"
+GROUPS = ", ".join(f"embedding_{number} = {EMBEDDING}" for number in range(1, 8))
 DAMAGE = {
     "a box": ("UPDATE region SET x1 = x1 + 1 WHERE id = 13", [6], "1 photograph whose rows do not match"),
     "a phrase": ("UPDATE region SET phrase = 'no' WHERE id = 20", [9], "1 photograph whose rows do not match"),
@@ -34,6 +35,17 @@ DAMAGE = {
         f"INSERT INTO region VALUES (17, 8, 0, 0, 1, 1, 1, {EMBEDDING}, 'x'), (30, 6, 0, 0, 1, 1, 1, {EMBEDDING}, 'x')",
         [],
         "2 regions of no photograph; the lowest id is 17.",
+    ),
+    "a mean": (f"UPDATE photo_mean SET embedding = {EMBEDDING} WHERE id = 12", [6], "whose rows do not match"),
+    "a mean of another photo": ("UPDATE photo_mean SET photo_id = 9 WHERE id = 12", [6], "whose rows do not match"),
+    "a mean is missing": ("DELETE FROM photo_mean WHERE id = 18", [9], "whose rows do not match"),
+    "groups": (f"UPDATE photo_group SET {GROUPS} WHERE id = 18", [9], "1 photograph whose rows do not match"),
+    "groups are missing": ("DELETE FROM photo_group", [6, 9], "2 photographs whose rows do not match"),
+    "an orphaned mean": (f"INSERT INTO photo_mean VALUES (30, 6, {EMBEDDING})", [], "1 summary of no photograph"),
+    "orphaned groups": (
+        f"INSERT INTO photo_group SELECT n{7 * f', {EMBEDDING}'} FROM generate_series(13, 14) AS n",
+        [],
+        "2 summaries of no photograph; the lowest id is 13.",
     ),
     "an orphaned code": ("INSERT INTO region_code VALUES (99, '[1,2,3,4,5]')", [], "1 code of no region"),
 }

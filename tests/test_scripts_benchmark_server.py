@@ -20,3 +20,4 @@ def test_a_small_run(monkeypatch):
     assert [asked["phrases"] for asked in measured["asked"]] == [1, 4]
     assert all(asked["as_exact"] > 0.9 and asked["candidates_ms"] > 0 for asked in measured["asked"])
     assert 500 < measured["table_bytes"] / 10000 < 2000 and measured["code_bytes"] / 10000 > 1024
+    assert 8 * 512 / 50 < measured["summary_bytes"] / 10000 < 200

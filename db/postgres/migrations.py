@@ -205,6 +205,8 @@ def m003_summaries(connection: Connection, model: ModelIdentity) -> None:
     ):
         connection.exec_driver_sql(statement)
     session = Session(connection)
+    # What another program is committing waits, or is waited for.
+    session.execute(text("LOCK TABLE photo IN SHARE ROW EXCLUSIVE MODE"))
     if session.scalar(text("SELECT count(*) FROM meta")):  # else it is a new one
         for partition in partitions(session):
             attach(session, partition, ("photo_mean", "photo_group"))

@@ -1,6 +1,7 @@
 """Which photos may answer several phrases: all by the mean of their regions, the better ones by groups of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,20 @@ from db.postgres.summaries import group_columns
 from db.postgres.vectors import fetch_columns
 
 
+@dataclass(frozen=True)
+class Proposed:
+    """Photos that may answer, best first by what their summaries tell."""
+
+    photo_ids: np.ndarray  # (P,) int64
+    late: np.ndarray  # (P,) bool: by its mean it is in the second half, so that more like it may follow
+
+
 def propose(
     crew: Crew, vectors: np.ndarray, tables: Mapping[str, str], limit: int, condition: str = "true"
-) -> np.ndarray:
-    """Photos by how well their summaries answer, best first: (P,) int64.
+) -> Proposed:
+    """Of each table, the `limit` photos whose mean is closest to the mean of the phrases.
 
-    Of each table, the `limit` photos whose mean is closest to the mean of the phrases, in the order of the mean over
-    phrases of their best group.
+    In the order of the mean over phrases of their best group.
 
     Args:
         vectors: (Q, E) float32, the phrases.
@@ -27,22 +35,29 @@ def propose(
         condition: SQL about `photo_id` of a photo that may be proposed.
     """
     phrases = {f"phrase_{row}": HalfVector(vector) for row, vector in enumerate(vectors)}
-    together = {"together": HalfVector(vectors.mean(axis=0))}
+    parameters: dict[str, Any] = {**phrases, "together": HalfVector(vectors.mean(axis=0))}
     best = " + ".join(
         "greatest(" + ", ".join(f"-({column} <#> %({name})b::halfvec)" for column in group_columns()) + ")"
         for name in phrases
     )
+    means = list(tables)
 
-    def ask(session: Session, means: Sequence[str]) -> dict[str, np.ndarray]:
+    def ask(session: Session, numbers: Sequence[int]) -> dict[str, np.ndarray]:
         parts = [
-            f"(SELECT photo_id, {best} FROM (SELECT id, photo_id FROM {mean} WHERE {condition} "
-            f"ORDER BY embedding <#> %(together)b::halfvec LIMIT {limit}) AS mean JOIN {tables[mean]} USING (id))"
-            for mean in means
+            f"(SELECT {number}::bigint, photo_id, distance, {best} FROM ("
+            f"SELECT id, photo_id, embedding <#> %(together)b::halfvec AS distance FROM {means[number]} "
+            f"WHERE {condition} ORDER BY distance LIMIT {limit}) AS mean JOIN {tables[means[number]]} USING (id))"
+            for number in numbers
         ]
-        columns = [("photo_id", "i8"), ("score", "f8")]
-        parameters: dict[str, Any] = {**phrases, **together}
+        columns = [("number", "i8"), ("photo_id", "i8"), ("distance", "f8"), ("score", "f8")]
         return fetch_columns(driver_connection(session), " UNION ALL ".join(parts), columns, parameters)
 
-    answers = crew.share(ask, list(tables))
-    photo_ids, scores = (np.concatenate([answer[name] for answer in answers]) for name in ("photo_id", "score"))
-    return photo_ids[np.lexsort((photo_ids, -scores))]
+    answers = crew.share(ask, range(len(means)))
+    found = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+    late = np.zeros(len(found["photo_id"]), bool)
+    for number in range(len(means)):
+        rows = np.flatnonzero(found["number"] == number)
+        if len(rows) == limit:  # else it has no more
+            late[rows[np.argsort(found["distance"][rows])[limit // 2 :]]] = True
+    order = np.lexsort((found["photo_id"], -found["score"]))
+    return Proposed(found["photo_id"][order], late[order])

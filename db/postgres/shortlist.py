@@ -6,16 +6,19 @@ import numpy as np
 
 from db.candidates import DEEPER, DEEPEST, best_photos, closest_photos
 from db.postgres.nearest import Nearest
+from db.postgres.proposals import Proposed
 from db.records import RegionScores
 
 # So many photos at the head of a shortlist for several phrases are the right ones: an answer shows ten.
 EXACT_PHOTOS = 20
+_SHOWN = 10
 # Regions asked of all partitions together, and at least of each: the nearest 119 (median) fill 50 photos.
 _REGIONS_A_PHOTO = 6
 _LEAST = 100
-# Photos of each partition (10,000 of 50 regions) whose groups are looked at. Of the ten best for four phrases of one
-# photo 0.98 are among the first 800 by the mean, 0.99 among 1,200; for two of different photos 0.95 and 0.97.
-_PROPOSED = 1250
+# Photos of each partition (10,000 of 50 regions) whose groups are looked at: at first, for where one of the best is
+# among the later half of them, more are. Of questions of four phrases one in fifteen asks again, of two phrases of
+# different photos one in seven; without that, 0.97 and 0.93 of the ten best would be found.
+_PROPOSED = 1000
 # Photos that are compared at first; half as many as were until now each further time, until none of them is better
 # than what is found; and at most.
 _FIRST_COMPARED = 200
@@ -52,7 +55,7 @@ def shortlist_of_several(
     count: int,
     *,
     filtered: bool,
-    propose: Callable[[int], np.ndarray],
+    propose: Callable[[int], Proposed],
     best: Callable[[np.ndarray], np.ndarray],
     compare_all: Callable[[], RegionScores],
 ) -> np.ndarray:
@@ -62,34 +65,43 @@ def shortlist_of_several(
 
     Args:
         filtered: not every region may answer, so a photo that is proposed may have none: all `count` are compared.
-        propose: asks each partition for so many photos; all answers (P,) int64, best first.
+        propose: asks each partition for so many photos.
         best: photo ids (P,), ascending -> (Q, P), the cosine of the best region; -1 where no region may answer.
         compare_all: the cosine of each phrase with the best region of all photos.
     """
     exact = count if filtered else min(count, EXACT_PHOTOS)
-    limit, size = max(_PROPOSED, count), _FIRST_COMPARED
-    proposed = propose(limit)
-    compared: dict[int, float] = {}  # photo -> mean
+    limit = max(_PROPOSED, count)
+    compared: dict[int, float] = {}  # photo -> mean, of those that may answer at all; else -1
     while True:
-        means = np.sort([mean for mean in compared.values() if mean > -1])
-        last = means[-exact] if len(means) >= exact else -1.0
-        some = proposed[~np.isin(proposed, list(compared))][:size]
-        if not len(some):
-            if len(proposed) < limit:  # that is all there are
-                break
-            limit *= DEEPER
-            proposed = propose(limit)
-            continue
+        proposed = propose(limit)
+        _compare(proposed.photo_ids, compared, exact, best)
+        ids = [photo_id for photo_id, mean in sorted(compared.items(), key=lambda each: -each[1]) if mean > -1][:exact]
+        may_follow = bool(np.isin(proposed.photo_ids[proposed.late], ids[:_SHOWN]).any())
+        if (len(ids) == exact and not may_follow) or len(proposed.photo_ids) < limit:
+            break
         if len(compared) >= _COMPARED_PHOTOS:
-            if last == -1:
+            if len(ids) < exact:
                 return closest_photos(compare_all(), count)
             break
-        some.sort()
+        limit *= DEEPER
+    others = proposed.photo_ids[~np.isin(proposed.photo_ids, ids)][: count - len(ids)] if not filtered else []
+    return np.sort(np.array([*ids, *others], np.int64))
+
+
+def _compare(
+    proposed: np.ndarray, compared: dict[int, float], exact: int, best: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """Compare photos, (P,) int64, best first, until none of some is among the first `exact`.
+
+    compared: what was compared before, and is then.
+    """
+    left = proposed[~np.isin(proposed, list(compared))]
+    while len(left) and len(compared) < _COMPARED_PHOTOS:
+        means = np.sort([mean for mean in compared.values() if mean > -1])
+        last = means[-exact] if len(means) >= exact else -1.0
+        size = len(compared) // 2 or _FIRST_COMPARED
+        some, left = np.sort(left[:size]), left[size:]
         of_some = best(some).mean(axis=0)
         compared.update(zip(some.tolist(), of_some.tolist(), strict=True))
         if last > -1 and of_some.max() <= last:
             break
-        size = len(compared) // 2
-    ids = [photo_id for photo_id, mean in sorted(compared.items(), key=lambda each: -each[1]) if mean > -1][:exact]
-    others = proposed[~np.isin(proposed, ids)][: count - len(ids)] if not filtered else []
-    return np.sort(np.array([*ids, *others], np.int64))

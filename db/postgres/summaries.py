@@ -53,7 +53,7 @@ def summary(embeddings: np.ndarray) -> np.ndarray:
 def add_summaries(
     session: Session, first_region_ids: Sequence[int], photo_ids: Sequence[int], embeddings: Sequence[np.ndarray]
 ) -> None:
-    """Add those of photos, whose regions' embeddings are (N, E) each; a photo without regions has none."""
+    """Add those of photos, whose regions' embeddings are (N, E) each; a photo that has lost its regions gets none."""
     described = [row for row, of_photo in enumerate(embeddings) if len(of_photo)]
     if not described:
         return

@@ -30,6 +30,7 @@ from db.collection import open_collection
 from db.location import Location
 from db.postgres import indexes
 from db.postgres.collection import PostgresCollection
+from db.postgres.partitions import TABLES
 from db.records import ModelIdentity, NewPhoto
 from scripts.temporary_server import temporary_server
 
@@ -71,6 +72,7 @@ class Measured:
     table_bytes: int
     index_bytes: int
     code_bytes: int
+    summary_bytes: int
     asked: list[Asked]
 
 
@@ -103,7 +105,8 @@ def table(measured: Measured) -> str:
         f"index     {measured.lists:,} lists in {measured.index_seconds:,.0f} s, {measured.probes} probes: recall@10 "
         f"{measured.recall_at_10:.3f}, recall@100 {measured.recall_at_100:.3f}",
         f"bytes     a region: table {measured.table_bytes / measured.regions:,.0f}, index "
-        f"{measured.index_bytes / measured.regions:,.0f}, codes {measured.code_bytes / measured.regions:,.0f}",
+        f"{measured.index_bytes / measured.regions:,.0f}, codes {measured.code_bytes / measured.regions:,.0f}, summaries "
+        f"{measured.summary_bytes / measured.regions:,.0f}",
     ]
     lines += [
         f"{asked.phrases} phrase{'s' if asked.phrases > 1 else ' '}  ten best: median {asked.candidates_ms:.1f} ms "
@@ -225,6 +228,7 @@ def measure(url: str, vectors: Synthetic | RealVectors, photos: int, seed: int) 
         sizes["region"] - report.bytes,
         report.bytes,
         sizes["region_code"],
+        sizes["photo_mean"] + sizes["photo_group"],
         asked,
     )
 
@@ -279,7 +283,7 @@ def _sizes(session: "Session") -> dict[str, int]:
     from sqlalchemy import text
 
     found = {"probes": session.scalar(text("SELECT coalesce(max(probes), 0) FROM vector_index"))}
-    for table_name in ("region", "region_code"):
+    for table_name in TABLES:
         found[table_name] = session.scalar(
             text(
                 "SELECT sum(pg_total_relation_size(inhrelid))::bigint FROM pg_inherits "
