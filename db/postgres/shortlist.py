@@ -19,9 +19,9 @@ _LEAST = 100
 # among the later half of them, more are. Of questions of four phrases one in fifteen asks again, of two phrases of
 # different photos one in seven; without that, 0.97 and 0.93 of the ten best would be found.
 _PROPOSED = 1000
-# Photos that are compared at first; half as many as were until now each further time, until none of them is better
-# than what is found; and at most.
-_FIRST_COMPARED = 200
+# Photos that are compared at first; half as many as were until now each further time, until the last third of them has
+# none of the best; and at most.
+_FIRST_COMPARED = 240
 _COMPARED_PHOTOS = 2000
 
 
@@ -75,7 +75,7 @@ def shortlist_of_several(
     while True:
         proposed = propose(limit)
         _compare(proposed.photo_ids, compared, exact, best)
-        ids = [photo_id for photo_id, mean in sorted(compared.items(), key=lambda each: -each[1]) if mean > -1][:exact]
+        ids = _first(compared, exact)
         may_follow = bool(np.isin(proposed.photo_ids[proposed.late], ids[:_SHOWN]).any())
         if (len(ids) == exact and not may_follow) or len(proposed.photo_ids) < limit:
             break
@@ -91,17 +91,23 @@ def shortlist_of_several(
 def _compare(
     proposed: np.ndarray, compared: dict[int, float], exact: int, best: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    """Compare photos, (P,) int64, best first, until none of some is among the first `exact`.
+    """Compare photos, (P,) int64, best first, until the later ones are not among the first `exact`.
 
-    compared: what was compared before, and is then.
+    compared: what was compared before, and is then, in that order.
     """
     left = proposed[~np.isin(proposed, list(compared))]
     while len(left) and len(compared) < _COMPARED_PHOTOS:
-        means = np.sort([mean for mean in compared.values() if mean > -1])
-        last = means[-exact] if len(means) >= exact else -1.0
         size = len(compared) // 2 or _FIRST_COMPARED
-        some, left = np.sort(left[:size]), left[size:]
-        of_some = best(some).mean(axis=0)
-        compared.update(zip(some.tolist(), of_some.tolist(), strict=True))
-        if last > -1 and of_some.max() <= last:
+        some, left = left[:size], left[size:]
+        order, means = np.argsort(some), np.empty(len(some))
+        means[order] = best(some[order]).mean(axis=0)
+        compared.update(zip(some.tolist(), means.tolist(), strict=True))
+        later, first = list(compared)[-(len(compared) // 3) :], _first(compared, exact)
+        if len(first) == exact and not set(first) & set(later):
             break
+
+
+def _first(compared: dict[int, float], count: int) -> list[int]:
+    """The best photos of those that may answer; of equal ones those that were compared first."""
+    ranked = sorted(compared.items(), key=lambda each: -each[1])
+    return [photo_id for photo_id, mean in ranked if mean > -1][:count]

@@ -105,8 +105,8 @@ def table(measured: Measured) -> str:
         f"index     {measured.lists:,} lists in {measured.index_seconds:,.0f} s, {measured.probes} probes: recall@10 "
         f"{measured.recall_at_10:.3f}, recall@100 {measured.recall_at_100:.3f}",
         f"bytes     a region: table {measured.table_bytes / measured.regions:,.0f}, index "
-        f"{measured.index_bytes / measured.regions:,.0f}, codes {measured.code_bytes / measured.regions:,.0f}, summaries "
-        f"{measured.summary_bytes / measured.regions:,.0f}",
+        f"{measured.index_bytes / measured.regions:,.0f}, codes {measured.code_bytes / measured.regions:,.0f}, "
+        f"summaries {measured.summary_bytes / measured.regions:,.0f}",
     ]
     lines += [
         f"{asked.phrases} phrase{'s' if asked.phrases > 1 else ' '}  ten best: median {asked.candidates_ms:.1f} ms "
