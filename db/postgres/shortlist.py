@@ -84,8 +84,10 @@ def shortlist_of_several(
                 return closest_photos(compare_all(), count)
             break
         limit *= DEEPER
-    others = proposed.photo_ids[~np.isin(proposed.photo_ids, ids)][: count - len(ids)] if not filtered else []
-    return np.sort(np.array([*ids, *others], np.int64))
+    if filtered:
+        return np.sort(np.array(ids, np.int64))
+    others = proposed.photo_ids[~np.isin(proposed.photo_ids, ids)]
+    return np.sort(np.array([*ids, *others[: count - len(ids)]], np.int64))
 
 
 def _compare(
