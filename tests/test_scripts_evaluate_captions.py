@@ -74,6 +74,18 @@ def test_a_network_that_says_what_people_said_scores_100(
         assert all(summary["box_recall"][k][t] <= summary["box_recall"][more][t] for t in ("0.3", "0.5", "0.7"))
 
 
+def test_regions_that_overlap_are_left_out_as_is_asked(no_java: None, tmp_path: Path, tiny_checkpoint: Path) -> None:
+    write_photo(tmp_path / "photos" / "1.jpg", seed=1)
+    write_labels(tmp_path / "labels", {1: [(BOXES[0], "a dog")]})
+    counts = []
+    for options in ("", "--suppression 1", "--suppression 0.3", "--suppression 0"):
+        result = run(tmp_path, tiny_checkpoint, f"{options} --json")
+        assert result.exit_code == 0, result.output
+        counts.append(json.loads(result.stdout)["predicted_boxes"]["regions"])
+    own, everything, third, apart = counts  # the little network's own is 0.48, and nothing of it lies between
+    assert everything > own >= third > apart >= 1
+
+
 def test_photographs_that_cannot_be_judged_are_named(no_java: None, tmp_path: Path, tiny_checkpoint: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "1.jpg").write_text("no photograph")
