@@ -30,7 +30,7 @@ def without_ids(collection):
         "photos": {
             row.path: (
                 replace(row, photo_id=0),
-                [replace(region, region_id=0, photo_id=0) for region in found["regions"][of_photo[row.photo_id]]],
+                [region._replace(region_id=0, photo_id=0) for region in found["regions"][of_photo[row.photo_id]]],
                 features.codes[of_photo[row.photo_id]].tolist(),
                 features.embeddings[of_photo[row.photo_id]].tolist(),
             )
