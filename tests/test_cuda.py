@@ -32,6 +32,7 @@ from fcln.predictor import GPU_BATCH, Predictor, Regions
 from fcln.scoring import Scoring
 from fcln.training.region_codes import RegionCodes
 from fcln.word_uses import WordUse
+from helpers.killed_training import dies_at
 from helpers.small_world import tiny_config, vocabulary, word_pieces, write_backbone, write_pieces, write_world
 from helpers.terms_world import COUCH, DOG, write_terms
 
@@ -44,19 +45,6 @@ DEVICES = [
 ]
 on_each_device = pytest.mark.parametrize("device", DEVICES)
 SIZES = [(400, 300), (300, 400), (96, 96), (640, 120), (401, 301)]
-# Training that dies at its fifth step.
-KILLED_AFTER_4_STEPS = """
-import os, signal
-from fcln.training.trainer import Trainer
-from scripts.train.train import main
-train_step = Trainer._train_step
-def step(self, batch):
-    if self.step == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return train_step(self, batch)
-Trainer._train_step = step
-main()
-"""
 
 
 def photo(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -278,7 +266,7 @@ def test_training_is_killed_and_goes_on(world: Path, tmp_path: Path, device: str
         world / "pieces.safetensors", "--backbone-weights", world / "resnet18.safetensors", "--epochs", 3,
         "--batch-size", 2, "--min-count", 1, "--save-every", 3, "--average", 0.5, *flags,
     ]  # fmt: skip
-    command = [sys.executable, "-c", KILLED_AFTER_4_STEPS, *map(str, arguments)]
+    command = [sys.executable, "-c", dies_at(4), *map(str, arguments)]
     run = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert run.returncode == -9, run.stderr
     assert f"9 steps, from step 0, on {device}" in run.stderr

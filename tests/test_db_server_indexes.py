@@ -14,6 +14,7 @@ from db.recall import DEPTH, QUERIES, exact_limits, share
 from db.records import AreaRange
 from helpers.db_photos import MODEL, photo
 from helpers.db_server import new_url
+from helpers.exact_photos import exact_photos
 
 PHOTOS, REGIONS = 60, 20  # so many of each
 
@@ -121,9 +122,7 @@ def test_candidates_through_indexes_are_the_exact_ones(url, writer, phrases):
         agreed = []
         for seed in range(20):
             vectors = question(seed, phrases)
-            cosines = writer.cosines(vectors)
-            best = np.maximum.reduceat(cosines.scores, cosines.starts(), axis=1).mean(axis=0)
-            exact = cosines.photo_ids[cosines.starts()][np.argsort(-best)[:10]]
+            exact = exact_photos(writer, vectors, 10)
             agreed.append(len(np.intersect1d(reader.candidates(vectors, 10), exact)) / 10)
         assert np.mean(agreed) > 0.95
 
@@ -136,11 +135,7 @@ def test_what_few_may_answer_is_exact_and_what_many_may_is_looked_for(writer, mo
         vectors = question(seed, 2)
         for allowed in (np.arange(3, 7), np.arange(2, PHOTOS, 3), np.arange(1, PHOTOS)):
             for wanted in (None, area):
-                cosines = writer.cosines(vectors, allowed)
-                if wanted:
-                    cosines = cosines.take(np.isin(cosines.region_ids, writer.regions_of_area(area, allowed)))
-                best = np.maximum.reduceat(cosines.scores, cosines.starts(), axis=1).mean(axis=0)
-                exact = cosines.photo_ids[cosines.starts()][np.argsort(-best)[:4]]
+                exact = exact_photos(writer, vectors, 4, allowed, wanted)
                 found = writer.candidates(vectors, 4, allowed, wanted)
                 assert set(found.tolist()) <= set(allowed.tolist()) and len(found) == 4
                 # Of few, exactly those.

@@ -15,6 +15,7 @@ from db.postgres.summaries import GROUPS, find_summaries, summarizes, summary
 from db.records import AreaRange, ModelIdentity
 from helpers.db_photos import MODEL, live, photo
 from helpers.db_server import new_url, partitioned
+from helpers.exact_photos import exact_photos
 
 
 def unit(vectors):
@@ -158,11 +159,7 @@ def test_of_a_large_collection_the_first_are_found(monkeypatch, phrases):
                 vectors = unit(things[rng.choice(12, phrases, replace=False)] + random_regions(number, phrases) * 0.3)
                 for allowed in (None, ids[::2]):
                     for wanted in (None, area):
-                        cosines = writer.cosines(vectors, allowed)
-                        if wanted:
-                            cosines = cosines.take(np.isin(cosines.region_ids, writer.regions_of_area(area, allowed)))
-                        means = np.maximum.reduceat(cosines.scores, cosines.starts(), axis=1).mean(axis=0)
-                        exact = cosines.photo_ids[cosines.starts()][np.argsort(-means)[:10]]
+                        exact = exact_photos(writer, vectors, 10, allowed, wanted)
                         found = reader.candidates(vectors, 10, allowed, wanted)
                         assert len(found) == 10 and (allowed is None or np.isin(found, allowed).all())
                         shares.append(len(np.intersect1d(found, exact)) / 10)

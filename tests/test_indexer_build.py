@@ -923,8 +923,8 @@ decode_worker.main()
     assert (counts(report), shop.paths()) == ({"new": 2}, ["a.png", "b.png"])
 
 
-def test_a_batch_takes_no_longer_than_about_a_second(shop, monkeypatch):
-    """The clock says that each photograph took 0.4 seconds."""
+def twenty_photos_that_take(seconds, shop, monkeypatch):
+    """Each so long, as the clock says."""
     for number in range(20):
         shop.photo(f"{number:02}.png", (10 * number, 0, 0))
     now = 0.0
@@ -933,24 +933,23 @@ def test_a_batch_takes_no_longer_than_about_a_second(shop, monkeypatch):
 
     def describe(images, **options):
         nonlocal now
-        now += 0.4 * len(images)
+        now += seconds * len(images)
         return real(images, **options)
 
     shop.predictor.describe = describe
+
+
+def test_a_batch_takes_no_longer_than_about_a_second(shop, monkeypatch):
+    twenty_photos_that_take(0.4, shop, monkeypatch)
     shop.build(batch_size=16)
     assert shop.predictor.batches == [4, *8 * [2]]
 
 
 def test_a_batch_is_as_large_as_the_network_has_it_unless_told(shop, monkeypatch):
-    for number in range(20):
-        shop.photo(f"{number:02}.png", (10 * number, 0, 0))
-    now = 0.0
-    monkeypatch.setattr(building.time, "monotonic", lambda: now)
+    twenty_photos_that_take(0.01, shop, monkeypatch)
     real = shop.predictor.describe
 
     def describe(images, **options):
-        nonlocal now
-        now += 0.01 * len(images)
         # As one that is loaded when it is first asked, and then knows better.
         shop.predictor.batch_size = 6
         return real(images, **options)

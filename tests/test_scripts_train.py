@@ -24,25 +24,13 @@ from fcln.checkpoint import load_checkpoint
 from fcln.modeling.efficientnet_lite import EfficientNetLite2, load_package_weights
 from fcln.training.distillation import TeacherVectors
 from fcln.training.trainer import Trainer
+from helpers.killed_training import dies_at
 from helpers.small_world import tiny_config, write_backbone, write_json, write_photo, write_pieces, write_world
 from helpers.terms_world import COUCH, DOG, write_targets, write_terms
 from scripts.train.train import main
 from search.wording.noun_phrases import NounPhrases
 
 ROOT = Path(__file__).parents[1]
-# The command, which dies at its 21st step.
-KILLED_AFTER_20_STEPS = """
-import os, signal
-from fcln.training.trainer import Trainer
-from scripts.train.train import main
-train_step = Trainer._train_step
-def step(self, batch):
-    if self.step == 20:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return train_step(self, batch)
-Trainer._train_step = step
-main()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +138,7 @@ def test_killed_between_saves_it_goes_on_to_the_same_result(world, tmp_path):
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     assert train(world, undisturbed, **steps).exit_code == 0
 
-    command = [sys.executable, "-c", KILLED_AFTER_20_STEPS, *arguments(world, killed, **steps)]
+    command = [sys.executable, "-c", dies_at(20), *arguments(world, killed, **steps)]
     threads = str(torch.get_num_threads())  # sums in another order would round otherwise
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     run = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

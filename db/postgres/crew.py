@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, wait
 from typing import Any, TypeVar
 
+import numpy as np
 from sqlalchemy.orm import Session
 
 Result = TypeVar("Result")
@@ -31,3 +32,12 @@ class Crew:
         finally:
             wait(running)  # whatever happens, a session is one thread's at a time
         return [mine, *(each.result() for each in running)]
+
+    def gather(
+        self, function: Callable[[Session, Any], dict[str, np.ndarray]], items: Sequence[Any]
+    ) -> dict[str, np.ndarray]:
+        """As `share`, of a function that finds columns: each column of all sessions, (N,), one session's after the
+        other's.
+        """
+        answers = self.share(function, items)
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}

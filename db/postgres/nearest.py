@@ -100,8 +100,7 @@ def nearest(
         columns = [("number", "i8"), ("photo_id", "i8"), ("best", "f8"), ("least", "f8")]
         return fetch_columns(driver_connection(session), " UNION ALL ".join(parts), columns, {"phrase": phrase})
 
-    answers = crew.share(ask, range(len(tables)))
-    found = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+    found = crew.gather(ask, range(len(tables)))
     photo_ids, owner = np.unique(found["photo_id"], return_inverse=True)
     best = np.full(len(photo_ids), -np.inf)
     np.maximum.at(best, owner, found["best"])

@@ -52,8 +52,7 @@ def propose(
         columns = [("number", "i8"), ("photo_id", "i8"), ("distance", "f8"), ("score", "f8")]
         return fetch_columns(driver_connection(session), " UNION ALL ".join(parts), columns, parameters)
 
-    answers = crew.share(ask, range(len(means)))
-    found = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+    found = crew.gather(ask, range(len(means)))
     late = np.zeros(len(found["photo_id"]), bool)
     for number in range(len(means)):
         rows = np.flatnonzero(found["number"] == number)
