@@ -16,14 +16,12 @@ over --rounds with the least and the most; ratios are taken within a round, beca
 of a stage are those of its calls without the stages within it, divided by the threads that are at it side by side;
 reading and decoding happen beside the network. --busy N: after each round the first build once more while N other
 processes compute. Memory is looked at in a round that is not timed, with the processes that decode; a page that
-processes share counts once (on Linux). --avx2 measures all once more with instruction sets limited, and says what was.
+processes share counts once (on Linux). `scripts.benchmark.avx2 -m scripts.benchmark.peers` measures the same as on a
+processor without AVX-512.
 """
 
-import ctypes
 import io
 import multiprocessing
-import os
-import platform
 import sqlite3
 import statistics
 import time
@@ -70,8 +68,6 @@ from scripts.evaluate.errors import EvaluationError
 
 CLIP_SIDE, CLIP_BATCH = 256, 8  # rclip's model and its default batch
 VIT_LAYERS = 12
-AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
-_ARCH_PRCTL, _ARCH_SET_CPUID, _ARCH_GET_CPUID = 158, 0x1012, 0x1011  # Linux on x86-64
 
 STAGES: dict[str, list[Place]] = {
     "read": [(build_module, "read")],
@@ -271,19 +267,11 @@ CONTESTANTS: dict[str, Callable[..., Callable[[], Round]]] = {"build": Build, "c
 class Worker:
     """A contestant in a process of its own, which does a round whenever it is asked."""
 
-    def __init__(self, make: Callable[..., Callable[[], Round]], args: tuple, environment: dict[str, str]):
+    def __init__(self, make: Callable[..., Callable[[], Round]], args: tuple):
         context = multiprocessing.get_context("spawn")
         self._here, there = context.Pipe()
-        before = {name: os.environ.get(name) for name in environment}
-        os.environ.update(environment)
-        try:
-            self._process = context.Process(target=_serve, args=(there, make, args), daemon=False)
-            self._process.start()
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value
+        self._process = context.Process(target=_serve, args=(there, make, args), daemon=False)
+        self._process.start()
         there.close()
         self._answer()
 
@@ -332,7 +320,6 @@ def _serve(pipe: Any, make: Callable[..., Callable[[], Round]], args: tuple) -> 
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--runtime", "runtimes", type=click.Choice(RUNTIMES), multiple=True, help="May be given several times.")
 @click.option("--busy", type=click.IntRange(1), help="The build once more beside so many busy processes.")
-@click.option("--avx2", is_flag=True, help="Once more with AVX2 as the best instruction set, as far as that can be.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 def main(
     photos: Path | None,
@@ -342,7 +329,6 @@ def main(
     device: str,
     runtimes: tuple[str, ...],
     busy: int | None,
-    avx2: bool,
     as_json: bool,
 ) -> None:
     program.sleep_while_waiting()  # as `indexer` does
@@ -351,13 +337,8 @@ def main(
         sources = find_sources(photos or copy_photographs(folder / "sources"))
         made = make_photographs(sources, folder / "photos", count)
         args = (made, weights, device)
-        compared = {"all instructions": compare(*args, folder / "all", rounds, {}, runtimes=runtimes, busy=busy)}
-        if avx2:
-            compared["AVX2"] = compare(*args, folder / "avx2", rounds, AVX2, runtimes=runtimes, busy=busy)
-    limits = limited() if avx2 else ""
-    document = {"limited": limits, **{name: asdict(of_one) for name, of_one in compared.items()}}
-    show(document, lambda: "\n\n".join([table(name, of_one) for name, of_one in compared.items()] + [limits]).strip(),
-         as_json=as_json)  # fmt: skip
+        compared = compare(*args, folder / "contestants", rounds, runtimes=runtimes, busy=busy)
+    show(asdict(compared), lambda: table(compared), as_json=as_json)
 
 
 def compare(
@@ -366,7 +347,6 @@ def compare(
     device: str,
     scratch: Path,
     rounds: int,
-    environment: dict[str, str],
     *,
     runtimes: Sequence[str] = (),
     busy: int | None = None,
@@ -389,7 +369,7 @@ def compare(
     done, among_others = [], []
     try:
         for name, make, given in contestants:
-            workers[name] = Worker(make, given, environment)
+            workers[name] = Worker(make, given)
         for _ in range(rounds):
             done.append({name: worker() for name, worker in workers.items()})
             if busy:
@@ -465,30 +445,10 @@ def summary(
     )
 
 
-def limited() -> str:
-    """What --avx2 limits here, in a sentence or two."""
-    told = (
-        "AVX2: torch, oneDNN and MKL were limited by environment variables, which do not reach ONNX Runtime: what runs "
-        "in it (clip; the backbone of the default network on a CPU) used every instruction there is."
-    )
-    if can_fault_cpuid():
-        return f"{told} This kernel could hide instructions from ONNX Runtime too (arch_prctl ARCH_SET_CPUID)."
-    return f"{told} This kernel and processor cannot hide instructions from it (no CPUID faulting)."
-
-
-def can_fault_cpuid() -> bool:
-    """Can this computer make the CPUID instruction fail, so that a program sees another processor?"""
-    if platform.system() != "Linux" or platform.machine() != "x86_64":
-        return False
-    # Asking is harmless: what is switched on is on already.
-    libc = ctypes.CDLL(None)
-    return libc.syscall(_ARCH_PRCTL, _ARCH_GET_CPUID, 0) == 1 and libc.syscall(_ARCH_PRCTL, _ARCH_SET_CPUID, 1) == 0
-
-
-def table(name: str, compared: Comparison) -> str:
+def table(compared: Comparison) -> str:
     """The result for people."""
     lines = [
-        f"{compared.photographs} photographs, {compared.device}, {compared.threads} threads, {name}",
+        f"{compared.photographs} photographs, {compared.device}, {compared.threads} threads",
         "",
         "photographs/s: median (least to most), peak memory",
     ]
