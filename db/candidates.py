@@ -36,7 +36,7 @@ def nearest_photos(
     Args:
         region_count: regions in the collection.
         nearest: the so many nearest regions of each phrase.
-        owners: region ids (N,) int64 -> their photos (N,) int64.
+        owners: region ids (N,) int64, ascending, some of them several times -> their photos (N,) int64.
         compare_all: the cosines of all regions.
         compare: those of the regions of some photos, ascending; None: the nearest regions tell enough.
 
@@ -48,11 +48,16 @@ def nearest_photos(
     depth = FIRST_DEPTH
     while depth < DEEPEST or depth >= region_count:
         found = nearest(min(depth, region_count))
-        region_ids, index = np.unique(np.concatenate([ids for ids, _ in found]), return_inverse=True)
-        photo_ids, owner = np.unique(owners(region_ids), return_inverse=True)
+        region_ids = np.concatenate([ids for ids, _ in found])
+        order = np.argsort(region_ids)  # the regions of a photo stand together then: quicker than `np.unique`
+        photos = owners(region_ids[order])
+        begins = np.ones(len(photos), bool)
+        begins[1:] = photos[1:] != photos[:-1]
+        photo_ids, owner = photos[begins], np.empty_like(order)
+        owner[order] = np.cumsum(begins) - 1
         if len(photo_ids) >= count or depth >= region_count:
             ends = np.cumsum([len(ids) for ids, _ in found])[:-1]
-            best = best_found(np.split(owner[index], ends), [scores for _, scores in found], len(photo_ids))
+            best = best_found(np.split(owner, ends), [scores for _, scores in found], len(photo_ids))
             if compare is None or len(found) == 1:  # of one phrase, the nearest regions have the best photos
                 return best_photos(photo_ids, best, count)
             return closest_photos(compare(best_photos(photo_ids, best, COMPARED * count)), count)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -204,7 +205,7 @@ def boxes(session: Session, region_ids: Sequence[int] | np.ndarray) -> np.ndarra
     asked = np.asarray(region_ids, np.int64)
     rows = session.connection().execute(_BOXES, _ids(asked))
     assert rows.cursor is not None  # it is a SELECT
-    found = np.array(rows.cursor.fetchall(), np.float64).reshape(-1, 1 + len(_BOX))
+    found = np.fromiter(chain.from_iterable(rows.cursor), np.float64).reshape(-1, 1 + len(_BOX))
     row = np.minimum(np.searchsorted(found[:, 0], asked), max(len(found) - 1, 0))
     known = found[row, 0] == asked if len(found) else np.zeros(len(asked), bool)
     if not known.all():

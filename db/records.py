@@ -1,5 +1,6 @@
 """What goes into a collection and what comes out of it, as plain values."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -224,6 +225,15 @@ class RegionScores(RegionIds):
     def of(self, photo_id: int) -> "RegionScores":
         """The regions of one photo."""
         return self.take(np.flatnonzero(self.photo_ids == photo_id))
+
+
+def joined(scores: Sequence[RegionScores]) -> RegionScores:
+    """Scores of several photos, one after the other; at least one."""
+    return RegionScores(
+        np.concatenate([some.region_ids for some in scores]),
+        np.concatenate([some.photo_ids for some in scores]),
+        np.concatenate([some.scores for some in scores], axis=1),
+    )
 
 
 @dataclass(frozen=True)

@@ -24,20 +24,22 @@ NMS_IOU = 0.4
 
 # How fast a region's share of a photograph falls with its similarity: about what the phrase encoder is trained with.
 _SOFTMAX_SCALE = 20.0
+# Less similar than any region is: its share of a photograph is none.
+_NO_REGION = -3.0
 
 
 def place_features(similarities: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """What tells the right regions of a photograph that shows the thing: (Q, N, 4) float64.
+    """What tells the right regions of a photograph that shows the thing: (Q, N, 4) float64; of P, with an axis more.
 
     1, similarity, log-odds of the objectness, logarithm of the region's share among those of the photograph (softmax).
 
     similarities: (Q, N) in [-1, 1], of the N >= 1 regions of one photograph. scores: (N,) objectness in [0, 1].
     """
     similarities = np.asarray(similarities, dtype=np.float64)
-    objectness = np.broadcast_to(logit(scores), similarities.shape)
-    weights = np.exp(_SOFTMAX_SCALE * (similarities - similarities.max(axis=1, keepdims=True)))
-    share = np.log(weights / weights.sum(axis=1, keepdims=True))
-    return np.stack([np.ones_like(similarities), similarities, objectness, share], axis=2)
+    objectness = np.broadcast_to(logit(scores)[..., None, :], similarities.shape)
+    weights = np.exp(_SOFTMAX_SCALE * (similarities - similarities.max(axis=-1, keepdims=True)))
+    share = np.log(weights / weights.sum(axis=-1, keepdims=True))
+    return np.stack([np.ones_like(similarities), similarities, objectness, share], axis=-1)
 
 
 def presence_features(similarities: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -62,14 +64,16 @@ def confidences(
     similarities: (Q, N) cosines of phrases and regions. scores: (N,) objectness in [0, 1]. prior: the share, in (0, 1),
     of photographs like this one that show the thing. presence: (Q,) the probability that the photograph does, if it is
     known otherwise (`search.probability`); then some region shows it that surely, so that a photograph is never
-    likelier to answer than its regions together. Returns (Q, N) float64 in [0, 1].
+    likelier to answer than its regions together. Of P photographs, with a presence, each with an axis of P in front;
+    -inf: a photograph has fewer regions. Returns (Q, N) float64 in [0, 1].
     """
     if presence is None:
         presence, places = _presence_and_places(calibration, similarities, scores, prior)
         return presence[:, None] * places
-    places = sigmoid(place_features(similarities, scores) @ calibration.place)
-    some = 1 - np.prod(1 - places, axis=1, keepdims=True)
-    return np.asarray(presence)[:, None] * places / np.maximum(some, places.max(axis=1, keepdims=True))
+    there = np.asarray(similarities) > -np.inf
+    places = sigmoid(place_features(np.where(there, similarities, _NO_REGION), scores) @ calibration.place) * there
+    some = 1 - np.prod(1 - places, axis=-1, keepdims=True)
+    return np.asarray(presence)[..., None] * places / np.maximum(some, places.max(axis=-1, keepdims=True))
 
 
 def presences(

@@ -4,12 +4,14 @@ No photograph scores more than the mean of its best regions does (`search.compos
 bound is below what is found need not be looked at closely.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from db.records import RegionScores
-from search.composition import compose_all, upper_bounds
+from db.records import RegionScores, joined
+from search.composition import ComposedScores, Composition, compose_all, compositions, upper_bounds
 from search.grounding import PhotoRegions, side_by_side
 from search.likelihood import closest_regions
 from search.ranking import best_scores, rounded
@@ -26,11 +28,24 @@ CHOICES = 16
 _BATCH = 50
 
 
+@dataclass(frozen=True)
+class _LookedAt:
+    """Photographs looked at together."""
+
+    photo_ids: list[int]
+    scores: RegionScores  # of the regions of each that are worth it
+    regions: PhotoRegions  # in the same order
+    scores_side_by_side: np.ndarray  # as of `side_by_side`
+    regions_side_by_side: PhotoRegions
+    found: ComposedScores
+
+
 class ComposedRanking:
     """The photographs of some scored regions, best first; equal ones by id."""
 
     def __init__(self, collection: "Collection", query: Query, regions: RegionScores, scoring: str):
         self._scores: dict[int, float] = {}  # of the photographs looked at, by id
+        self._looked_at: list[_LookedAt] = []
         self._collection = collection
         self._query = query
         self._scoring = scoring
@@ -59,17 +74,44 @@ class ComposedRanking:
         """The score of a photograph that `first` gave."""
         return self._scores[photo_id]
 
+    def parts(self, photo_ids: Sequence[int]) -> tuple[RegionScores, PhotoRegions, list[Composition]]:
+        """How photographs that `first` gave answer, in the order asked, and their regions that were looked at.
+
+        The rows of a Composition are those of its photograph among these regions.
+        """
+        wanted = set(photo_ids)
+        parts: dict[int, tuple[_LookedAt, slice, Composition]] = {}
+        for some in self._looked_at:
+            places = [place for place, photo_id in enumerate(some.photo_ids) if photo_id in wanted]
+            if not places:
+                continue
+            composed = compositions(
+                self._query,
+                some.scores_side_by_side[places],
+                some.regions_side_by_side.take(places),
+                some.found.take(places),
+                self._scoring,
+            )
+            slices = some.scores.slices()
+            for place, composition in zip(places, composed, strict=True):
+                parts[some.photo_ids[place]] = some, slices[place], composition
+        in_order = [parts[photo_id] for photo_id in photo_ids]
+        scores = joined([some.scores.take(rows) for some, rows, _ in in_order])
+        boxes = np.concatenate([some.regions.boxes[rows] for some, rows, _ in in_order])
+        objectness = np.concatenate([some.regions.objectness[rows] for some, rows, _ in in_order])
+        return scores, PhotoRegions(boxes, objectness), [composition for *_, composition in in_order]
+
     def _look_at(self, photo_ids: np.ndarray) -> None:
         of_these = self._regions.take(np.flatnonzero(np.isin(self._regions.photo_ids, photo_ids)))
         regions = worth_looking_at(of_these)
         ids = regions.photo_ids[regions.starts()].tolist()
-        boxes = self._collection.boxes(regions.region_ids)
-        its_regions = PhotoRegions(boxes[:, :4], boxes[:, 4])
+        its_regions = PhotoRegions.from_boxes(self._collection.boxes(regions.region_ids))
         scores, their_regions = side_by_side(regions.scores, regions.sizes(), its_regions)
         photo_sizes = np.ones((len(ids), 2))
         if any(relation.object is None for relation in self._query.relations):  # only places need them
             photo_sizes = np.array([(photo.width, photo.height) for photo in self._collection.photos(ids)])
         found = compose_all(self._query, scores, their_regions, photo_sizes, self._scoring)
+        self._looked_at.append(_LookedAt(ids, regions, its_regions, scores, their_regions, found))
         by_id = dict(zip(ids, rounded(found.scores).tolist(), strict=True))
         self._scores |= {photo_id: by_id[photo_id] for photo_id in photo_ids.tolist()}
 

@@ -16,6 +16,7 @@ is the first of 1,000 for 13.9 % so, by best regions and by own regions alone fo
 same noun for 8.6 %, 7.9 % and 8.6 % (`scripts.evaluate.several_things`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,6 +98,20 @@ class ComposedScores:
     merits: np.ndarray  # (P, T, N) log posteriors
     overlaps: np.ndarray  # (P, N, N)
 
+    def take(self, photos: Sequence[int]) -> "ComposedScores":
+        """Those of some of the photographs."""
+        return ComposedScores(
+            self.scores[photos],
+            None if self.as_one is None else self.as_one[photos],
+            self.as_things[photos],
+            self.things[photos],
+            [rows[photos] for rows in self.rows],
+            [(said, of, score[photos], points[photos]) for said, of, score, points in self.said],
+            [fits[photos] for fits in self.fits],
+            self.merits[photos],
+            self.overlaps[photos],
+        )
+
 
 def compose_all(
     query: Query, scores: np.ndarray, regions: PhotoRegions, sizes: np.ndarray, scoring: str
@@ -158,11 +173,17 @@ def compose(
     query: Query, scores: np.ndarray, regions: PhotoRegions, sizes: np.ndarray, scoring: str
 ) -> list[Composition]:
     """How each of P photographs answers, and where. Arguments as of `compose_all`."""
-    found = compose_all(query, scores, regions, sizes, scoring)
+    return compositions(query, scores, regions, compose_all(query, scores, regions, sizes, scoring), scoring)
+
+
+def compositions(
+    query: Query, scores: np.ndarray, regions: PhotoRegions, found: ComposedScores, scoring: str
+) -> list[Composition]:
+    """The same, given the parts of their scores. Other arguments as of `compose_all`."""
     rows = [its_rows.tolist() for its_rows in _shown(query, found)]
     as_one_rows = ground(scores[:, :1], regions, scoring)[:, 0].tolist() if query.as_one else [-1] * len(scores)
     margin = _AS_ONE_MARGIN * _COSINE / GROUNDING_WEIGHTS[scoring].score
-    compositions = []
+    composed = []
     for photo, as_one_row in enumerate(as_one_rows):
         things = [
             ThingPart(column, [row for row in its_rows[photo] if row >= 0], float(score))
@@ -174,8 +195,8 @@ def compose(
         if found.as_one is not None:
             as_one = float(found.as_one[photo])
             won = ONE_THING if as_one - as_things > margin else SEVERAL_THINGS
-        compositions.append(Composition(score, as_one, as_one_row, as_things, things, said, won))
-    return compositions
+        composed.append(Composition(score, as_one, as_one_row, as_things, things, said, won))
+    return composed
 
 
 def upper_bounds(query: Query, best: np.ndarray) -> np.ndarray:

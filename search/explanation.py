@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
+from db.records import RegionRow, RegionScores
 from fcln.vocabulary import words_of
-from search.composition import Composition, compose
-from search.grounding import PhotoRegions, answering_regions, side_by_side
-from search.hits import DescribedPhoto, HitRegion
+from search.composition import Composition
+from search.grounding import PhotoRegions, likeliest_regions, side_by_side
+from search.hits import HitRegion
 from search.wording.counts import Count
 from search.wording.parse import Query
 
@@ -58,53 +60,65 @@ class Explanation:
     words: list[ExplainedWords] = field(default_factory=list)  # where the language model judged and it was asked for
 
 
+@dataclass(frozen=True)
+class Shown:
+    """The regions of P photographs that may show where they answer a question."""
+
+    scores: RegionScores  # in the scoring named; -inf: not judged
+    regions: PhotoRegions  # in the same order
+    parts: list[Composition] | None = None  # how each photograph answers; None: the question is not composed
+
+
 def answers_of(
     query: Query,
-    all_scores: Sequence[np.ndarray],
-    photos: Sequence[DescribedPhoto],
+    shown: Shown,
     scoring: str,
-    likely: Sequence[np.ndarray | None] | None = None,
+    rows_of: Callable[[Sequence[int]], Sequence[RegionRow]],
+    likelihoods: Callable[[np.ndarray, np.ndarray], np.ndarray | None] | None = None,
 ) -> list[tuple[list[HitRegion], Explanation]]:
     """The regions that show where each of some photographs answers, and the parts of its score.
 
-    all_scores: of each (Q, N) of its N regions in the scoring named; -inf: not judged. likely: of each (Q, N) how
-    likely its regions show it.
+    rows_of: regions of the collection by their ids. likelihoods: how likely regions show it, of scores (P, Q, N), -inf
+    where a photograph has fewer regions, and objectness (P, N): (P, Q, N), or None if that is not known.
     """
-    compositions: Sequence[Composition | None] = [None] * len(photos)
-    if query.is_composed and photos:
-        sizes = np.array([len(photo.region_ids) for photo in photos])
-        regions = PhotoRegions(
-            np.concatenate([photo.regions.boxes for photo in photos]),
-            np.concatenate([photo.regions.objectness for photo in photos]),
-        )
-        scores, regions = side_by_side(np.concatenate(all_scores, axis=1), sizes, regions)
-        photo_sizes = np.array([(photo.width, photo.height) for photo in photos])
-        compositions = compose(query, scores, regions, photo_sizes, scoring)
-    likelihoods = likely or [None] * len(photos)
-    return [
-        _answer_of(query, *its_own, scoring)
-        for its_own in zip(all_scores, photos, likelihoods, compositions, strict=True)
-    ]
+    scores, regions = side_by_side(shown.scores.scores, shown.scores.sizes(), shown.regions)
+    likely = None if likelihoods is None else likelihoods(scores, regions.objectness)
+    if shown.parts is None:
+        rows = likeliest_regions(scores[:, 0], regions, scoring)
+    else:
+        rows = [_rows_of(parts) for parts in shown.parts]
+    starts = shown.scores.starts().tolist()
+    ids = shown.scores.region_ids
+    asked = [int(ids[start + row]) for start, its_rows in zip(starts, rows, strict=True) for row in its_rows]
+    found = {row.region_id: row for row in rows_of(list(dict.fromkeys(asked)))}
+
+    def hit_region(photo: int, row: int, column: int) -> HitRegion:
+        region = found[int(ids[starts[photo] + row])]
+        probability = None if likely is None else likely[photo, column, row]
+        score, phrase = scores[photo, column, row], query.phrases[column]
+        return HitRegion.of(region.region_id, region.box, region.phrase, score, phrase, probability)
+
+    if shown.parts is not None:
+        return [_composed(query, parts, partial(hit_region, photo)) for photo, parts in enumerate(shown.parts)]
+    answers = []
+    for photo, its_rows in enumerate(rows):
+        answering = [hit_region(photo, row, 0) for row in its_rows]
+        best = _rounded(scores[photo, 0].max())
+        thing = ExplainedThing(query.phrases[0], best, answering)
+        answers.append((answering, Explanation(None, None, best, [thing])))
+    return answers
 
 
-def _answer_of(
-    query: Query,
-    scores: np.ndarray,
-    photo: DescribedPhoto,
-    likely: np.ndarray | None,
-    parts: Composition | None,
-    scoring: str,
+def _rows_of(parts: Composition) -> list[int]:
+    """The regions that answer a question or a part of it."""
+    as_one = [] if parts.as_one is None else [parts.as_one_row]
+    return [*as_one, *(row for thing in parts.things for row in thing.rows)]
+
+
+def _composed(
+    query: Query, parts: Composition, region: Callable[[int, int], HitRegion]
 ) -> tuple[list[HitRegion], Explanation]:
-    """The answer of one photograph. parts: None for a question that is not composed."""
-
-    def region(row: int, column: int) -> HitRegion:
-        probability = None if likely is None else likely[column, row]
-        return photo.hit_region(row, scores[column, row], query.phrases[column], probability)
-
-    if parts is None:
-        found = [region(row, column) for row, column in answering_regions(scores, photo.regions, [0], scoring)]
-        best = _rounded(scores[0].max())
-        return found, Explanation(None, None, best, [ExplainedThing(query.phrases[0], best, found)])
+    """The answer of one photograph. region: by its row and the column of the phrase that it answers."""
     as_one = None
     if parts.as_one is not None:
         as_one = ExplainedThing(query.phrases[0], _rounded(parts.as_one), [region(parts.as_one_row, 0)])

@@ -51,6 +51,15 @@ class PhotoRegions:
     boxes: np.ndarray  # (N, 4) x1 y1 x2 y2, pixels of the upright photograph
     objectness: np.ndarray  # (N,) in [0, 1]
 
+    def take(self, photos: Sequence[int]) -> "PhotoRegions":
+        """Those of some of the P photographs."""
+        return PhotoRegions(self.boxes[photos], self.objectness[photos])
+
+    @classmethod
+    def from_boxes(cls, boxes: np.ndarray) -> "PhotoRegions":
+        """boxes: (N, 5) of `Collection.boxes`."""
+        return cls(boxes[:, :4], boxes[:, 4])
+
     @classmethod
     def from_rows(cls, rows: Sequence[RegionRow]) -> "PhotoRegions":
         return cls(np.array([row.box for row in rows]), np.array([row.score for row in rows]))
@@ -100,20 +109,31 @@ def answering_regions(
     region and others nearly as likely, likeliest first, at most MAX_REGIONS. scores: (Q, N) in the scoring named; -inf:
     not judged.
     """
-    likely = log_posteriors(scores, regions, scoring)
     if len(columns) > 1:
+        likely = log_posteriors(scores, regions, scoring)
         rows = assign(likely[columns], iou(regions.boxes, regions.boxes))
         return [(int(row), column) for row, column in zip(rows, columns)]
     (column,) = columns
-    first = int(_ground(likely[[column]], regions)[0])
-    log_posterior = likely[column]
-    likeliest = [int(row) for row in np.argsort(-log_posterior, kind="stable") if row != first]
-    others = [
-        row
-        for row in likeliest[: MAX_REGIONS - 1]
-        if log_posterior[row] >= log_posterior.max() - _SHOWN_MARGIN[scoring]
-    ]
-    return [(row, column) for row in (first, *others)]
+    of_one = PhotoRegions(regions.boxes[None], regions.objectness[None])
+    (rows,) = likeliest_regions(scores[None, column], of_one, scoring)
+    return [(row, column) for row in rows]
+
+
+def likeliest_regions(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> list[list[int]]:
+    """The regions that show where each of P photographs answers one phrase, likeliest first, as in `answering_regions`.
+
+    scores: (P, N) in the scoring named; -inf: not judged. regions: with a first axis of P.
+    """
+    likely = log_posteriors(scores[:, None], regions, scoring)
+    first = _ground(likely, regions)[:, 0].tolist()
+    likely = likely[:, 0]
+    likeliest = np.argsort(-likely, axis=1, kind="stable")[:, :MAX_REGIONS]
+    near = np.take_along_axis(likely, likeliest, axis=1) >= likely.max(axis=1, keepdims=True) - _SHOWN_MARGIN[scoring]
+    found = []
+    for row, others, are_near in zip(first, likeliest.tolist(), near.tolist()):
+        beside = [(other, is_near) for other, is_near in zip(others, are_near) if other != row]
+        found.append([row, *(other for other, is_near in beside[: MAX_REGIONS - 1] if is_near)])
+    return found
 
 
 def log_posteriors(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> np.ndarray:

@@ -30,6 +30,21 @@ class HitRegion:
     for_phrase: str  # the phrase of the query that it answers
     probability: float | None = None  # that somebody would agree, to a ten-thousandth; None: not known
 
+    @classmethod
+    def of(
+        cls,
+        region_id: int | None,
+        box: Sequence[float],
+        phrase: str,
+        score: float,
+        for_phrase: str,
+        probability: float | None = None,
+    ) -> "HitRegion":
+        """A region as an answer, its numbers rounded."""
+        x1, y1, x2, y2 = (round(side, 2) for side in box)
+        sure = None if probability is None else round(float(probability), 4)
+        return cls(region_id, (x1, y1, x2, y2), round(float(score), 6), phrase, for_phrase, sure)
+
 
 @dataclass(frozen=True)
 class Hit:
@@ -47,6 +62,31 @@ class Hit:
     headers: PhotoHeaders | None = None  # what they tell; None: they were not read
     explanation: "Explanation | None" = None  # None: found otherwise than by a question
     probability: float | None = None  # that it answers, in somebody's eyes, to a ten-thousandth; None: not known
+
+    @classmethod
+    def of(
+        cls,
+        group: Group,
+        rank: int,
+        score: float,
+        regions: Sequence[HitRegion],
+        explanation: "Explanation | None" = None,
+    ) -> "Hit":
+        """A photograph of a collection as an answer, with what it stands for."""
+        photo = group.photo
+        return cls(
+            rank,
+            photo.photo_id,
+            photo.path,
+            score,
+            photo.width,
+            photo.height,
+            list(regions),
+            tuple(group.copies),
+            tuple(group.similar),
+            photo.headers,
+            explanation,
+        )
 
     @property
     def taken(self) -> str | None:
@@ -83,15 +123,8 @@ class DescribedPhoto:
 
     def hit_region(self, index: int, score: float, for_phrase: str, probability: float | None = None) -> HitRegion:
         """The region number `index` as an answer."""
-        x1, y1, x2, y2 = (round(float(side), 2) for side in self.regions.boxes[index])
-        return HitRegion(
-            self.region_ids[index],
-            (x1, y1, x2, y2),
-            round(float(score), 6),
-            self.phrases[index],
-            for_phrase,
-            None if probability is None else round(float(probability), 4),
-        )
+        box = tuple(self.regions.boxes[index].tolist())
+        return HitRegion.of(self.region_ids[index], box, self.phrases[index], score, for_phrase, probability)
 
     def hit(self, rank: int, score: float, regions: Sequence[HitRegion], group: Group | None = None) -> Hit:
         """The photograph as an answer. group: what it stands for."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from search.calibration import confidences
 from search.hits import Hit
-from search.probability import answer_count, answer_probabilities, composed_probabilities, phrase_offsets, uncertain
+from search.probability import answer_count, composed_probabilities, phrase_offsets, uncertain
 
 if TYPE_CHECKING:
     from fcln.scoring import Scoring
@@ -57,12 +57,13 @@ class Likelihoods:
     def of_boxes(self, similarities: np.ndarray, objectness: np.ndarray) -> np.ndarray | None:
         """The probability that each of N regions of a photograph shows what each of Q phrases names: (Q, N).
 
-        similarities: (Q, N). objectness: (N,). None if the weights hold no calibration of boxes.
+        similarities: (Q, N). objectness: (N,). None if the weights hold no calibration of boxes. Of P photographs:
+        (P, Q, N), -inf: one has fewer regions, and (P, N) -> (P, Q, N).
         """
         if self._boxes is None:
             return None
-        closest = similarities.max(axis=1, keepdims=True)
-        presence = answer_probabilities(self._answers, self._offsets, closest)[:, 0]
+        closest = similarities.max(axis=-1)
+        presence = uncertain(self._answers.closest * np.asarray(closest, np.float64) + self._offsets)
         return confidences(self._boxes, similarities, objectness, presence=presence)
 
     def end(self, scores: np.ndarray, *, k: int | None, least: float | None) -> ListEnd:

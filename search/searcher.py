@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
@@ -17,10 +17,10 @@ from search.composed_ranking import ComposedRanking, worth_looking_at
 from search.copies import Group, fold
 from search.errors import QueryError
 from search.exclusion import Excluded, evidence, keep_wanted, unwanted_offsets
-from search.explanation import Explanation, answers_of, with_words
+from search.explanation import Explanation, Shown, answers_of, with_words
 from search.filters import Filters, Selection
 from search.grounding import PhotoRegions, answering_regions, ground
-from search.hits import DescribedPhoto, Hit, HitRegion, Sort, described_photos, in_order
+from search.hits import Hit, HitRegion, Sort, described_photos, in_order
 from search.likelihood import (
     JUDGED_PAIRS,
     JUDGED_REGIONS,
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from db.location import Location
     from search.example import Box, BoxDescriber, Example
 
-
-_Scores = Sequence[np.ndarray]  # (Q, N) of the N regions of each photograph
-_Photos = Sequence[DescribedPhoto]
 
 # Regions whose codes are in memory at one time: 8 MB.
 _REGIONS_AT_ONCE = 8192
@@ -272,10 +269,9 @@ class Searcher:
         count = (k or DEFAULT_TOP) if end is None else end.count
         count = count if limit is None else min(count, limit)
         groups, fallen = self._groups(query, ranked, count, fold_similar, selection) if count else ({}, [])
-        if query.is_composed and groups:
-            regions = worth_looking_at(_of_photos(regions, list(groups)))
-        answering = partial(self._answering, query, scoring, likely, explain=explain)
-        hits = self._hits(regions, groups, ranked.score_of, answering)
+        shown = self._shown(regions, ranked, list(groups)) if groups else None
+        answers = self._answers(query, shown, scoring, likely, explain=explain) if shown else []
+        hits = _hits(groups, ranked.score_of, answers)
         if likely is not None:
             hits = with_probabilities(hits, likely, query)
         if end is not None and end.count and (k is None or least is not None):
@@ -329,16 +325,13 @@ class Searcher:
         groups, fallen = self._groups(query, ranking, k, fold_similar, selection)
         shown = [*range(len(example.names)), *(len(example.names) + column for column in query.grounded_phrases)]
 
-        def answering(all_scores: _Scores, photos: _Photos) -> list[tuple[list[HitRegion], None]]:
-            answers: list[tuple[list[HitRegion], None]] = []
-            for scores, photo in zip(all_scores, photos, strict=True):
-                found = answering_regions(scores, photo.regions, shown, "embedding")
-                answers.append(
-                    ([photo.hit_region(row, scores[column, row], names[column]) for row, column in found], None)
-                )
-            return answers
-
-        hits = self._hits(regions, groups, ranking.score_of, answering)
+        of_groups = _of_photos(regions, list(groups))
+        answers = [
+            ([photo.hit_region(row, scores[column, row], names[column]) for row, column in found], None)
+            for photo, scores in described_photos(self._collection, of_groups)
+            for found in [answering_regions(scores, photo.regions, shown, "embedding")]
+        ]
+        hits = _hits(groups, ranking.score_of, answers)
         return replace(answer, hits=in_order(hits, sort), excluded=fallen)
 
     def _beside_example(self, phrases: Sequence[str], excluded: Sequence[str], as_typed: bool) -> Query:
@@ -500,34 +493,12 @@ class Searcher:
 
         return judge
 
-    def _hits(
-        self,
-        regions: RegionScores,
-        groups: Mapping[int, Group],
-        score_of: Callable[[int], float],
-        answering: "Callable[[_Scores, _Photos], Sequence[tuple[list[HitRegion], Explanation | None]]]",
-    ) -> list[Hit]:
-        """The hits, best first. groups: by the id of the photograph ranked; score_of: of that id.
-
-        answering: which regions of each photograph to show, and why, given the scores (Q, N) of its N regions.
-        """
-        if not groups:
-            return []
-        # Copies have the same regions, and so the same scores: those of the one that was ranked.
-        of_ranked = _of_photos(regions, list(groups))
-        rows = self._collection.regions(of_ranked.region_ids)
-        slices = of_ranked.slices()
-        photos = [
-            DescribedPhoto.from_rows(group.photo, rows[its_rows])
-            for group, its_rows in zip(groups.values(), slices, strict=True)
-        ]
-        answers = answering([of_ranked.scores[:, its_rows] for its_rows in slices], photos)
-        return [
-            replace(photo.hit(rank, score_of(photo_id), shown, group), explanation=explanation)
-            for rank, ((photo_id, group), photo, (shown, explanation)) in enumerate(
-                zip(groups.items(), photos, answers, strict=True), 1
-            )
-        ]
+    def _shown(self, regions: RegionScores, ranking: "Ranking | ComposedRanking", photo_ids: Sequence[int]) -> Shown:
+        """The regions of the photographs ranked that are shown. Copies have the same ones, and so the same scores."""
+        if isinstance(ranking, ComposedRanking):
+            return Shown(*ranking.parts(photo_ids))
+        of_photos = _of_photos(regions, photo_ids)
+        return Shown(of_photos, PhotoRegions.from_boxes(self._collection.boxes(of_photos.region_ids)))
 
     def _likely(self, query: Query, vectors: np.ndarray, scoring: str) -> Likelihoods | None:
         """How likely photographs answer; None: that is not known."""
@@ -535,26 +506,13 @@ class Searcher:
             return None
         return Likelihoods(self._model.scoring, query, vectors)
 
-    def _answering(
-        self,
-        query: Query,
-        scoring: str,
-        likely: Likelihoods | None,
-        all_scores: _Scores,
-        photos: _Photos,
-        *,
-        explain: bool,
+    def _answers(
+        self, query: Query, shown: Shown, scoring: str, likely: Likelihoods | None, *, explain: bool
     ) -> list[tuple[list[HitRegion], Explanation]]:
-        """The regions that show where each photograph answers, and why. all_scores: (Q, N) of each one's N regions."""
-        boxes = None
-        if likely is not None:
-            boxes = [
-                likely.of_boxes(scores, photo.regions.objectness)
-                for scores, photo in zip(all_scores, photos, strict=True)
-            ]
-        answers = answers_of(query, all_scores, photos, scoring, boxes)
+        """The regions that show where each photograph answers, and why."""
+        answers = answers_of(query, shown, scoring, self._collection.regions, likely and likely.of_boxes)
         if explain and scoring != "embedding":
-            answers = [(shown, with_words(why, query, self._region_words)) for shown, why in answers]
+            return [(found, with_words(why, query, self._region_words)) for found, why in answers]
         return answers
 
     def _region_words(self, phrase: str, region_id: int) -> np.ndarray:
@@ -573,6 +531,18 @@ def _end(
         if k is not None or end.count < len(best) or len(best) < count or count >= LOOKED_AT:
             return best, end
         count *= 4
+
+
+def _hits(
+    groups: Mapping[int, Group],
+    score_of: Callable[[int], float],
+    answers: Sequence[tuple[list[HitRegion], Explanation | None]],
+) -> list[Hit]:
+    """The hits, best first. groups: by the id of the photograph ranked; score_of: of that id; answers: of each."""
+    return [
+        Hit.of(group, rank, score_of(photo_id), regions, explanation)
+        for rank, ((photo_id, group), (regions, explanation)) in enumerate(zip(groups.items(), answers, strict=True), 1)
+    ]
 
 
 def _of_photos(regions: RegionScores, photo_ids: Sequence[int]) -> RegionScores:

@@ -75,6 +75,34 @@ def test_cosines_are_those_of_the_photos_asked_for(collection):
         collection.cosines(VECTORS, [some[0], 999])
 
 
+def test_a_question_compares_all_regions_once(tmp_path, monkeypatch):
+    """In memory: candidates, then their cosines; those of a few photographs alone are not worth it."""
+    compared = []
+
+    def products(vectors, embeddings):
+        compared.append(len(embeddings))
+        return vectors @ embeddings.T
+
+    monkeypatch.setattr("db.local.reader.products", products)
+    photos = {f"{number}.jpg": [("a dog", "a couch", "tree")[number % 3], "red lamp"] for number in range(20)}
+    build(tmp_path / "collection", tmp_path, photos)
+    with open_collection(tmp_path / "collection") as collection:
+        everything = collection.cosines(VECTORS)
+        assert compared == [40]
+        found = collection.candidates(VECTORS, 8)
+        some = collection.cosines(VECTORS, found)
+        assert compared == [40]
+        assert some.photo_ids.tolist() == np.repeat(found, 2).tolist()
+        assert np.array_equal(some.scores, everything.scores[:, np.isin(everything.photo_ids, found)])
+        other = VECTORS[:1]
+        first_and_third = everything.scores[:1, np.isin(everything.photo_ids, [1, 3])]
+        assert collection.cosines(other, [3, 1]).scores == pytest.approx(first_and_third, abs=1e-6)
+        assert compared == [40, 4]
+        # what was found for other vectors is not taken for these
+        assert collection.cosines(other).scores == pytest.approx(everything.scores[:1], abs=1e-6)
+        assert compared == [40, 4, 40]
+
+
 def test_a_reader_compares_what_the_commit_holds_that_it_sees(collection, tmp_path):
     before = collection.cosines(VECTORS).scores.shape
     build(tmp_path / "collection", tmp_path, {"7.jpg": ["a dog", "a dog"]})

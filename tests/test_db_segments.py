@@ -60,6 +60,39 @@ def test_mapped_embeddings_are_those_read(folder, segments):
     assert mapped.read(single).tolist() == [[102, 103], [104, 105], [206, 207]]
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 500])
+def test_products_with_mapped_embeddings_are_those_with_what_is_read(folder, segments, monkeypatch, at_once):
+    """However few rows are multiplied at a time, fewer than a photograph has too."""
+    monkeypatch.setattr("db.local.segments._PRODUCT_ROWS", at_once)
+    mapped = folder.mapped(segments)
+    vectors = np.array([[0.5, -0.25], [1, 2], [0, 0]], np.float32)
+    for photos in ([0, 1, 2], [0, 2], [2], []):
+        extents = EXTENTS.take(np.array(photos, np.int64))
+        read = folder.read("embeddings", extents, segments).astype(np.float32)
+        assert mapped.products(vectors, extents).tolist() == (vectors @ read.T).tolist()
+
+
+def test_products_of_any_half_float(tmp_path):
+    """The smallest ones and both signs too: the same bits as of float32."""
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)].reshape(-1, 1)
+    folder = SegmentFolder(tmp_path, code_size=1, embedding_size=1)
+    segment = folder.write(1, np.arange(len(halves)), halves, halves)
+    one = np.array([1])
+    everything = Extents(one, one, np.array([len(halves)]), one, np.array([0]), -one)
+    found = folder.mapped({1: segment}).products(np.array([[1], [-0.5]], np.float32), everything)
+    assert found.tolist() == [
+        halves[:, 0].astype(np.float32).tolist(),
+        (-0.5 * halves[:, 0].astype(np.float32)).tolist(),
+    ]
+
+
+def test_a_photograph_that_its_segment_has_not_all_of_is_damage(folder, segments):
+    beyond = replace(EXTENTS.take(np.array([2])), counts=np.array([4]))
+    with pytest.raises(CollectionDamaged, match=segments[2].name):
+        folder.mapped(segments).products(np.ones((1, 2), np.float32), beyond)
+
+
 @pytest.mark.parametrize("harm", ["gone", "short", "long", "rows"])
 def test_a_segment_that_was_altered_is_not_mapped(folder, segments, harm):
     path = folder.path / segments[2].name
@@ -190,6 +223,8 @@ def test_which_ids_are_regions():
     asked = np.array([22, 3, 4, 5, 6, 7, 19, 20, 23])
     assert EXTENTS.contain(asked).tolist() == [True, False, True, True, True, False, False, True, False]
     assert EXTENTS.take(slice(0, 0)).contain(asked).tolist() == [False] * 9
+    last = EXTENTS.are_of(np.array([22, 23]), np.array([2, 2]))
+    assert last.tolist() == [True, False]
 
 
 def test_ranges_of_regions():

@@ -81,3 +81,21 @@ def test_answers_need_the_least_confidence():
 def test_equally_sure_answers_keep_their_order():
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [20, 0, 30, 10]], float)
     assert nms(boxes, np.full(3, 0.5)).tolist() == [0, 2]
+
+
+def test_confidences_of_photographs_side_by_side_are_those_of_each():
+    random = np.random.default_rng(5)
+    calibration = Calibration(presence=(-1.0, 2.0, 0.5), place=(-3.0, 9.0, 0.7, 1.1), prevalence=0.02)
+    sizes = [4, 1, 7]
+    similarities = np.full((3, 2, 7), -np.inf)
+    objectness = np.zeros((3, 7))
+    for photo, size in enumerate(sizes):
+        similarities[photo, :, :size] = random.uniform(-0.2, 0.7, (2, size))
+        objectness[photo, :size] = random.uniform(size=size)
+    presence = random.uniform(size=(3, 2))
+    found = confidences(calibration, similarities, objectness, presence=presence)
+    for photo, size in enumerate(sizes):
+        its_own = similarities[photo, :, :size], objectness[photo, :size]
+        alone = confidences(calibration, *its_own, presence=presence[photo])
+        assert found[photo, :, :size] == pytest.approx(alone, rel=1e-12)
+        assert not found[photo, :, size:].any()

@@ -5,7 +5,9 @@ import pytest
 
 from db.records import RegionScores
 from helpers.word_predictor import SixWords
-from search.composed_ranking import ComposedRanking
+from search.composed_ranking import ComposedRanking, worth_looking_at
+from search.composition import compose
+from search.grounding import PhotoRegions, side_by_side
 from search.wording.parse import parse_query
 
 PHOTOS, REGIONS = 120, 5
@@ -60,3 +62,27 @@ def test_what_cannot_be_among_the_first_is_not_looked_at(query):
     assert collection.asked == 15 * REGIONS
     some.first(10)
     assert collection.asked == 15 * REGIONS
+
+
+def test_the_parts_are_those_of_each_photograph_and_nothing_is_read_again(query, monkeypatch):
+    """Of photographs that were looked at in several batches, in any order."""
+    monkeypatch.setattr("search.composed_ranking._BATCH", 7)
+    some, collection = ranking(query, 0.3)
+    asked = some.first(25)[::3][::-1]
+    before = collection.asked
+    scores, regions, parts = some.parts(asked)
+    assert collection.asked == before
+    assert scores.photo_ids[scores.starts()].tolist() == asked
+    for photo_id, rows, part in zip(asked, scores.slices(), parts, strict=True):
+        alone = worth_looking_at(some._regions.of(photo_id))
+        assert scores.region_ids[rows].tolist() == alone.region_ids.tolist()
+        its_regions = PhotoRegions.from_boxes(collection.boxes(alone.region_ids))
+        assert regions.boxes[rows].tolist() == its_regions.boxes.tolist()
+        assert regions.objectness[rows].tolist() == its_regions.objectness.tolist()
+        (expected,) = compose(
+            query, *side_by_side(alone.scores, alone.sizes(), its_regions), np.ones((1, 2)), "embedding"
+        )
+        assert part.score == pytest.approx(expected.score) and round(part.score, 6) == some.score_of(photo_id)
+        assert part.as_one_row == expected.as_one_row and part.won == expected.won
+        assert [thing.rows for thing in part.things] == [thing.rows for thing in expected.things]
+        assert [said.points for said in part.said] == pytest.approx([said.points for said in expected.said])

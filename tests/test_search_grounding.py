@@ -3,7 +3,15 @@ import math
 import numpy as np
 import pytest
 
-from search.grounding import MAX_REGIONS, PhotoRegions, answering_regions, ground, logit
+from search.grounding import (
+    MAX_REGIONS,
+    PhotoRegions,
+    answering_regions,
+    ground,
+    likeliest_regions,
+    logit,
+    side_by_side,
+)
 
 # Four boxes side by side that do not overlap.
 APART = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10]], np.float32)
@@ -66,3 +74,21 @@ def test_one_phrase_is_answered_by_the_regions_nearly_as_likely():
 def test_each_of_several_phrases_is_answered_by_one_region():
     scores = np.array([[0.5, 0.5, 0.5], [0.1, 0.2, 0.3], [0.3, 0.2, 0.1]])
     assert answering_regions(scores, apart(0.5, 0.5, 0.5), [2, 1], "embedding") == [(0, 2), (2, 1)]
+
+
+def test_the_likeliest_regions_of_many_photographs_are_those_of_each():
+    random = np.random.default_rng(4)
+    sizes = random.integers(1, 9, 50)
+    corners = random.uniform(0, 50, (sizes.sum(), 2))
+    regions = PhotoRegions(
+        np.concatenate([corners, corners + random.uniform(5, 60, corners.shape)], axis=1),
+        random.uniform(size=sizes.sum()),
+    )
+    scores = random.uniform(0.2, 0.4, (1, sizes.sum())).astype(np.float32)
+    ends = np.cumsum(sizes)
+    side, their_regions = side_by_side(scores, sizes, regions)
+    for scoring in ("embedding", "likelihood"):
+        found = likeliest_regions(side[:, 0], their_regions, scoring)
+        for rows, start, end in zip(found, ends - sizes, ends, strict=True):
+            alone = PhotoRegions(regions.boxes[start:end], regions.objectness[start:end])
+            assert [(row, 0) for row in rows] == answering_regions(scores[:, start:end], alone, [0], scoring)

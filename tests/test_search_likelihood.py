@@ -35,6 +35,22 @@ def test_all_regions_are_judged_if_none_are_named():
     assert scores == pytest.approx(expected)
 
 
+def test_the_closest_regions_as_sorting_finds_them():
+    """Of photographs of any number of regions, equal scores and ones that were not judged: the first ones."""
+    random = np.random.default_rng(3)
+    sizes = random.integers(1, 30, 40)
+    scores = random.integers(0, 12, (3, sizes.sum())).astype(np.float32)
+    scores[random.uniform(size=scores.shape) < 0.2] = -np.inf
+    cosines = RegionScores(np.arange(sizes.sum()), np.repeat(np.arange(40), sizes), scores)
+    for count in (1, 5, 40):
+        judged = closest_regions(cosines, count)
+        for its_rows in cosines.slices():
+            for row, its_scores in zip(judged[:, its_rows], scores[:, its_rows], strict=True):
+                first = sorted(range(len(its_scores)), key=lambda place: -its_scores[place])[:count]
+                assert np.flatnonzero(row).tolist() == sorted(first)
+    assert closest_regions(cosines.take(slice(0, 0)), 5).shape == (3, 0)
+
+
 def test_the_closest_regions_of_each_photograph_are_judged():
     cosines = RegionScores(
         np.arange(1, 7),

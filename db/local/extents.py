@@ -70,11 +70,14 @@ class Extents:
     def contain(self, region_ids: np.ndarray) -> np.ndarray:
         """For each of N ids whether it is a region of these photos: (N,) bool."""
         # Not by np.unique or setdiff1d: 180 ms for 200,000 ids (NumPy 2.4), this 8 ms.
-        positions = self.positions_of(region_ids)
-        found = positions >= 0
-        ends = self.first_region_ids + self.counts
-        found[found] = region_ids[found] < ends[positions[found]]
-        return found
+        return self.are_of(region_ids, self.positions_of(region_ids))
+
+    def are_of(self, region_ids: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """For each of N ids whether it is a region of the photo at its position, (N,) bool; none is at -1."""
+        if not len(self.counts):
+            return np.zeros(len(region_ids), bool)
+        within = region_ids - self.first_region_ids[positions]
+        return (positions >= 0) & (within < self.counts[positions])
 
     def slices(self) -> Iterator[slice]:
         """For each photo the slice of its rows among those of all, photo by photo."""

@@ -12,12 +12,12 @@ from db.candidates import closest_photos, nearest_photos
 from db.errors import UnknownId
 from db.local.extents import Extents
 from db.local.records import SegmentFile
-from db.local.segments import PART_ROWS, MappedEmbeddings, SegmentFolder, as_float32, products
+from db.local.segments import PART_ROWS, MappedEmbeddings, SegmentFolder, products
 from db.local.sqlite.connection import Database, plain_errors
 from db.local.sqlite.snapshot import Snapshot, read_extents, read_segments, read_snapshot
 from db.local.vectors.index_files import IndexFiles
 from db.matching import regions_of_area
-from db.records import AreaRange, Features, RegionScores
+from db.records import AreaRange, Features, RegionIds, RegionScores
 
 if TYPE_CHECKING:
     from db.local.vectors.faiss_index import Vectors
@@ -38,7 +38,6 @@ REGIONS_AGAIN = 300
 # `db.candidates.COMPARED`).
 MANY_REGIONS = 2_000_000
 _SCAN_ROWS = 8_192  # read at a time, their codes included
-_COSINE_ROWS = 1_000  # 1 MB as float32 vectors of 256
 
 
 class CommitReader:
@@ -48,6 +47,7 @@ class CommitReader:
         self._database = database
         self._segments = segments
         self._index_files = index_files
+        self._last_scan: tuple[np.ndarray, RegionScores] | None = None  # vectors, and what `_scanned` found
 
     @cached_property
     def snapshot(self) -> Snapshot:
@@ -85,6 +85,12 @@ class CommitReader:
             embeddings[rows] = some
         return embeddings
 
+    @cached_property
+    def _regions(self) -> RegionIds:
+        """All of them, in the order of their ids."""
+        extents = self.snapshot.extents
+        return RegionIds(extents.region_ids(), np.repeat(extents.photo_ids, extents.counts))
+
     def candidates(
         self, vectors: np.ndarray, count: int, allowed: np.ndarray | None = None, area: AreaRange | None = None
     ) -> np.ndarray:
@@ -106,7 +112,9 @@ class CommitReader:
         self, vectors: np.ndarray, count: int, allowed: np.ndarray | None, area: AreaRange | None
     ) -> np.ndarray:
         """Among some photos, by some of their regions."""
-        extents, _ = self._places(allowed)
+        extents = self.snapshot.extents
+        if allowed is not None:
+            extents = extents.take(self._positions(allowed))
         region_ids = extents.region_ids()
         if area is not None:
             region_ids = self.regions_of_area(area, allowed)
@@ -153,17 +161,14 @@ class CommitReader:
     def photo_ids_of(self, region_ids: np.ndarray) -> np.ndarray:
         """(N,) int64: the photo of each of N regions. Raises UnknownId."""
         extents, region_ids = self.snapshot.extents, np.asarray(region_ids, np.int64)
-        if not (known := extents.contain(region_ids)).all():
+        positions = extents.positions_of(region_ids)
+        if not (known := extents.are_of(region_ids, positions)).all():
             raise UnknownId(f"region {region_ids[~known][0]}")
-        return extents.photo_ids[extents.positions_of(region_ids)]
+        return extents.photo_ids[positions]
 
     def cosines(self, vectors: np.ndarray, photo_ids: Sequence[int] | np.ndarray | None = None) -> RegionScores:
         if self.snapshot.region_count <= SCANNED_REGIONS:
-            everything = _region_scores(self.snapshot.extents, vectors @ self._embeddings.T)
-            if photo_ids is None:
-                return everything
-            extents, _ = self._places(photo_ids)
-            return everything.take(np.searchsorted(everything.region_ids, extents.region_ids()))
+            return self._scanned(vectors) if photo_ids is None else self._scanned_of(vectors, photo_ids)
         if photo_ids is not None:
             return self._cosines_of(vectors, self._checked_extents(photo_ids))
         extents = self.snapshot.extents
@@ -171,6 +176,26 @@ class CommitReader:
         for rows, embeddings in self._read_embeddings(extents, self.snapshot.segments, PART_ROWS):
             scores[:, rows] = vectors @ embeddings.astype(np.float32).T
         return _region_scores(extents, scores)
+
+    def _scanned(self, vectors: np.ndarray) -> RegionScores:
+        """The cosines of all regions, whose embeddings are in memory."""
+        if self._last_scan is None or not np.array_equal(self._last_scan[0], vectors):
+            scores = products(vectors, self._embeddings)
+            scan = RegionScores(self._regions.region_ids, self._regions.photo_ids, scores)
+            self._last_scan = vectors.copy(), scan
+        return self._last_scan[1]
+
+    def _scanned_of(self, vectors: np.ndarray, photo_ids: Sequence[int] | np.ndarray) -> RegionScores:
+        """Those of some photos. A question asks for them after `candidates` has compared all: not once more."""
+        extents = self.snapshot.extents
+        among = np.zeros(len(extents.photo_ids), bool)
+        among[self._positions(photo_ids)] = True
+        rows = np.flatnonzero(np.repeat(among, extents.counts))
+        known = self._last_scan is not None and np.array_equal(self._last_scan[0], vectors)
+        if known or len(rows) > len(self._embeddings) // 4:
+            return self._scanned(vectors).take(rows)
+        scores = products(vectors, self._embeddings[rows])
+        return RegionScores(self._regions.region_ids[rows], self._regions.photo_ids[rows], scores)
 
     def _comparing(self, vectors: np.ndarray) -> Callable[[np.ndarray], RegionScores] | None:
         """Where many regions are, what compares photos (P,) without their checksums, for which codes would be read."""
@@ -180,15 +205,9 @@ class CommitReader:
         return lambda photo_ids: self._cosines_of(vectors, extents.take(self._positions(photo_ids)))
 
     def _cosines_of(self, vectors: np.ndarray, extents: Extents) -> RegionScores:
-        """Of some photos, a few at a time, so that what is read stays in the processor's cache until it is used."""
-        scores = np.empty((len(vectors), extents.region_count), np.float32)
-        done = 0
+        """Of some photos."""
         with plain_errors(self._index_files.folder):
-            for part in extents.parts(_COSINE_ROWS):
-                embeddings = as_float32(self._mapped.read(part))
-                scores[:, done : done + len(embeddings)] = products(vectors, embeddings)
-                done += len(embeddings)
-        return _region_scores(extents, scores)
+            return _region_scores(extents, self._mapped.products(vectors, extents))
 
     def codes(self, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         region_ids = np.asarray(region_ids, np.int64)

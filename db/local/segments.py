@@ -33,6 +33,7 @@ from db.local.records import SegmentFile
 Array = Literal["codes", "embeddings"]
 
 PART_ROWS = 100_000  # for who reads many regions, part by part: 100 MB as float32 vectors of 256
+_PRODUCT_ROWS = 500  # multiplied at a time: 0.5 MB
 
 
 # What is left of the bits of a half float, moved to the places of a single one: its sign, exponent and mantissa.
@@ -50,20 +51,29 @@ def as_float32(halves: np.ndarray) -> np.ndarray:
         return halves
     if (halves.view(np.int16) & _NOT_FINITE).max(initial=0) == _NOT_FINITE:  # of a file that is damaged
         return halves.astype(np.float32)
-    bits = halves.view(np.int16).astype(np.int32)  # the sign fills the upper half
-    bits <<= 13
-    bits &= _BITS
-    singles = bits.view(np.float32)
+    singles = _placed(halves.view(np.int16).astype(np.int32))
     singles *= _EXPONENTS
     return singles
+
+
+def _placed(bits: np.ndarray) -> np.ndarray:
+    """Half floats as float32 that are smaller by _EXPONENTS, in place. bits: int32, the sign fills the upper half."""
+    bits <<= 13
+    bits &= _BITS
+    return bits.view(np.float32)
 
 
 def products(vectors: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
     """The inner products of a few vectors (Q, E) float32 with many embeddings (N, E) float32: (Q, N).
 
-    OpenBLAS takes a fifth of the time of `vectors @ embeddings.T`: 30 us in place of 155 for 3 and 1,000 of 256.
+    OpenBLAS takes a fifth of the time of `vectors @ embeddings.T`: 30 us in place of 155 for 3 and 1,000 of 256; and a
+    few rows at a time, 4.9 ms in place of 8.1 for 3 and 50,000.
     """
-    return (embeddings @ np.ascontiguousarray(vectors.T)).T
+    columns = np.ascontiguousarray(vectors.T)
+    found = np.empty((len(embeddings), len(vectors)), np.float32)
+    for begin in range(0, len(embeddings), _PRODUCT_ROWS):
+        np.matmul(embeddings[begin : begin + _PRODUCT_ROWS], columns, out=found[begin : begin + _PRODUCT_ROWS])
+    return found.T
 
 
 @dataclass(frozen=True)
@@ -131,14 +141,14 @@ class SegmentFolder:
             try:
                 with open(self.path / segment.name, "rb") as stream:
                     if os.fstat(stream.fileno()).st_size != segment.size:
-                        raise self._damage(segment)
+                        raise self.damage(segment)
                     for first_row, count in runs:
                         stream.seek(start + first_row * row_size)
                         size = count * row_size
                         stream.readinto(target[filled : filled + size])
                         filled += size
             except FileNotFoundError:
-                raise self._damage(segment) from None
+                raise self.damage(segment) from None
         return rows
 
     def read_checked(self, extents: Extents, segments: Mapping[int, SegmentFile]) -> tuple[np.ndarray, np.ndarray]:
@@ -152,7 +162,7 @@ class SegmentFolder:
         for position, rows in enumerate(extents.slices()):
             checksum = extents.checksums[position]
             if checksum >= 0 and features_crc32(codes[rows], embeddings[rows]) != checksum:
-                raise self._damage(segments[int(extents.segment_ids[position])])
+                raise self.damage(segments[int(extents.segment_ids[position])])
         return codes, embeddings
 
     def mapped(self, segments: Mapping[int, SegmentFile]) -> "MappedEmbeddings":
@@ -164,11 +174,11 @@ class SegmentFolder:
         try:
             with open(self.path / segment.name, "rb") as stream:
                 if os.fstat(stream.fileno()).st_size != segment.size:
-                    raise self._damage(segment)
+                    raise self.damage(segment)
                 shape = segment.rows, self.embedding_size
                 return np.memmap(stream, "<f2", "r", segment.embeddings_offset, shape)
         except (FileNotFoundError, ValueError):  # ValueError: the rows end behind the file's end
-            raise self._damage(segment) from None
+            raise self.damage(segment) from None
 
     def check(self, segment: SegmentFile) -> None:
         """Compare the whole file with its checksum.
@@ -177,7 +187,7 @@ class SegmentFolder:
             CollectionDamaged: the segment is missing or altered.
         """
         if self.fault(segment):
-            raise self._damage(segment)
+            raise self.damage(segment)
 
     def fault(self, segment: SegmentFile) -> str | None:
         """What is wrong with the file, to follow its name in a sentence; None: it is what was written."""
@@ -205,7 +215,8 @@ class SegmentFolder:
             if path.name not in kept:
                 path.unlink()
 
-    def _damage(self, segment: SegmentFile) -> CollectionDamaged:
+    def damage(self, segment: SegmentFile) -> CollectionDamaged:
+        """The error that says what is wrong with a segment."""
         fault = self.fault(segment) or "is not what its row in photos.db says"
         return CollectionDamaged(f"{self.path / segment.name}, the features of {segment.rows} regions, {fault}")
 
@@ -240,6 +251,30 @@ class MappedEmbeddings:
             np.take(of_segment, rows[begin:end], axis=0, out=found[begin:end], mode="clip")
             begin = end
         return found
+
+    def products(self, vectors: np.ndarray, extents: Extents) -> np.ndarray:
+        """The inner products of a few vectors (Q, E) float32 with the rows of these photos, in their order: (Q, N).
+
+        A photo's rows become float32 as they are copied, a few photos at a time, so that they stay in the processor's
+        cache until they are multiplied: 1.2 ms for 10,000 rows, 2.0 by `read` and `as_float32`. Raises as `read`.
+        """
+        # The exponents are brought into place once, with the vectors: powers of two change no other bit.
+        columns = np.ascontiguousarray(vectors.T) * _EXPONENTS
+        found = np.empty((extents.region_count, len(vectors)), np.float32)
+        counts = extents.counts.tolist()
+        bits = np.empty((max([_PRODUCT_ROWS, *counts]), self._folder.embedding_size), np.int32)
+        begin = filled = 0
+        for segment_id, first_row, count in zip(extents.segment_ids.tolist(), extents.first_rows.tolist(), counts):
+            if filled + count > len(bits):
+                np.matmul(_placed(bits[:filled]), columns, out=found[begin : begin + filled])
+                begin, filled = begin + filled, 0
+            of_photo = self._of(segment_id)[first_row : first_row + count]
+            if len(of_photo) < count:
+                raise self._folder.damage(self._segments[segment_id])
+            bits[filled : filled + count] = of_photo.view(np.int16)
+            filled += count
+        np.matmul(_placed(bits[:filled]), columns, out=found[begin:])
+        return found.T
 
     def _of(self, segment_id: int) -> np.ndarray:
         if segment_id not in self._open:

@@ -34,8 +34,9 @@ from scripts.evaluate.errors import EvaluationError
 from scripts.evaluate.labelled_collection import LabelledPhoto, labelled_collection
 from scripts.evaluate.retrieval import is_askable
 from search.composed_ranking import ComposedRanking
-from search.explanation import answers_of
-from search.grounding import ground
+from search.composition import compose
+from search.explanation import Shown, answers_of
+from search.grounding import ground, side_by_side
 from search.hits import described_photos
 from search.ranking import rank_photographs
 from search.wording.lexicon import Lexicon
@@ -130,7 +131,10 @@ def ask(pair: Pair, collection: Collection, model: PhraseModel, lexicon: Lexicon
     first = ComposedRanking(collection, query, scores, "embedding").first(1)
     averaged = rank_photographs(scores, query.phrases).first(1)
     ((photo, own),) = described_photos(collection, scores.of(pair.photo_id))
-    ((regions, _),) = answers_of(query, [own], [photo], "embedding")
+    side = side_by_side(own, np.array([own.shape[1]]), photo.regions)
+    parts = compose(query, *side, np.array([(photo.width, photo.height)]), "embedding")
+    shown = Shown(scores.of(pair.photo_id), photo.regions, parts)
+    ((regions, _),) = answers_of(query, shown, "embedding", collection.regions)
     alone = photo.regions.boxes[ground(own, photo.regions, "embedding")]
     return Outcome(
         first == [pair.photo_id],
