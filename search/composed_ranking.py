@@ -1,6 +1,6 @@
 """`ComposedRanking`: photographs ranked by all parts of a question, no further than is asked for.
 
-No photograph scores more than the mean of its best regions does (`search.composition.upper_bounds`), so those whose
+No photograph scores more than its best regions would (`search.composition.upper_bounds`), so those whose
 bound is below what is found need not be looked at closely.
 """
 
@@ -14,6 +14,7 @@ from db.records import RegionScores, joined
 from search.composition import ComposedScores, Composition, compose_all, compositions, upper_bounds
 from search.grounding import PhotoRegions, side_by_side
 from search.likelihood import closest_regions
+from search.part_weights import PartWeights, part_weights
 from search.ranking import best_scores, rounded
 from search.wording.parse import Query
 
@@ -43,14 +44,23 @@ class _LookedAt:
 class ComposedRanking:
     """The photographs of some scored regions, best first; equal ones by id."""
 
-    def __init__(self, collection: "Collection", query: Query, regions: RegionScores, scoring: str):
+    def __init__(
+        self,
+        collection: "Collection",
+        query: Query,
+        regions: RegionScores,
+        scoring: str,
+        weights: PartWeights | None = None,
+    ):
+        """weights: of the query's parts; None where nothing is known of how rare things are."""
         self._scores: dict[int, float] = {}  # of the photographs looked at, by id
         self._looked_at: list[_LookedAt] = []
         self._collection = collection
         self._query = query
         self._scoring = scoring
+        self._weights = weights or part_weights(query)
         self._regions = regions
-        bounds = upper_bounds(query, best_scores(regions))
+        bounds = upper_bounds(query, best_scores(regions), self._weights)
         photo_ids = regions.photo_ids[regions.starts()]
         order = np.lexsort((photo_ids, -bounds))
         self._photo_ids, self._bounds = photo_ids[order], bounds[order]
@@ -110,7 +120,7 @@ class ComposedRanking:
         photo_sizes = np.ones((len(ids), 2))
         if any(relation.object is None for relation in self._query.relations):  # only places need them
             photo_sizes = np.array([(photo.width, photo.height) for photo in self._collection.photos(ids)])
-        found = compose_all(self._query, scores, their_regions, photo_sizes, self._scoring)
+        found = compose_all(self._query, scores, their_regions, photo_sizes, self._scoring, self._weights)
         self._looked_at.append(_LookedAt(ids, regions, its_regions, scores, their_regions, found))
         by_id = dict(zip(ids, rounded(found.scores).tolist(), strict=True))
         self._scores |= {photo_id: by_id[photo_id] for photo_id in photo_ids.tolist()}

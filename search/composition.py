@@ -1,14 +1,15 @@
 """How photographs answer a question of several parts: pure functions over their regions, of many at once.
 
-    score = 1/2 (the question as one thing) + 1/2 (its things)
+    score = w (the question as one thing) + (1 - w) (its things)
     the question as one thing = its best region's score
-    its things = mean over things of their scores + sum of weight * log(soft score) of what is said of them
+    its things = weighted mean of their scores + sum of weight * log(soft score) of what is said of them
     a thing = 1/2 (its best region's score) + 1/2 (the score of a region that is its own)
 
 Each thing has a region of its own (`search.assignment`), one of which several are asked has several. What is said of
 things: how two lie to each other, where one lies (`search.relations`), how many there are (`_count_score`). A soft
 score is the one to expect over where the things may be: their regions' probabilities (`search.grounding`) times the
-score of the boxes. The reading that fits better has won, and its boxes are shown.
+score of the boxes. The weights are those of `search.part_weights`. The reading that fits better has won, and its boxes
+are shown.
 
 Measured on `val` (`scripts.evaluate.relations`, `scripts.evaluate.questions`): half and half ranks better than the
 better of both readings alone (mean AP of everyday questions 0.49, 0.47). Of 884 pairs of phrases from one photograph it
@@ -25,6 +26,7 @@ import numpy as np
 from fcln.boxes import iou
 from search.assignment import SAME_THING, assign_all
 from search.grounding import GROUNDING_WEIGHTS, PhotoRegions, ground, log_posteriors
+from search.part_weights import PartWeights, part_weights
 from search.relations import place_scores, relation_scores
 from search.wording.counts import Count
 from search.wording.parse import Query
@@ -32,10 +34,11 @@ from search.wording.relations import Relation
 
 # Weights of the logarithms of soft scores, in cosines. Which side a thing is on tells nothing of what it is, so it has
 # to weigh (`scripts.evaluate.relations`: 78 % of the pairs in order at 0.3, 62 % at 0.1). What lies on or in
-# another thing the similarity knows already: everyday questions rank best between 0.05 and 0.1.
-_WEIGHTS = {"on": 0.07, "in": 0.07, "inside": 0.07, "next to": 0.07}
+# another thing the similarity knows already, and nearly all that says how many there are: questions from captions
+# (`scripts.evaluate.composed_questions`) rank worse by more of these.
+_WEIGHTS = {"on": 0.02, "in": 0.02, "inside": 0.02, "next to": 0.02}
 _DIRECTION_WEIGHT = 0.4
-_COUNT_WEIGHT = 0.2
+_COUNT_WEIGHT = 0.07
 _COSINE = GROUNDING_WEIGHTS["embedding"].score
 
 # Regions of one thing that overlap by more are not two of it (intersection over union; over the smaller one: a head is
@@ -76,6 +79,7 @@ class Composition:
     """A photograph's answer."""
 
     score: float
+    weights: PartWeights
     as_one: float | None  # score of the question as one thing; None: it is not read so
     as_one_row: int  # its region; -1: None
     as_things: float
@@ -88,6 +92,7 @@ class Composition:
 class ComposedScores:
     """The parts of the scores of P photographs."""
 
+    weights: PartWeights
     scores: np.ndarray  # (P,) float64
     as_one: np.ndarray | None  # (P,) of the question as one thing; None: it is not read so
     as_things: np.ndarray  # (P,)
@@ -101,6 +106,7 @@ class ComposedScores:
     def take(self, photos: Sequence[int]) -> "ComposedScores":
         """Those of some of the photographs."""
         return ComposedScores(
+            self.weights,
             self.scores[photos],
             None if self.as_one is None else self.as_one[photos],
             self.as_things[photos],
@@ -114,18 +120,25 @@ class ComposedScores:
 
 
 def compose_all(
-    query: Query, scores: np.ndarray, regions: PhotoRegions, sizes: np.ndarray, scoring: str
+    query: Query,
+    scores: np.ndarray,
+    regions: PhotoRegions,
+    sizes: np.ndarray,
+    scoring: str,
+    weights: PartWeights | None = None,
 ) -> ComposedScores:
     """How P photographs answer, each by N regions.
 
     scores: (P, Q, N) in the scoring named; -inf: not judged, or there are fewer regions, and at least one region of
-    each phrase is judged. sizes: (P, 2) widths and heights, pixels.
+    each phrase is judged. sizes: (P, 2) widths and heights, pixels. weights: None where nothing is known of how rare
+    things are.
     """
+    weights = weights or part_weights(query)
     columns = query.things
     place = {query.phrases[column]: i for i, column in enumerate(columns)}
     photos = np.arange(len(scores))
     scores = np.asarray(scores, np.float64)
-    unit = _COSINE / GROUNDING_WEIGHTS[scoring].score  # cosines to the scoring's own measure
+    unit = weights.of_said * _COSINE / GROUNDING_WEIGHTS[scoring].score  # cosines to the scoring's own measure
     merits = log_posteriors(scores, regions, scoring)[:, columns]
     overlaps = iou(regions.boxes, regions.boxes)
     posteriors = np.exp(merits - merits.max(axis=2, keepdims=True))
@@ -161,19 +174,25 @@ def compose_all(
             its_scores = scores[photos[:, None], column, rows[i]]
             things[:, i] = np.where(rows[i] < 0, lowest[:, None], its_scores).mean(axis=1)
             said.append((count, (column,), surely, _COUNT_WEIGHT * unit * np.log(surely)))
-    as_things = things.mean(axis=1)
+    as_things = things @ weights.things
     for *_, points in said:
         as_things = as_things + points
     as_one = scores[:, 0].max(axis=1) if query.as_one else None
-    together = as_things if as_one is None else (as_one + as_things) / 2
-    return ComposedScores(together, as_one, as_things, things, rows, said, fits, merits, overlaps)
+    together = as_things if as_one is None else weights.as_one * as_one + (1 - weights.as_one) * as_things
+    return ComposedScores(weights, together, as_one, as_things, things, rows, said, fits, merits, overlaps)
 
 
 def compose(
-    query: Query, scores: np.ndarray, regions: PhotoRegions, sizes: np.ndarray, scoring: str
+    query: Query,
+    scores: np.ndarray,
+    regions: PhotoRegions,
+    sizes: np.ndarray,
+    scoring: str,
+    weights: PartWeights | None = None,
 ) -> list[Composition]:
     """How each of P photographs answers, and where. Arguments as of `compose_all`."""
-    return compositions(query, scores, regions, compose_all(query, scores, regions, sizes, scoring), scoring)
+    found = compose_all(query, scores, regions, sizes, scoring, weights)
+    return compositions(query, scores, regions, found, scoring)
 
 
 def compositions(
@@ -195,14 +214,15 @@ def compositions(
         if found.as_one is not None:
             as_one = float(found.as_one[photo])
             won = ONE_THING if as_one - as_things > margin else SEVERAL_THINGS
-        composed.append(Composition(score, as_one, as_one_row, as_things, things, said, won))
+        composed.append(Composition(score, found.weights, as_one, as_one_row, as_things, things, said, won))
     return composed
 
 
-def upper_bounds(query: Query, best: np.ndarray) -> np.ndarray:
+def upper_bounds(query: Query, best: np.ndarray, weights: PartWeights | None = None) -> np.ndarray:
     """No photograph's score is higher: (P,) float64. best: (Q, P), the score of its best region for each phrase."""
-    things = best[query.things].mean(axis=0)
-    return (best[0] + things) / 2 if query.as_one else things
+    weights = weights or part_weights(query)
+    things = weights.things @ best[query.things]
+    return weights.as_one * best[0] + (1 - weights.as_one) * things if query.as_one else things
 
 
 def _shown(query: Query, found: ComposedScores) -> list[np.ndarray]:

@@ -23,6 +23,7 @@ class ExplainedThing:
     phrase: str
     score: float  # its part of the score: half of its best region's and half of its own one's, or the mean of several
     regions: list[HitRegion]
+    share: float = 1.0  # of a thing in what the things score together; of the question as one thing in all
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class ExplainedWords:
 class Explanation:
     """The parts of a photograph's score.
 
-    score = (as_one + as_things) / 2 where the question was read in both ways, else as_things;
-    as_things = mean of things + sum of the relations' points.
+    score = share of as_one * as_one + (1 - that share) * as_things where the question was read in both ways, else
+    as_things; as_things = sum of share * score of the things + sum of the relations' points.
     """
 
     won: Literal["one thing", "several things"] | None  # the reading that fits better; None: there is only one
@@ -121,12 +122,17 @@ def _composed(
     """The answer of one photograph. region: by its row and the column of the phrase that it answers."""
     as_one = None
     if parts.as_one is not None:
-        as_one = ExplainedThing(query.phrases[0], _rounded(parts.as_one), [region(parts.as_one_row, 0)])
+        as_one = ExplainedThing(
+            query.phrases[0], _rounded(parts.as_one), [region(parts.as_one_row, 0)], parts.weights.as_one
+        )
     things = [
         ExplainedThing(
-            query.phrases[thing.column], _rounded(thing.score), [region(row, thing.column) for row in thing.rows]
+            query.phrases[thing.column],
+            _rounded(thing.score),
+            [region(row, thing.column) for row in thing.rows],
+            round(float(share), 4),
         )
-        for thing in parts.things
+        for thing, share in zip(parts.things, parts.weights.things, strict=True)
     ]
     explanation = Explanation(parts.won, as_one, _rounded(parts.as_things), things, _relations(query, parts))
     if as_one is not None and parts.won == "one thing":

@@ -12,11 +12,16 @@ if TYPE_CHECKING:
 def explanation_lines(explanation: "Explanation", score: float) -> Iterator[str]:
     """Why a photograph has its score."""
     if explanation.as_one is not None:
-        yield f"{score:.3f} = the mean of {explanation.as_one.score:.3f} and {explanation.as_things:.3f}"
+        one, things, share = explanation.as_one.score, explanation.as_things, explanation.as_one.share
+        parts = f"the mean of {one:.3f} and {things:.3f}"
+        if share != 0.5:
+            parts = f"{share:.0%} of {one:.3f} and {1 - share:.0%} of {things:.3f}"
+        yield f"{score:.3f} = {parts}"
         yield f"as one thing {explanation.as_one.score:.3f}: {_thing(explanation.as_one)}"
         yield f"as several things {explanation.as_things:.3f}:"
+    unequal = len({thing.share for thing in explanation.things}) > 1
     for thing in explanation.things:
-        yield f"thing: {_thing(thing)}"
+        yield f"thing{f', {thing.share:.0%}' if unequal else ''}: {_thing(thing)}"
     for relation in explanation.relations:
         yield f"{relation.text}: {relation.score:.0%} likely, {relation.points:+.3f}"
     for judged in explanation.words:
@@ -47,13 +52,15 @@ def won_line(explanation: "Explanation") -> str:
 def explanation_document(explanation: "Explanation", region: "Callable[[HitRegion], dict[str, Any]]") -> dict[str, Any]:
     """{"won", "as_one", "as_things", "things", "relations", "words"}: the parts of a photograph's score.
 
-    as_one (null: not read so) and each of things are {"phrase", "score", "regions"}; relations {"text", "relation",
-    "score" in (0, 1), "points"}; words [{"phrase", "region_id", "log_probabilities": [[word, log p], ...]}], END last,
-    where the language model judged. region: the document of a region.
+    as_one (null: not read so) and each of things are {"phrase", "score", "share", "regions"}, share in the score of all
+    and in that of the things; relations {"text", "relation", "score" in (0, 1), "points"}; words [{"phrase",
+    "region_id", "log_probabilities": [[word, log p], ...]}], END last, where the language model judged. region: the
+    document of a region.
     """
 
     def thing(part: "ExplainedThing") -> dict[str, Any]:
-        return {"phrase": part.phrase, "score": part.score, "regions": [region(answer) for answer in part.regions]}
+        regions = [region(answer) for answer in part.regions]
+        return {"phrase": part.phrase, "score": part.score, "share": part.share, "regions": regions}
 
     return {
         "won": explanation.won,

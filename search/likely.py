@@ -8,14 +8,17 @@ import numpy as np
 
 from search.calibration import confidences
 from search.hits import Hit
+from search.part_weights import part_weights
 from search.probability import answer_count, composed_probabilities, phrase_offsets, uncertain
 
 if TYPE_CHECKING:
     from fcln.scoring import Scoring
     from search.wording.parse import Query
 
-# A list whose best photograph is less likely to answer says that it holds nothing convincing, and shows so many.
-CONVINCING, CLOSEST = 0.25, 3
+# A list whose best photograph is less likely to answer says that it holds nothing convincing, and shows so many. All
+# parts of a question at once are seldom so likely, though it has answers: of questions from captions
+# (`scripts.evaluate.composed_questions`) two fifths are not. Eight have the better F1 there, of one phrase three do.
+CONVINCING, CLOSEST, CLOSEST_OF_PARTS = 0.25, 3, 8
 # A list that stops by itself holds no more photographs. Of the most likely ones so many are looked at to find its end.
 LONGEST, LOOKED_AT = 200, 400
 # The parts of a question cost a millisecond a photograph: so many first, and more if the list is not over by then.
@@ -44,10 +47,10 @@ class Likelihoods:
         assert scoring.answers is not None
         self._answers, self._boxes = scoring.answers, scoring.calibration
         self._offsets = phrase_offsets(scoring.answers, vectors)
-        things = self._offsets[query.things]
-        # As `search.composition` has it: half the question as one thing, half the mean of its things.
-        self._offset = float(things.mean() if not query.as_one else (self._offsets[0] + things.mean()) / 2)
-        self._parts = len(things) + query.as_one
+        weights = part_weights(query, scoring, vectors)  # of the parts of the score, and so of their log-odds
+        things = float(weights.things @ self._offsets[query.things])
+        self._offset = weights.as_one * float(self._offsets[0]) + (1 - weights.as_one) * things
+        self._parts = len(query.things) + query.as_one
 
     def of_scores(self, scores: np.ndarray) -> np.ndarray:
         """The probability of photographs with these scores: (P,) float64 -> (P,) float64."""
@@ -79,7 +82,7 @@ class Likelihoods:
         elif convincing or least is not None:
             count = min(answer_count(probabilities), LONGEST)
         else:
-            count = min(CLOSEST, len(scores))
+            count = min(CLOSEST_OF_PARTS if self._parts > 1 else CLOSEST, len(scores))
         if least is not None:
             count = min(count, int((probabilities >= least).sum()))
         following = float(probabilities[count]) if count < len(probabilities) else None

@@ -31,6 +31,17 @@ def phrase_offsets(calibration: "AnswerCalibration", vectors: np.ndarray, *, pri
     return calibration.constant + usual + moved
 
 
+def rarities(calibration: "AnswerCalibration", vectors: np.ndarray) -> np.ndarray:
+    """How seldom photographs show what phrases name: (Q,) float64 above 0, natural logarithms.
+
+    -log of the probability of a photograph whose closest region is as similar as is usual for the phrase. vectors: (Q,
+    E) unit length, of phrases.
+    """
+    phrases = np.concatenate([np.asarray(vectors, np.float64), np.ones((len(vectors), 1))], axis=1)
+    odds = calibration.closest * (phrases @ np.array(calibration.usual_mean)) + phrase_offsets(calibration, vectors)
+    return -np.log(uncertain(odds))
+
+
 def answer_probabilities(calibration: "AnswerCalibration", offsets: np.ndarray, closest: np.ndarray) -> np.ndarray:
     """The probability that each of P photographs shows what each of Q phrases names: (Q, P) float64, in (0, 1).
 
@@ -65,7 +76,7 @@ def presences_of(
 
 
 def composed_probabilities(calibration: "AnswerCalibration", odds: np.ndarray) -> np.ndarray:
-    """The probability that photographs answer a question of several parts, of the means of their parts' log-odds.
+    """The probability that photographs answer a question of several parts, of the mean of their parts' log-odds.
 
     odds: any shape, of `phrase_offsets` and `AnswerCalibration.closest` times a score. All parts at once are rarer than
     each, hence a logistic function of its own, fitted on pairs of things.

@@ -33,6 +33,7 @@ from search.likely import COMPOSED_LOOKED_AT, LOOKED_AT, Likelihoods, ListEnd, w
 from search.likeness import balanced, rank_alike
 from search.model import Model, require_same_checkpoint
 from search.one_thread import in_one_thread
+from search.part_weights import PartWeights, part_weights
 from search.ranking import Ranking, rank_photographs
 from search.shortlist import SHORTLIST_PHOTOS
 from search.wording.lexicon import Lexicon
@@ -257,7 +258,8 @@ class Searcher:
         else:
             shortlist = self._shortlist(query, vectors, scoring, k or DEFAULT_TOP, selection)
             regions = self._score(query, shortlist, scoring, _judged_regions(query))
-        ranked = self._ranked(query, regions, scoring)
+        weights = part_weights(query, self._model.scoring, vectors)
+        ranked = self._ranked(query, regions, scoring, weights)
         likely, end = self._likely(query, vectors, scoring), None
         if likely is not None:
             best, end = _end(ranked, likely, query, k, least)
@@ -365,7 +367,7 @@ class Searcher:
         scored = self._score(query, cosines, scoring, judged_regions, codes)
         if not (query.as_one or query.relations or query.counts):
             return rank_photographs(scored, query.phrases)
-        ranked = self._ranked(query, scored, scoring)
+        ranked = self._ranked(query, scored, scoring, part_weights(query, self._model.scoring, vectors))
         photo_ids = ranked.first(len(scored.starts()))
         scores = np.fromiter(map(ranked.score_of, photo_ids), np.float64)
         return Ranking(query.phrases, np.array(photo_ids, np.int64), scores)
@@ -441,11 +443,13 @@ class Searcher:
             scores = fuse(cosines.scores, scores, tokens, self._model.scoring.fused_weight)
         return replace(cosines, scores=scores)
 
-    def _ranked(self, query: Query, regions: RegionScores, scoring: str) -> "Ranking | ComposedRanking":
+    def _ranked(
+        self, query: Query, regions: RegionScores, scoring: str, weights: PartWeights
+    ) -> "Ranking | ComposedRanking":
         """The photographs of some scored regions, best first."""
         if not query.is_composed:
             return rank_photographs(regions, query.phrases)
-        return ComposedRanking(self._collection, query, regions, scoring)
+        return ComposedRanking(self._collection, query, regions, scoring, weights)
 
     def _groups(
         self,

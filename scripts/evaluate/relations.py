@@ -35,6 +35,7 @@ from scripts.evaluate.errors import EvaluationError
 from scripts.evaluate.labelled_collection import LabelledPhoto, labelled_collection
 from search.composed_ranking import ComposedRanking
 from search.errors import QueryError
+from search.part_weights import part_weights
 from search.wording.inflection import singular
 from search.wording.lexicon import Lexicon
 from search.wording.parse import Query, parse_query
@@ -163,8 +164,9 @@ def read(pair: RelationPair, lexicon: Lexicon) -> Query | None:
 
 def comes_first(pair: RelationPair, query: Query, collection: Collection, model: PhraseModel) -> bool:
     """Whether the photograph with the asked relation does."""
-    scores = collection.cosines(model.encode_phrases(query.encoded), sorted({pair.right, pair.wrong}))
-    ranking = ComposedRanking(collection, query, scores, "embedding")
+    vectors = model.encode_phrases(query.encoded)
+    scores = collection.cosines(vectors, sorted({pair.right, pair.wrong}))
+    ranking = ComposedRanking(collection, query, scores, "embedding", part_weights(query, model.scoring, vectors))
     ranking.first(2)
     return ranking.score_of(pair.right) > ranking.score_of(pair.wrong)
 
