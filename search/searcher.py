@@ -514,7 +514,8 @@ class Searcher:
         self, query: Query, shown: Shown, scoring: str, likely: Likelihoods | None, *, explain: bool
     ) -> list[tuple[list[HitRegion], Explanation]]:
         """The regions that show where each photograph answers, and why."""
-        answers = answers_of(query, shown, scoring, self._collection.regions, likely and likely.of_boxes)
+        likelihoods = None if likely is None else likely.of_boxes
+        answers = answers_of(query, shown, scoring, self._collection.regions, likelihoods)
         if explain and scoring != "embedding":
             return [(found, with_words(why, query, self._region_words)) for found, why in answers]
         return answers
