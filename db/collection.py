@@ -149,6 +149,10 @@ class Collection(Protocol):
         """Described photos -> all described photos of the same content, themselves too, ascending."""
         ...
 
+    def contents(self, photo_ids: Sequence[int] | np.ndarray) -> dict[int, list[PhotoRow]]:
+        """`copies` as rows: described photos -> all of the same content, themselves too, by ascending id."""
+        ...
+
     def repeated(self) -> list[list[int]]:
         """The described photos (ids, ascending) of each content that several have."""
         ...

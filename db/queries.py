@@ -22,16 +22,19 @@ Row = TypeVar("Row")
 # What every question asks, made once.
 _ROOTS = select(Root.id, Root.path).order_by(Root.id)
 _ASKED = aliased(Photo)
-_COPIES = (
-    select(_ASKED.id, Photo.id)
+_HEADERS = [field.name for field in fields(PhotoHeaders) if field.name != "keywords"]
+_PHOTO = (
+    *(Photo.id, Photo.root_id, Photo.path, Photo.width, Photo.height, Photo.digest, Photo.incomplete),
+    *(Photo.keywords, *(getattr(Photo, name) for name in _HEADERS)),  # keywords are NULL where headers were not read
+)
+_PHOTOS = select(*_PHOTO).where(among_given(Photo.id), Photo.reason.is_(None))
+_CONTENTS = (
+    select(_ASKED.id, *_PHOTO)
     .join(Photo, Photo.digest == _ASKED.digest)
     .where(among_given(_ASKED.id), _ASKED.reason.is_(None), Photo.reason.is_(None))
     .order_by(_ASKED.id, Photo.id)
 )
-_PHOTOS = select(
-    *(Photo.id, Photo.root_id, Photo.path, Photo.width, Photo.height, Photo.digest, Photo.incomplete),
-    *(getattr(Photo, field.name) for field in fields(PhotoHeaders)),
-).where(among_given(Photo.id), Photo.reason.is_(None))
+_COPIES = _CONTENTS.with_only_columns(_ASKED.id, Photo.id, maintain_column_froms=True)
 _BOX = Region.x1, Region.y1, Region.x2, Region.y2, Region.score
 _REGIONS = select(Region.id, Region.photo_id, *_BOX, Region.phrase).where(among_given(Region.id))
 _BOXES = select(Region.id, *_BOX).where(among_given(Region.id)).order_by(Region.id)
@@ -95,6 +98,17 @@ def copies(session: Session, photo_ids: Sequence[int] | np.ndarray) -> dict[int,
     found: dict[int, list[int]] = {}
     for photo_id, copy_id in rows:
         found.setdefault(photo_id, []).append(copy_id)
+    return found
+
+
+def contents(
+    session: Session, photo_ids: Sequence[int] | np.ndarray, folders: Mapping[int, Path] | None = None
+) -> dict[int, list[PhotoRow]]:
+    """`copies` as rows. folders: as of `photos`."""
+    folders = folders or roots(session)
+    found: dict[int, list[PhotoRow]] = {}
+    for photo_id, *row in session.connection().execute(_CONTENTS, _ids(photo_ids)):
+        found.setdefault(photo_id, []).append(_photo_row(row, folders))
     return found
 
 
@@ -162,23 +176,17 @@ def photos(
         UnknownId: an id that is not known.
     """
     folders = folders or roots(session)
-    rows = session.connection().execute(
-        _PHOTOS, _ids(photo_ids)
-    )  # not the session: nothing of its objects is wanted, and it takes longer
-    found = {}
-    for row in rows:
-        path = folders[row.root_id] / row.path
-        headers = _headers(row)
-        found[row.id] = PhotoRow(row.id, path, row.width, row.height, row.digest, row.incomplete, headers)
+    # Not the session: nothing of its objects is wanted, and it takes longer.
+    rows = session.connection().execute(_PHOTOS, _ids(photo_ids))
+    found = {row.photo_id: row for row in (_photo_row(row, folders) for row in rows)}
     return _in_order(found, photo_ids, "described photograph")
 
 
-def _headers(row: Any) -> PhotoHeaders | None:
-    """The headers of a photo, from a row with their columns; None: they were not read."""
-    if row.keywords is None:
-        return None
-    values = {field.name: getattr(row, field.name) for field in fields(PhotoHeaders)}
-    return PhotoHeaders(**{**values, "keywords": tuple(row.keywords)})
+def _photo_row(row: Sequence[Any], folders: Mapping[int, Path]) -> PhotoRow:
+    """From the columns of _PHOTO."""
+    photo_id, root_id, path, width, height, digest, incomplete, keywords, *others = row
+    headers = None if keywords is None else PhotoHeaders(**dict(zip(_HEADERS, others)), keywords=tuple(keywords))
+    return PhotoRow(photo_id, folders[root_id] / path, width, height, digest, incomplete, headers)
 
 
 def regions(session: Session, region_ids: Sequence[int] | np.ndarray) -> list[RegionRow]:

@@ -37,7 +37,8 @@ class _Gru:
         states = np.empty((count, length, size), np.float32)
         for t in range(length - 1, -1, -1) if reverse else range(length):
             before = hidden @ self.weight_hh + self.bias_hh
-            reset, update = np.split(_sigmoid(gates[:, t, : 2 * size] + before[:, : 2 * size]), 2, axis=1)
+            opened = _sigmoid(gates[:, t, : 2 * size] + before[:, : 2 * size])
+            reset, update = opened[:, :size], opened[:, size:]
             new = np.tanh(gates[:, t, 2 * size :] + reset * before[:, 2 * size :])
             hidden = np.where(mask[:, t, None], (1 - update) * new + update * hidden, hidden)
             states[:, t] = hidden

@@ -37,12 +37,12 @@ def assign_all(
     """`assign` of P photographs at once: (P, Q) int64. All arrays have a first axis of P more."""
     photos, phrases, regions = merits.shape
     count = min(_CHOICES, regions)
-    choices = np.argsort(-merits, axis=2, kind="stable")[..., :count]  # (P, Q, C), best first
-    gains = np.take_along_axis(merits, choices, axis=2)
-    order = np.argsort(gains[..., min(1, count - 1)] - gains[..., 0], axis=1, kind="stable")  # (P, Q)
-    choices, gains = (np.take_along_axis(array, order[..., None], axis=1) for array in (choices, gains))
-    same = overlaps > SAME_THING
     photo = np.arange(photos)[:, None, None]
+    choices = np.argsort(-merits, axis=2, kind="stable")[..., :count]  # (P, Q, C), best first
+    gains = merits[photo, np.arange(phrases)[:, None], choices]
+    order = np.argsort(gains[..., min(1, count - 1)] - gains[..., 0], axis=1, kind="stable")  # (P, Q)
+    choices, gains = choices[photo[..., 0], order], gains[photo[..., 0], order]
+    same = overlaps > SAME_THING
     costs = np.zeros((photos, 1))  # (P, B) of the partial assignments
     rows = np.empty((photos, 1, 0), np.int64)  # (P, B, phrases assigned so far)
     for place in range(phrases):
@@ -63,15 +63,10 @@ def assign_all(
             kept = np.argsort(longer, axis=1, kind="stable")[:, :_BEAM]
         else:
             kept = longer.argmin(axis=1)[:, None]
-        costs = np.take_along_axis(longer, kept, axis=1)
+        costs = longer[photo[..., 0], kept]
         partial, choice = np.divmod(kept, count)
-        rows = np.concatenate(
-            [
-                np.take_along_axis(rows, partial[..., None], axis=1),
-                np.take_along_axis(choices[:, place], choice, axis=1)[..., None],
-            ],
-            axis=2,
-        )
+        chosen = choices[photo[..., 0], place, choice]
+        rows = np.concatenate([rows[photo[..., 0], partial], chosen[..., None]], axis=2)
     found = np.empty((photos, phrases), np.int64)
     np.put_along_axis(found, order, rows[:, 0], axis=1)
     return found

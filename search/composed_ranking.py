@@ -61,9 +61,9 @@ class ComposedRanking:
         self._weights = weights or part_weights(query)
         self._regions = regions
         bounds = upper_bounds(query, best_scores(regions), self._weights)
-        photo_ids = regions.photo_ids[regions.starts()]
-        order = np.lexsort((photo_ids, -bounds))
-        self._photo_ids, self._bounds = photo_ids[order], bounds[order]
+        self._in_their_order, self._sizes = regions.photo_ids[regions.starts()], regions.sizes()
+        order = np.lexsort((self._in_their_order, -bounds))
+        self._photo_ids, self._bounds = self._in_their_order[order], bounds[order]  # the most promising first
 
     def first(self, count: int) -> list[int]:
         """The ids of the first `count` photographs, or of all if there are fewer."""
@@ -112,8 +112,8 @@ class ComposedRanking:
         return scores, PhotoRegions(boxes, objectness), [composition for *_, composition in in_order]
 
     def _look_at(self, photo_ids: np.ndarray) -> None:
-        of_these = self._regions.take(np.flatnonzero(np.isin(self._regions.photo_ids, photo_ids)))
-        regions = worth_looking_at(of_these)
+        rows = np.flatnonzero(np.repeat(np.isin(self._in_their_order, photo_ids), self._sizes))
+        regions = worth_looking_at(self._regions.take(rows))
         ids = regions.photo_ids[regions.starts()].tolist()
         its_regions = PhotoRegions.from_boxes(self._collection.boxes(regions.region_ids))
         scores, their_regions = side_by_side(regions.scores, regions.sizes(), its_regions)

@@ -200,7 +200,9 @@ def compositions(
 ) -> list[Composition]:
     """The same, given the parts of their scores. Other arguments as of `compose_all`."""
     rows = [its_rows.tolist() for its_rows in _shown(query, found)]
-    as_one_rows = ground(scores[:, :1], regions, scoring)[:, 0].tolist() if query.as_one else [-1] * len(scores)
+    as_one_rows = [-1] * len(scores)
+    if query.as_one:
+        as_one_rows = ground(scores[:, :1], regions, scoring, found.overlaps)[:, 0].tolist()
     margin = _AS_ONE_MARGIN * _COSINE / GROUNDING_WEIGHTS[scoring].score
     composed = []
     for photo, as_one_row in enumerate(as_one_rows):

@@ -47,22 +47,23 @@ def fold(
     """
     groups: list[Group] = []
     looks: list[Look] = []
-    seen: set[str] = set()
+    seen: set[int] = set()  # of each content the first file
     may_be_shown = None if allowed is None else set(allowed.tolist())
     done = 0
     while len(groups) < k and done < len(photo_ids):
         some = list(photo_ids[done : done + (_AT_ONCE * k if done else k)])
-        copies = collection.copies(some)
-        rows = {row.photo_id: row for row in collection.photos(sorted({i for each in copies.values() for i in each}))}
+        contents = collection.contents(some)
         for rank, photo_id in enumerate(some, done):
-            if rows[photo_id].digest in seen:
+            copies = contents[photo_id]
+            if copies[0].photo_id in seen:
                 continue
             if len(groups) == k:
                 break
-            seen.add(rows[photo_id].digest)
-            group = _group(rows[photo_id], [rows[i] for i in copies[photo_id]], rank, may_be_shown)
+            seen.add(copies[0].photo_id)
+            ranked = next(row for row in copies if row.photo_id == photo_id)
+            group = _group(ranked, copies, rank, may_be_shown)
             if similar:
-                look = _look(collection, photo_id, rows[photo_id])
+                look = _look(collection, photo_id, ranked)
                 like = next((i for i, other in enumerate(looks) if are_alike(other, look)), None)
                 if like is not None:
                     groups[like].similar += [group.photo.path, *group.copies]

@@ -91,13 +91,14 @@ def logit(objectness: np.ndarray) -> np.ndarray:
     return np.log(clipped / (1 - clipped))
 
 
-def ground(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> np.ndarray:
+def ground(scores: np.ndarray, regions: PhotoRegions, scoring: str, overlaps: np.ndarray | None = None) -> np.ndarray:
     """The region that answers each of Q phrases, (Q,) int64; of equal ones the first.
 
     scores: (Q, N) in the scoring named; -inf: not judged, and at least one region of each phrase is. Of P photographs
-    (P, Q, N) -> (P, Q).
+    (P, Q, N) -> (P, Q). overlaps: (N, N), or (P, N, N), of the regions, if they are known.
     """
-    return _ground(log_posteriors(scores, regions, scoring), regions)
+    overlaps = iou(regions.boxes, regions.boxes) if overlaps is None else overlaps
+    return _ground(log_posteriors(scores, regions, scoring), overlaps)
 
 
 def answering_regions(
@@ -125,7 +126,7 @@ def likeliest_regions(scores: np.ndarray, regions: PhotoRegions, scoring: str) -
     scores: (P, N) in the scoring named; -inf: not judged. regions: with a first axis of P.
     """
     likely = log_posteriors(scores[:, None], regions, scoring)
-    first = _ground(likely, regions)[:, 0].tolist()
+    first = _ground(likely, iou(regions.boxes, regions.boxes))[:, 0].tolist()
     likely = likely[:, 0]
     likeliest = np.argsort(-likely, axis=1, kind="stable")[:, :MAX_REGIONS]
     near = np.take_along_axis(likely, likeliest, axis=1) >= likely.max(axis=1, keepdims=True) - _SHOWN_MARGIN[scoring]
@@ -143,9 +144,9 @@ def log_posteriors(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> n
     return weights.score * np.asarray(scores, np.float64) + weights.objectness * objectness
 
 
-def _ground(log_posteriors: np.ndarray, regions: PhotoRegions) -> np.ndarray:
+def _ground(log_posteriors: np.ndarray, overlaps: np.ndarray) -> np.ndarray:
     posterior = np.exp(log_posteriors - log_posteriors.max(axis=-1, keepdims=True))
     # Rounded, for a total order: sums differ in the last digits with the shape of the matrix product.
-    overlap = np.round(posterior / posterior.sum(axis=-1, keepdims=True) @ iou(regions.boxes, regions.boxes), 9)
+    overlap = np.round(posterior / posterior.sum(axis=-1, keepdims=True) @ overlaps, 9)
     # What was not judged does not answer, however it lies.
     return np.where(np.isneginf(log_posteriors), -1, overlap).argmax(axis=-1)

@@ -433,6 +433,9 @@ def test_copies_have_one_content(writer):
     )
     assert writer.copies([1, 2]) == {1: [1, 3], 2: [2]}
     assert writer.copies([]) == {}
+    assert writer.contents([2, 1]) == {1: writer.photos([1, 3]), 2: writer.photos([2])}
+    assert writer.contents([3]) == {3: writer.photos([1, 3])}
+    assert writer.contents([]) == {} == writer.contents([4, 7])  # failed, unknown
     assert writer.repeated() == [[1, 3]]
     assert [row.digest for row in writer.photos([1, 3])] == [same, same]
 

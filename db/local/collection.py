@@ -216,13 +216,21 @@ class LocalCollection:
         return self.reader.nearest(vectors, k)
 
     def photos(self, photo_ids: Sequence[int] | np.ndarray) -> list[PhotoRow]:
-        folders = None if self._writes else self.reader.folders  # a writer may have moved one
         with self.database.session() as session:
-            return queries.photos(session, photo_ids, folders)
+            return queries.photos(session, photo_ids, self._folders)
+
+    @property
+    def _folders(self) -> dict[int, Path] | None:
+        """Root id -> folder; None: to be asked, for a writer may have moved one."""
+        return None if self._writes else self.reader.folders
 
     def copies(self, photo_ids: Sequence[int] | np.ndarray) -> dict[int, list[int]]:
         with self.database.session() as session:
             return queries.copies(session, photo_ids)
+
+    def contents(self, photo_ids: Sequence[int] | np.ndarray) -> dict[int, list[PhotoRow]]:
+        with self.database.session() as session:
+            return queries.contents(session, photo_ids, self._folders)
 
     def repeated(self) -> list[list[int]]:
         with self.database.session() as session:

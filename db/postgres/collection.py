@@ -180,6 +180,9 @@ class PostgresCollection:
     def copies(self, photo_ids: Sequence[int] | np.ndarray) -> dict[int, list[int]]:
         return self.server.read(queries.copies, photo_ids)
 
+    def contents(self, photo_ids: Sequence[int] | np.ndarray) -> dict[int, list[PhotoRow]]:
+        return self.server.read(lambda session: queries.contents(session, photo_ids, self._places.of(session)))
+
     def repeated(self) -> list[list[int]]:
         return self.server.read(queries.repeated)
 

@@ -338,6 +338,7 @@ def _in_one_thread(alone: bool) -> Iterator[None]:
 def _best(ids: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k with the highest scores, best first, equal ones by id."""
     order = np.argsort(-scores, kind="stable")  # FAISS's are in order but for a few: quicker than by both
-    if np.any(scores[order[1:]] == scores[order[:-1]]):
+    best = scores[order]
+    if (best[1:] == best[:-1]).any():
         order = np.lexsort((ids, -scores))
-    return ids[order[:k]], scores[order[:k]]
+    return ids[order[:k]], best[:k]
