@@ -107,8 +107,8 @@ def contents(
     """`copies` as rows. folders: as of `photos`."""
     folders = folders or roots(session)
     found: dict[int, list[PhotoRow]] = {}
-    for photo_id, *row in session.connection().execute(_CONTENTS, _ids(photo_ids)):
-        found.setdefault(photo_id, []).append(_photo_row(row, folders))
+    for row in session.connection().execute(_CONTENTS, _ids(photo_ids)):
+        found.setdefault(row[0], []).append(_photo_row(row[1:], folders))
     return found
 
 
@@ -213,7 +213,7 @@ def boxes(session: Session, region_ids: Sequence[int] | np.ndarray) -> np.ndarra
     asked = np.asarray(region_ids, np.int64)
     rows = session.connection().execute(_BOXES, _ids(asked))
     assert rows.cursor is not None  # it is a SELECT
-    found = np.fromiter(chain.from_iterable(rows.cursor), np.float64).reshape(-1, 1 + len(_BOX))
+    found = np.fromiter(chain.from_iterable(rows.cursor.fetchall()), np.float64).reshape(-1, 1 + len(_BOX))
     row = np.minimum(np.searchsorted(found[:, 0], asked), max(len(found) - 1, 0))
     known = found[row, 0] == asked if len(found) else np.zeros(len(asked), bool)
     if not known.all():

@@ -112,8 +112,8 @@ def answering_regions(
     """
     if len(columns) > 1:
         likely = log_posteriors(scores, regions, scoring)
-        rows = assign(likely[columns], iou(regions.boxes, regions.boxes))
-        return [(int(row), column) for row, column in zip(rows, columns)]
+        assigned = assign(likely[columns], iou(regions.boxes, regions.boxes))
+        return [(int(row), column) for row, column in zip(assigned, columns)]
     (column,) = columns
     of_one = PhotoRegions(regions.boxes[None], regions.objectness[None])
     (rows,) = likeliest_regions(scores[None, column], of_one, scoring)
