@@ -234,6 +234,27 @@ def test_query_may_be_left_away(place, tiny_checkpoint, monkeypatch, capfdbinary
         assert len(json.loads(out)["hits"] if "--json" in words else out.splitlines()) == 3
 
 
+def test_options_may_come_before_the_command(place, tiny_checkpoint, monkeypatch, capfdbinary):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["search", *map(str, arguments)])
+        with pytest.raises(SystemExit):
+            main()
+        return capfdbinary.readouterr()
+
+    options = ["--collection", place.full, "--weights", tiny_checkpoint]
+    expected = run("query", "dog on couch", *options, "-k", 2).out
+    assert len(expected.splitlines()) == 2
+    assert run(*options, "-k", 2, "query", "dog on couch").out == expected
+    assert run("-k", 2, *options, "dog on couch").out == expected
+    photo = place.paths[0].decode() if isinstance(place.paths[0], bytes) else place.paths[0]
+    like = run("like", photo, "--box", "0,0,40,40", *options)
+    assert like.out
+    assert run(*options, "--box", "0,0,40,40", "like", photo).out == like.out  # an option that `query` does not have
+    # What an option asks for is no command, and after the first word of a question nothing is.
+    assert b"like" in run(*options, "--under", "like", "dog").err
+    assert b"No such command" not in run("dog", "like", *options).err
+
+
 def test_piped_it_prints_paths(search, place):
     result = search("dog on couch")
     assert (result.code, result.err) == (0, "")

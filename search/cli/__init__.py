@@ -1,6 +1,7 @@
 """The command `search`: parse, ask, print. Results to stdout, everything else to stderr; one file a command."""
 
 import sys
+from contextlib import suppress
 
 import click
 
@@ -20,13 +21,26 @@ def main() -> None:
 
 
 class _AskingGroup(click.Group):
-    """Takes what does not begin with a command for a question: `search "dog on couch"`."""
+    """Takes what names no command for a question: `search "dog on couch"`, and options may come before the command."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {name for option in self.get_params(ctx) for name in option.opts}
         if args and args[0] not in self.commands and args[0] not in own:
-            args = ["query", *args]
+            place = self._place_of_command(args)
+            args = ["query", *args] if place is None else [args[place], *args[:place], *args[place + 1 :]]
         return super().parse_args(ctx, args)
+
+    def _place_of_command(self, args: list[str]) -> int | None:
+        """Of the first argument that names a command, if only options of that command stand before it."""
+        for place, name in enumerate(args):
+            if name in self.commands:
+                options = [each for each in self.commands[name].params if isinstance(each, click.Option)]
+                parser = click.Command(name, params=options).make_parser(click.Context(self))
+                with suppress(click.UsageError):  # such as an option whose value this is
+                    _, others, _ = parser.parse_args(args[:place])
+                    if not others:
+                        return place
+        return None
 
 
 @click.group(cls=_AskingGroup, context_settings=CONTEXT_SETTINGS)
