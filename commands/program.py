@@ -1,10 +1,13 @@
 """A command line as a process of its own."""
 
+import ctypes
 import os
 import sys
 from collections.abc import Callable
 
 from commands.errors import EXIT_INTERRUPTED
+
+_M_ARENA_MAX = -8  # malloc.h
 
 
 def run(main: Callable[[], object]) -> None:
@@ -33,6 +36,16 @@ def sleep_while_waiting() -> None:
     other programs on two cores a build of 96 photographs took 60 s of processor time and more than 260 s, so 13 and 45.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def share_one_heap() -> None:
+    """Have all threads take memory from one heap. To be called before they start; only glibc has more than one.
+
+    It gives threads heaps of their own, up to eight a processor, and each keeps what its busiest moment took: 0.1 to
+    0.2 GB of 1.5 in a build of 320 photographs, in the same time.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has none
+        libc.mallopt(_M_ARENA_MAX, 1)
 
 
 def _flush() -> None:

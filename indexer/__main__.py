@@ -6,6 +6,7 @@ from indexer.cli import main
 
 def run() -> None:
     """Run the command."""
+    program.share_one_heap()
     program.run(lambda: main(prog_name="indexer"))
 
 

@@ -1,10 +1,14 @@
 """A command line as a process: its standard streams, its end."""
 
+import ctypes
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import indexer.__main__
+from commands import program
 
 PROJECT = Path(__file__).parents[1]
 
@@ -34,6 +38,45 @@ def test_threads_that_wait_sleep_unless_the_environment_says_otherwise(said, exp
         monkeypatch.setenv("OMP_WAIT_POLICY", said)
     ended = run("import os\ndef main(): print(os.environ['OMP_WAIT_POLICY'])", capture_output=True)
     assert (ended.returncode, ended.stdout) == (0, expected + "\n")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="not the C library of GNU")
+@pytest.mark.parametrize(("said", "expected"), [("program.share_one_heap()", True), ("pass", False)])
+def test_threads_share_one_heap(said, expected, monkeypatch):
+    """Each heap keeps what its busiest moment took."""
+    for name in ("MALLOC_ARENA_MAX", "GLIBC_TUNABLES"):
+        monkeypatch.delenv(name, raising=False)
+    code = f"""
+import ctypes, sys, threading
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+{said}
+def main():
+    together = threading.Barrier(4)
+    def work():
+        libc.free(ctypes.c_void_p(malloc(50_000)))
+        together.wait()
+    malloc = libc.malloc
+    malloc.restype = ctypes.c_void_p
+    libc.free.argtypes = [ctypes.c_void_p]
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for each in threads: each.start()
+    for each in threads: each.join()
+    stream = ctypes.c_void_p(libc.fdopen(1, b"w"))
+    libc.malloc_info(0, stream)
+    libc.fflush(stream)
+"""
+    ended = run(code, capture_output=True)
+    assert ended.returncode == 0, ended.stderr
+    assert (ended.stdout.count("<heap nr=") == 1) == expected
+
+
+def test_a_build_shares_one_heap(monkeypatch):
+    done = []
+    monkeypatch.setattr(program, "share_one_heap", lambda: done.append("heap"))
+    monkeypatch.setattr(program, "run", lambda main: done.append("run"))
+    indexer.__main__.run()
+    assert done == ["heap", "run"]
 
 
 def test_neither_command_loads_torch_before_that():

@@ -49,3 +49,24 @@ def test_batches_have_few_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
         for one, other in zip(runner(images[:count]), maps, strict=True):
             torch.testing.assert_close(one, other)
     assert seen == [1, 2, 4, 8, 8]
+
+
+@torch.inference_mode()
+def test_other_runtimes_see_one_photograph_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They keep the memory that their largest call took, in each thread."""
+    model = new_model(tiny_config(), vocabulary(), word_pieces()).eval()
+    runner = BackboneRunner(model, torch.device("cpu"), runtime="torch")
+    images = torch.randn(3, 3, 64, 64)
+    expected = model.features(images)
+    seen: list[int] = []
+
+    def counting(images: torch.Tensor) -> list[torch.Tensor]:
+        seen.append(len(images))
+        return model.features(images)
+
+    monkeypatch.setattr(runner, "_onnx", counting)
+    found = runner(images)
+    assert seen == [1, 1, 1]
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(one, other)

@@ -141,3 +141,23 @@ def test_sums_in_too_few_bits_are_noticed(monkeypatch, not_remembered):
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True, raising=False)
     monkeypatch.setattr(int8_linear, "Int8Linear", InTooFewBits)
     assert can_multiply_int8() is False
+
+
+@needs_int8
+@torch.no_grad()
+def test_few_numbers_of_rows_are_multiplied(monkeypatch):
+    """oneDNN compiles a program for each and keeps it: 50 MB for the 200 of one layer."""
+    layer = torch.nn.Linear(64, 48)
+    fast = Int8Linear(layer.weight, layer.bias)
+    inputs = torch.rand(200, 64)
+    whole = fast.of_unit(inputs)
+    multiply, seen = torch.ops.onednn.qlinear_pointwise, set()
+
+    def counting(rounded, *args):
+        seen.add(len(rounded))
+        return multiply(rounded, *args)
+
+    monkeypatch.setattr(torch.ops.onednn, "qlinear_pointwise", counting)
+    for count in range(1, 201):
+        assert torch.equal(fast.of_unit(inputs[:count]), whole[:count])
+    assert len(seen) <= 13

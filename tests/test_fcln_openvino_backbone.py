@@ -139,3 +139,18 @@ def test_one_can_be_asked_for(model, runtime):
         found = runner(images(3, 64, 64))
         for f, e in zip(found, model.features(images(3, 64, 64)), strict=True):
             assert (f - e).norm() < 0.35 * e.norm()
+
+
+def test_compiled_layers_of_few_shapes_are_kept(backbone, monkeypatch):
+    """Without a bound OpenVINO keeps those of every shape that it has seen."""
+    import openvino
+
+    compile_model, given = openvino.Core.compile_model, []
+
+    def noting(self, model, device, config):
+        given.append(config)
+        return compile_model(self, model, device, config)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", noting)
+    OpenVinoBackbone(backbone, threads=1)
+    assert [config["CPU_RUNTIME_CACHE_CAPACITY"] for config in given] == [64]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from fcln.predictor import Predictor
 from helpers.labelled_photos import write_photo
 from scripts.benchmark import build as benchmark_build
 from scripts.benchmark import filters as benchmark_filters
+from scripts.benchmark import memory as benchmark_memory
 from scripts.benchmark import query as benchmark_query
+from scripts.benchmark.photographs import make_photographs, many_shapes
 from scripts.evaluate.errors import EvaluationError
 from scripts.torture.tiny_checkpoint import write_tiny_checkpoint
 
@@ -25,6 +28,33 @@ def test_photographs_are_of_one_size_and_no_two_alike(tmp_path: Path) -> None:
     for path in made:
         with Image.open(path) as image:
             assert (image.size, image.format, image.mode) == ((500, 375), "JPEG", "RGB")
+
+
+def test_photographs_of_many_shapes_lie_and_stand_and_some_are_large(tmp_path: Path) -> None:
+    sizes = [many_shapes(number) for number in range(320)]
+    small = [size for size in sizes if max(size) == 500]
+    assert len(set(small)) >= 25 and len(small) == 300
+    assert {width > height for width, height in small} == {True, False}
+    megapixels = sorted(round(width * height / 1e6) for width, height in sizes if max(width, height) != 500)
+    assert megapixels == [12] * 15 + [48] * 5
+    made = make_photographs([write_photo(tmp_path / "a.jpg")], tmp_path / "made", 3, size_of=many_shapes)
+    for path, size in zip(made, sizes):
+        with Image.open(path) as image:
+            assert image.size == size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_the_memory_benchmark_adds_up_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photo(tmp_path / "photos" / "a.jpg")
+    command = f"--photos {tmp_path / 'photos'} --count 3 --without-fast --json"
+    result = CliRunner().invoke(benchmark_memory.main, command)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["photographs"], found["runtime"]) == (3, "plain")
+    assert 0.2 < found["peak_memory_gb"] < 50 and found["cpu_seconds"] > 0
+    monkeypatch.setattr(benchmark_memory, "_BUILD", "raise SystemExit(2)")
+    with pytest.raises(EvaluationError, match="the build failed"):
+        benchmark_memory.measure(tmp_path / "photos", tmp_path / "collection", 1)
 
 
 def test_sources_take_turns(tmp_path: Path) -> None:

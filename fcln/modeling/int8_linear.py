@@ -5,6 +5,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
+# Rows are multiplied in multiples of this. oneDNN compiles a program for each number of rows and keeps 1,024 of them:
+# as many rows as there happen to be, up to 200 in each step of a phrase, made 145 MB of programs of one layer each.
+_ROWS = 16
+
 
 class Int8Linear:
     """x -> W x + b. The weights are rounded to 255 steps in each row, the inputs to 256 steps of a range, or to 128.
@@ -28,19 +32,25 @@ class Int8Linear:
     def of_positive(self, inputs: Tensor, *, relu: bool = False) -> Tensor:
         """(N, in) float32, >= 0 -> (N, out) float32. The range is that of these inputs."""
         step = max(inputs.max().item(), 1e-8) / self._most if len(inputs) else 1.0
-        rounded = torch.add(self._half, inputs, alpha=1 / step).to(torch.uint8)  # one pass, and one that cuts
+        rounded = torch.add(self._half, inputs, alpha=1 / step)  # one pass, and one that cuts, as it becomes integers
         return self._multiply(rounded, step, 0, relu)
 
     def of_unit(self, inputs: Tensor) -> Tensor:
         """(N, in) float32 from -1 to 1 -> (N, out) float32."""
         half = self._most // 2
-        return self._multiply((inputs * half).round_().add_(half + 1).to(torch.uint8), 1 / half, half + 1, False)
+        return self._multiply((inputs * half).round_().add_(half + 1), 1 / half, half + 1, False)
 
     def _multiply(self, rounded: Tensor, step: float, zero: int, relu: bool) -> Tensor:
-        return torch.ops.onednn.qlinear_pointwise(
-            rounded, step, zero, self._packed, self._steps, self._zeros, self._bias,
+        """rounded: (N, in) float32, 0 to 255, to be cut to integers."""
+        count = len(rounded)
+        inputs = torch.empty((-(-count // _ROWS) * _ROWS, rounded.shape[1]), dtype=torch.uint8)
+        inputs[:count] = rounded
+        inputs[count:] = 0
+        found: Tensor = torch.ops.onednn.qlinear_pointwise(
+            inputs, step, zero, self._packed, self._steps, self._zeros, self._bias,
             1.0, 0, torch.float32, "relu" if relu else "none", [], "",
         )  # fmt: skip
+        return found[:count]
 
 
 @cache

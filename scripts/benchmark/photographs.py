@@ -1,6 +1,6 @@
 """Photographs to measure with: many out of few."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,10 +20,29 @@ def find_sources(folder: Path) -> list[Path]:
     return found
 
 
-def make_photographs(sources: Sequence[Path], folder: Path, count: int, *, size: tuple[int, int] = SIZE) -> list[Path]:
+def many_shapes(number: int) -> tuple[int, int]:
+    """Width and height of the photographs of a folder of all kinds: 26 shapes, every 16th of 12 or 48 megapixels."""
+    side, lies = 200 + 25 * (number // 2 % 13), number % 2 == 0
+    size = (500, side) if lies else (side, 500)
+    if number % 16 != 5:
+        return size
+    scale = ((48e6 if number % 64 == 5 else 12e6) / (size[0] * size[1])) ** 0.5
+    return round(scale * size[0]), round(scale * size[1])
+
+
+def make_photographs(
+    sources: Sequence[Path],
+    folder: Path,
+    count: int,
+    *,
+    size: tuple[int, int] = SIZE,
+    size_of: Callable[[int], tuple[int, int]] | None = None,
+) -> list[Path]:
     """Write `count` JPEGs of a size, made of the sources in turn, no two alike: each round is cut and lit differently.
 
     (The pipeline describes the same content only once.)
+
+    size_of: the size of each by its number, in place of one for all.
     """
     folder.mkdir(parents=True)
 
@@ -31,7 +50,7 @@ def make_photographs(sources: Sequence[Path], folder: Path, count: int, *, size:
         rounds, source = divmod(number, len(sources))
         with Image.open(sources[source]) as image:
             # A hundredth of the picture less at the border in each round, up to a fifth.
-            cut = ImageOps.fit(image.convert("RGB"), size, bleed=0.005 * (rounds % 20))
+            cut = ImageOps.fit(image.convert("RGB"), size_of(number) if size_of else size, bleed=0.005 * (rounds % 20))
         lit = ImageEnhance.Brightness(cut).enhance(1 - 0.01 * (rounds // 20 % 40))
         path = folder / f"{number:06}.jpg"
         lit.save(path, quality=90)
