@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from fcln.scoring import Scoring
     from search.wording.parse import Query
 
-# A list whose best photograph is less likely to answer says that it holds nothing convincing, and shows so many. All
-# parts of a question at once are seldom so likely, though it has answers: of questions from captions
+# A list whose best photograph is less likely to answer says that it holds nothing convincing, and shows at most so
+# many. All parts of a question at once are seldom so likely, though it has answers: of questions from captions
 # (`scripts.evaluate.composed_questions`) two fifths are not. Eight have the better F1 there, of one phrase three do.
 CONVINCING, CLOSEST, CLOSEST_OF_PARTS = 0.25, 3, 8
+# Of the best one's probability; what is less likely is not close (the F1 there is the same).
+LEAST_OF_CLOSEST = 0.1
 # A list that stops by itself holds no more photographs. Of the most likely ones so many are looked at to find its end.
 LONGEST, LOOKED_AT = 200, 400
 # The parts of a question cost a millisecond a photograph: so many first, and more if the list is not over by then.
@@ -82,7 +84,8 @@ class Likelihoods:
         elif convincing or least is not None:
             count = min(answer_count(probabilities), LONGEST)
         else:
-            count = min(CLOSEST_OF_PARTS if self._parts > 1 else CLOSEST, len(scores))
+            closest = probabilities[: CLOSEST_OF_PARTS if self._parts > 1 else CLOSEST]
+            count = int((closest >= LEAST_OF_CLOSEST * closest[:1]).sum())
         if least is not None:
             count = min(count, int((probabilities >= least).sum()))
         following = float(probabilities[count]) if count < len(probabilities) else None

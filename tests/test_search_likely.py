@@ -75,6 +75,8 @@ def test_where_nothing_convinces_the_closest_are_shown():
     end = likelihoods(ONE).end(scores_of(*[0.2] * 9), k=None, least=None)
     assert (end.count, end.convincing) == (CLOSEST, False)
     assert likelihoods(ONE).end(scores_of(0.2), k=None, least=None).count == 1
+    far = likelihoods(ONE).end(scores_of(0.2, 0.03, 0.01, 0.01), k=None, least=None)
+    assert (far.count, far.convincing) == (2, False) and far.next == pytest.approx(0.01)
     assert likelihoods(ONE).end(np.array([]), k=None, least=None).count == 0
 
 

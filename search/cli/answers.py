@@ -36,7 +36,8 @@ def tell_end(answer: "Answer", top: int | None, least: float | None) -> None:
         return
     if not end.convincing and answer.hits:
         closest = "is this photograph" if len(answer.hits) == 1 else f"are these {len(answer.hits)} photographs"
-        click.echo(f"Nothing convincing: the closest {closest}{'' if top else '; -k 20 shows more'}.", err=True)
+        more = "; -k 20 shows more" if top is None and end.next is not None else ""
+        click.echo(f"Nothing convincing: the closest {closest}{more}.", err=True)
     elif top is None and end.next is not None:
         click.echo(
             f"The list stops at {len(answer.hits)}: the next photograph answers with {end.next:.0%}; "
