@@ -33,12 +33,12 @@ class GroundingWeights:
 
 
 # For likelihoods, natural logarithms, the score is log P(phrase | region) itself. (Chosen on `val`: of the embedding,
-# localization@0.1/0.3/0.5 and mean overlap are 0.904/0.813/0.677, 0.547 at 24 and 0.3, 0.900/0.807/0.681, 0.545 at 24
-# and 0.4, 0.899/0.808/0.673, 0.544 at 32 and 0.3, 0.902/0.810/0.676, 0.546 at 20 and 0.3.)
+# localization@0.1/0.3/0.5 is 0.899/0.800/0.652 at 24 and 0.4, 0.893/0.795/0.651 at 24 and 0.5, 0.901/0.801/0.647 at 32
+# and 0.4.)
 GROUNDING_WEIGHTS = {
-    "embedding": GroundingWeights(24, 0.3),
+    "embedding": GroundingWeights(24, 0.4),
     "likelihood": GroundingWeights(1, 0.6),
-    "fused": GroundingWeights(24, 0.3),
+    "fused": GroundingWeights(24, 0.4),
 }
 # A region is nearly as likely the right one as the likeliest: 0.05 less similar, or half as likely to be described so.
 _SHOWN_MARGIN = {"embedding": 1.2, "likelihood": float(np.log(2)), "fused": 1.2}
