@@ -34,7 +34,9 @@ class _AskingGroup(click.Group):
         """Of the first argument that names a command, if only options of that command stand before it."""
         for place, name in enumerate(args):
             if name in self.commands:
-                options = [each for each in self.commands[name].params if isinstance(each, click.Option)]
+                options: list[click.Parameter] = [
+                    each for each in self.commands[name].params if isinstance(each, click.Option)
+                ]
                 parser = click.Command(name, params=options).make_parser(click.Context(self))
                 with suppress(click.UsageError):  # such as an option whose value this is
                     _, others, _ = parser.parse_args(args[:place])
