@@ -42,7 +42,7 @@ def share_one_heap() -> None:
     """Have all threads take memory from one heap. To be called before they start; only glibc has more than one.
 
     It gives threads heaps of their own, up to eight a processor, and each keeps what its busiest moment took: 0.1 to
-    0.2 GB of 1.5 in a build of 320 photographs, in the same time.
+    0.2 GB of 1.5 in a build of 320 photographs. Without them a build takes 4 % longer.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):  # musl has none
         libc.mallopt(_M_ARENA_MAX, 1)
