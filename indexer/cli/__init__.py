@@ -3,10 +3,11 @@
 import click
 
 from commands.options import CONTEXT_SETTINGS, version_option
+from commands.options_first import OptionsFirstGroup
 from indexer.cli import build, compact, copy, duplicates, export, failures, rebuild, relocate, remove, status, verify
 
 
-@click.group(context_settings=CONTEXT_SETTINGS)
+@click.group(cls=OptionsFirstGroup, context_settings=CONTEXT_SETTINGS)
 @version_option
 def main() -> None:
     """Take photographs apart into regions that `search` finds by words.

@@ -1,11 +1,11 @@
 """The command `search`: parse, ask, print. Results to stdout, everything else to stderr; one file a command."""
 
 import sys
-from contextlib import suppress
 
 import click
 
 from commands.options import CONTEXT_SETTINGS, version_option
+from commands.options_first import OptionsFirstGroup
 from search.cli import describe, detect, evaluate, like, phrases, query, serve
 
 
@@ -20,29 +20,11 @@ def main() -> None:
         sys.exit(130)
 
 
-class _AskingGroup(click.Group):
-    """Takes what names no command for a question: `search "dog on couch"`, and options may come before the command."""
+class _AskingGroup(OptionsFirstGroup):
+    """Takes what names no command for a question: `search "dog on couch"`."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        own = {name for option in self.get_params(ctx) for name in option.opts}
-        if args and args[0] not in self.commands and args[0] not in own:
-            place = self._place_of_command(args)
-            args = ["query", *args] if place is None else [args[place], *args[:place], *args[place + 1 :]]
-        return super().parse_args(ctx, args)
-
-    def _place_of_command(self, args: list[str]) -> int | None:
-        """Of the first argument that names a command, if only options of that command stand before it."""
-        for place, name in enumerate(args):
-            if name in self.commands:
-                options: list[click.Parameter] = [
-                    each for each in self.commands[name].params if isinstance(each, click.Option)
-                ]
-                parser = click.Command(name, params=options).make_parser(click.Context(self))
-                with suppress(click.UsageError):  # such as an option whose value this is
-                    _, others, _ = parser.parse_args(args[:place])
-                    if not others:
-                        return place
-        return None
+    def without_command(self, args: list[str]) -> list[str]:
+        return ["query", *args]
 
 
 @click.group(cls=_AskingGroup, context_settings=CONTEXT_SETTINGS)
