@@ -103,7 +103,7 @@ export class Results extends EventTarget {
   async #ask(asked) {
     const signal = this.#begin();
     document.title = title(asked);
-    const waiting = setTimeout(() => this.#say("Searching …"), 300);
+    const waiting = setTimeout(() => signal.aborted || this.#say("Searching …"), 300);
     const key = this.key;
     try {
       const answer = await this.#first(asked, signal);
