@@ -8,15 +8,16 @@ from functools import cache
 
 import torch
 
+from fcln.modeling.processor import processor_has
+
 
 @cache
 def has_bfloat16(device_type: str) -> bool:
     """Whether "cpu" or "cuda" multiplies matrices of bfloat16 in hardware."""
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # Emulated with plain AVX-512, bfloat16 is slower than float32. Not public, hence the care; False is always right.
-    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(hasattr(torch.cpu, test) and getattr(torch.cpu, test)() for test in tests)
+    # Emulated with plain AVX-512, bfloat16 is slower than float32.
+    return any(map(processor_has, ("_is_avx512_bf16_supported", "_is_amx_tile_supported")))
 
 
 def autocast(device: torch.device, *, enabled: bool = True) -> torch.autocast:

@@ -5,6 +5,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from fcln.modeling.processor import processor_has
+
 # Rows are multiplied in multiples of this. oneDNN compiles a program for each number of rows and keeps 1,024 of them:
 # as many rows as there happen to be, up to 200 in each step of a phrase, made 145 MB of programs of one layer each.
 _ROWS = 16
@@ -56,7 +58,7 @@ class Int8Linear:
 @cache
 def can_multiply_int8() -> bool:
     """Whether this processor multiplies 8-bit integers faster than anything else, and this torch can have it do so."""
-    if not (_has("_is_vnni_supported") or _has("_is_avx2_supported")):
+    if not (processor_has("_is_vnni_supported") or processor_has("_is_avx2_supported")):
         return False
     try:
         found = Int8Linear(torch.tensor([[1.0, 1.0]]), torch.tensor([0.5])).of_positive(torch.tensor([[255.0, 255.0]]))
@@ -68,9 +70,4 @@ def can_multiply_int8() -> bool:
 def _most_steps() -> int:
     """The largest number that inputs are rounded to."""
     # Without VNNI the products of two neighbours are added up in 16 bits, which hold 2 x 127 x 127, not 2 x 255 x 127.
-    return 255 if _has("_is_vnni_supported") else 127
-
-
-def _has(test: str) -> bool:
-    """What a test of torch.cpu's says of the processor. They are not public, hence the care; False is always right."""
-    return hasattr(torch.cpu, test) and getattr(torch.cpu, test)()
+    return 255 if processor_has("_is_vnni_supported") else 127
