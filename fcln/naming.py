@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from fcln.modeling.neutral_words import neutral_phrases
 
@@ -40,13 +42,6 @@ def _head(name: str) -> str:
     return name.split()[-1]
 
 
-def nearest_rows(vectors: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of (N, E) vectors and (Q, E) rows, unit length: the index of each one's nearest row and its cosine, (N,) each."""
-    cosines = vectors @ rows.T
-    nearest = cosines.argmax(1)
-    return nearest, cosines[np.arange(len(nearest)), nearest]
-
-
 class Naming:
     """Chooses what to say of regions. Safe to share between threads."""
 
@@ -54,20 +49,20 @@ class Naming:
         self,
         names: Sequence[str],
         encode: Callable[[Sequence[str]], np.ndarray],
-        nearest: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] = nearest_rows,
+        device: torch.device | str = "cpu",
     ):
         """
         Args:
             names: phrases that name things ("a giraffe").
             encode: phrases -> (Q, E) float32, unit length.
-            nearest: `nearest_rows`, or what does the same elsewhere; the rows are always the same array.
+            device: where regions are compared with names. On a GPU: in a build its processors have enough to do.
         """
-        self._nearest = nearest
+        self._device = device
         # Of people the language model has learnt to say more than what they are called.
         self._names = tuple(name for name in names if _head(name) not in _PEOPLE)
         self._heads = [_head(name) for name in self._names]
         self._encode = encode
-        self._vectors: np.ndarray | None = None  # of the names, from the first use on
+        self._vectors: Tensor | None = None  # (E, Q), of the names, from the first use on
         self._first_use = threading.Lock()
         self._known: dict[str, np.ndarray] = {}
 
@@ -78,9 +73,8 @@ class Naming:
         """
         if not self._names or not len(phrases):
             return list(phrases)
-        vectors = self._vectors_of_names()
         phrases, own = self._neutral(phrases, embeddings)
-        nearest, named = self._nearest(embeddings, vectors)
+        nearest, named = self._nearest(embeddings)
         closer, near, of_name = own + CLOSER < named, own >= LEAST, named >= LEAST
         chosen = []
         for phrase, name, is_closer, is_near, name_is_near in zip(
@@ -93,11 +87,22 @@ class Naming:
                 chosen.append(phrase if is_near else "")
         return chosen
 
-    def _vectors_of_names(self) -> np.ndarray:
+    @torch.inference_mode()
+    def _nearest(self, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The index of each region's nearest name and its cosine, (N,) each.
+
+        By torch, not NumPy: of several threads that describe photographs each has a core, and NumPy would multiply in
+        all cores and have its threads spin for 20 ms after it.
+        """
+        best = (torch.from_numpy(embeddings).to(self._device) @ self._vectors_of_names()).max(1)
+        return best.indices.cpu().numpy(), best.values.cpu().numpy()
+
+    def _vectors_of_names(self) -> Tensor:
         with self._first_use:
             if self._vectors is None:
                 parts = [self._names[start : start + _AT_ONCE] for start in range(0, len(self._names), _AT_ONCE)]
-                self._vectors = np.concatenate([self._encode(part) for part in parts])
+                vectors = np.concatenate([self._encode(part) for part in parts])
+                self._vectors = torch.from_numpy(vectors).to(self._device).T
             return self._vectors
 
     def _neutral(self, phrases: Sequence[str], embeddings: np.ndarray) -> tuple[list[str], np.ndarray]:

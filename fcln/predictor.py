@@ -25,10 +25,9 @@ from fcln.modeling.boxes import resize_shape
 from fcln.modeling.fcln import whole_boxes
 from fcln.modeling.int8_linear import can_multiply_int8
 from fcln.modeling.language_model import LanguageModel
-from fcln.modeling.nearest_rows import NearestRows
 from fcln.modeling.neutral_words import NeutralWords
 from fcln.modeling.normalization import normalize
-from fcln.naming import Naming, nearest_rows
+from fcln.naming import Naming
 from fcln.precision import autocast, has_bfloat16
 from fcln.vocabulary import MAX_PHRASE_WORDS, SPECIAL
 from fcln.weights_file import checkpoint_digest
@@ -85,8 +84,7 @@ class Predictor:
         self.word_uses = checkpoint.word_uses
         self.scoring = checkpoint.scoring
         self.names = checkpoint.names
-        nearest = nearest_rows if device == "cpu" else NearestRows(self.device)
-        self._naming = Naming(checkpoint.names, self.encode_phrases, nearest)
+        self._naming = Naming(checkpoint.names, self.encode_phrases, self.device)
         words = self.vocabulary.words
         self._neutral = NeutralWords.of(words, size=len(self.vocabulary), first=len(SPECIAL)).to(self.device)
         self._model = checkpoint.model.eval().to(self.device)
@@ -102,7 +100,7 @@ class Predictor:
         self._at_once = CPU_BATCH if on_cpu else GPU_BATCH
         self._streams = threading.local()  # of a GPU: each thread has its own
         if on_cpu:
-            self._model.recognition.prepare_inference(dtype)
+            self._model.prepare_inference(dtype)
         if not on_cpu or dtype == torch.int8:
             self._model.language.prepare_inference(dtype)
         if not on_cpu:
@@ -159,6 +157,12 @@ class Predictor:
     def batch_size(self) -> int:
         """How many photographs to give to `describe` at a time: with more it is no faster."""
         return 16 if self.device.type == "cpu" else 6 * GPU_BATCH
+
+    @property
+    def batches_at_once(self) -> int:
+        """How many calls of `describe` to have at one time: while the last photographs of one are in their threads, the
+        other threads are at the next."""
+        return 2 if self.device.type == "cpu" and self._lanes.count > 1 else 1
 
     @property
     def precisions(self) -> list[str]:

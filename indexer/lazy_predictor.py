@@ -43,6 +43,11 @@ class LazyPredictor:
         """How many photographs it takes together, see `Predictor`; few before the network is loaded."""
         return self._predictor.batch_size if self._predictor else BATCH_SIZE
 
+    @property
+    def batches_at_once(self) -> int:
+        """How many of them it takes side by side, see `Predictor`; one before the network is loaded."""
+        return self._predictor.batches_at_once if self._predictor else 1
+
     def load(self) -> "Predictor":
         """The network itself.
 

@@ -135,8 +135,8 @@ def test_a_torch_that_cannot_tell_or_lacks_the_operators_does_not(monkeypatch, n
 @needs_int8
 def test_sums_in_too_few_bits_are_noticed(monkeypatch, not_remembered):
     class InTooFewBits(Int8Linear):
-        def _multiply(self, rounded, step, zero, relu):
-            return super()._multiply(rounded.clamp(max=128), step, zero, relu)
+        def _multiply(self, inputs, *others):
+            return super()._multiply(inputs.clamp(max=128), *others)
 
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: True, raising=False)
     monkeypatch.setattr(int8_linear, "Int8Linear", InTooFewBits)

@@ -1001,3 +1001,68 @@ def test_a_commit_is_made_while_the_network_is_at_the_next_batch(shop, monkeypat
     shop.predictor.before_batch = wait_for_the_first
     shop.build(batch_size=1)
     assert len(batches) == 2
+
+
+def test_a_network_that_takes_two_batches_has_the_next_one_while_one_ends(shop, tmp_path):
+    for number in range(9):
+        shop.photo(f"{number}.png", (number, 0, 0))
+    (tmp_path / "elsewhere").mkdir()
+    reference = Workshop(tmp_path / "elsewhere")
+    shutil.copytree(shop.root, reference.root, dirs_exist_ok=True)
+    reference.build(batch_size=2)
+
+    real, counting = shop.predictor.describe, threading.Condition()
+    begun, at_once, most = 0, 0, 0
+
+    def describe(images, **options):
+        nonlocal begun, at_once, most
+        with counting:
+            begun, at_once = begun + 1, at_once + 1
+            most = max(most, at_once)
+            counting.notify_all()
+            if begun == 1:  # does not end before the second has begun
+                assert counting.wait_for(lambda: begun > 1, timeout=300)
+            found = real(images, **options)
+            at_once -= 1
+        return found
+
+    shop.predictor.describe, shop.predictor.batches_at_once = describe, 2
+    assert counts(shop.build(batch_size=2)) == {"new": 9}
+    assert most == 2
+    assert list(shop.contents().values()) == list(reference.contents().values())
+
+
+def test_of_two_batches_in_the_network_both_are_given_up_if_the_older_takes_long(shop):
+    for number in range(8):
+        shop.photo(f"{number}.png", (number, 0, 0))
+    let_go, both = threading.Event(), threading.Barrier(2, timeout=300)
+    stuck = threading.Event()
+
+    def before_batch():
+        if shop.predictor.described == 2:  # the second and the third
+            if both.wait() == 0:
+                stuck.set()
+            let_go.wait()
+
+    shop.predictor.before_batch, shop.predictor.batches_at_once = before_batch, 2
+    first = threading.Event()
+    real = shop.predictor.describe
+
+    def describe(images, **options):
+        if not first.is_set():  # alone: the others count what it has described
+            first.set()
+            return real(images, **options)
+        deadline = time.monotonic() + 300
+        while shop.predictor.described < 2 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return real(images, **options)
+
+    shop.predictor.describe = describe
+    try:
+        report = shop.build(batch_size=2, stop=stuck.is_set)
+        assert (report.interrupted, counts(report)) == (True, {"new": 2})
+        assert len(shop.contents()) == 2
+    finally:
+        let_go.set()
+    shop.predictor.before_batch = lambda: None
+    assert counts(shop.build()) == {"new": 6, "unchanged": 2}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fcln.modeling.anchors import PAPER_IMAGE_SIZE, scaled_anchors
 from fcln.modeling.backbone import CHANNELS, STRIDE, make_backbone
 from fcln.modeling.boxes import apply_offsets, box_position_features, clip, vote
+from fcln.modeling.int8_linear import Int8Linear
 from fcln.modeling.language_model import LanguageModel
 from fcln.modeling.localization import (
     LocalizationLayer,
@@ -255,6 +256,20 @@ class FCLN(nn.Module):
             nn.init.zeros_(self.scene.weight)
             nn.init.zeros_(self.scene.bias)
         self.phrases = PhraseEncoder(pieces, config.piece_size, config.phrase_hidden_size, config.embedding_size)
+        self._deepest_in_int8: Int8Linear | None = None  # top_down and deep, see prepare_inference
+
+    @torch.no_grad()
+    def prepare_inference(self, dtype: torch.dtype) -> None:
+        """Keep copies of weights as a CPU runs fastest with, for a network whose weights change no more.
+
+        dtype: in which what is above the backbone will run; torch.int8: the layers that take longest, see `Int8Linear`.
+        """
+        self.localization.prepare_inference(dtype)
+        self.recognition.prepare_inference(dtype)
+        if dtype == torch.int8 and 32 in CHANNELS[self.config.backbone]:
+            layers = [self.top_down, self.deep] if self.config.deep_features else [self.top_down]
+            weight = torch.cat([layer.weight.flatten(1) for layer in layers])
+            self._deepest_in_int8 = Int8Linear(weight, torch.zeros(len(weight)))
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Normalised RGB (B, 3, H, W), H and W multiples of 16 -> maps by stride, see backbone.make_backbone."""
@@ -280,12 +295,12 @@ class FCLN(nn.Module):
         stride16, deepest = by_stride[STRIDE], by_stride.get(32)
         if deepest is None:
             neck = context = self.neck(stride16)
-            context_stride = STRIDE
+            context_stride, deep = STRIDE, None
         else:  # a 1x1 convolution commutes with interpolation: cheaper before it
-            above = F.interpolate(self.top_down(deepest), size=stride16.shape[-2:], mode="bilinear")
+            above, deep = self._read_deepest(deepest)
+            above = F.interpolate(above, size=stride16.shape[-2:], mode="bilinear")
             lateral: nn.Module = self.neck[0]  # type: ignore[index]  # a Sequential: with stride 32 there is a neck
             neck, context, context_stride = F.relu(lateral(stride16) + above), deepest, 32
-        deep = self.deep(deepest) if self.config.deep_features else None
         if not self.config.stride8_features:
             regions = F.relu(self.roi(neck)) if self.config.roi_channels else neck
             return Maps(neck, regions, STRIDE, context, context_stride, deep)
@@ -293,6 +308,17 @@ class FCLN(nn.Module):
         # from stride 16, where its edges are from stride 8. Without it half of the things below 50 pixels are missed.
         above = F.interpolate(self.roi(neck), size=by_stride[8].shape[-2:], mode="bilinear")
         return Maps(neck, F.relu(above + self.lateral(by_stride[8])), 8, context, context_stride, deep)
+
+    def _read_deepest(self, deepest: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What stride 32 adds to the map of stride 16, and to region codes."""
+        if self._deepest_in_int8 is None:
+            return self.top_down(deepest), self.deep(deepest) if self.config.deep_features else None
+        rows, columns = deepest.shape[-2:]
+        cells = deepest.permute(0, 2, 3, 1).flatten(1, 2).float()  # (B, rows * columns, C)
+        both = torch.stack([self._deepest_in_int8.of_positive(one) for one in cells])
+        both = both.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
+        above = both[:, : self.top_down.out_channels]
+        return above, both[:, above.shape[1] :] if self.config.deep_features else None
 
     def localize(self, maps: Maps) -> Anchors:
         """The localization layer's scores and offsets (paper 3.2)."""

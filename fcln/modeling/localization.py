@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fcln.modeling.anchors import anchor_grid
 from fcln.modeling.boxes import apply_offsets, clip
 from fcln.modeling.boxes import iou as overlaps
+from fcln.modeling.int8_convolution import Int8Convolution
 from fcln.modeling.nms_operator import nms_operator
 
 # Pairs of boxes that are compared in one go on a GPU: four tensors of so many floats, 1 GB.
@@ -37,10 +38,19 @@ class LocalizationLayer(nn.Module):
         for layer, deviation in ((self.conv, 0.01), (self.score, 0.01), (self.offset, 0.0)):
             nn.init.normal_(layer.weight, std=deviation)
             nn.init.zeros_(layer.get_parameter("bias"))
+        self._in_int8: Int8Convolution | None = None  # the first convolution, see prepare_inference
+
+    def prepare_inference(self, dtype: torch.dtype) -> None:
+        """dtype: torch.int8 has the first convolution run so on a CPU; for a network whose weights change no more."""
+        if dtype == torch.int8:
+            self._in_int8 = Int8Convolution(self.conv)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """features (B, C, H, W) -> objectness logits (B, A), offsets (B, A, 4), anchors (A, 4); A = H W k, float32."""
-        hidden = F.relu(self.conv(features))
+        if self._in_int8 is None:
+            hidden = F.relu(self.conv(features))
+        else:
+            hidden = self._in_int8.of_positive(features, relu=True)
         batch, _, rows, columns = hidden.shape
         scores = self.score(hidden).permute(0, 2, 3, 1).reshape(batch, -1)
         offsets = self.offset(hidden).permute(0, 2, 3, 1).reshape(batch, scores.shape[1], 4)

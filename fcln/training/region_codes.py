@@ -121,7 +121,7 @@ class CodeReader:
         self._network = network_digest(checkpoint.model)
         self._backbone = BackboneRunner(self._model, device)
         if device.type == "cpu":
-            self._model.recognition.prepare_inference(getattr(torch, regions_precision(device)))
+            self._model.prepare_inference(getattr(torch, regions_precision(device)))
 
     @torch.inference_mode()
     def __call__(self, photo: AnnotatedImage, view: View) -> RegionCodes:

@@ -9,7 +9,7 @@ folder. The digest comes before decoding: photographs that were only moved or co
 
 import os
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -56,7 +56,10 @@ Decoded = tuple[Content, Photograph]
 
 
 class Describer(Protocol):
-    """What a build needs of `fcln.predictor.Predictor`. It may also say its `batch_size`, else BATCH_SIZE is meant."""
+    """What a build needs of `fcln.predictor.Predictor`.
+
+    It may also say its `batch_size` and how many `batches_at_once` it takes, else BATCH_SIZE and 1 are meant.
+    """
 
     def describe(self, images: "Sequence[Image.Image]", *, max_regions: int = 50) -> "list[Regions]":
         """The regions of upright RGB images, one entry each."""
@@ -135,9 +138,9 @@ def build(
 
 @contextmanager
 def executors(options: BuildOptions) -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExecutor, Decoders]]:
-    """Threads that read, the network's thread, and processes that decode."""
+    """Threads that read, those that wait for the network, and processes that decode."""
     pool = ThreadPoolExecutor(options.threads or min(8, os.cpu_count() or 1), "read")
-    network = ThreadPoolExecutor(1, "network")
+    network = ThreadPoolExecutor(thread_name_prefix="network")
     with Decoders() as decoders:
         try:
             yield pool, network, decoders
@@ -169,6 +172,8 @@ class Run:
         self._collection = collection
         self._precision_noted = False
         self._photo_seconds: float | None = None  # that describing one took in the last batch
+        self._batch_ended = 0.0  # the last one in the network, by time.monotonic
+        self._at_network: deque[tuple[list[Decoded], Future[list[Regions]] | None]] = deque()  # the oldest first
         # What the last batch gave: put away while the network is at the next one.
         self._done: list[tuple[Decoded, Regions | Exception]] = []
         self._predictor = predictor
@@ -215,6 +220,8 @@ class Run:
             if self._stop():
                 break
         self._describe(window)
+        while self._at_network:
+            self._await_batch()
         self._put_away()
 
     def commit(self) -> None:
@@ -310,10 +317,19 @@ class Run:
             size = self._batch_size()
             batch, window = window[:size], window[size:]
             describing = None if self._options.regions else self._start([photo.image for _, photo in batch])
+            self._at_network.append((batch, describing))
             self._put_away()
-            outcomes = self._outcomes(batch, describing)
-            if outcomes is None:
-                return
+            while len(self._at_network) >= self._batches_at_once():
+                self._await_batch()
+
+    def _await_batch(self) -> None:
+        """Have the oldest batch in the network put away next, unless the build is stopped and it takes too long."""
+        self._put_away()
+        batch, describing = self._at_network.popleft()
+        outcomes = self._outcomes(batch, describing)
+        if outcomes is None:
+            self._at_network.clear()  # what is behind it
+        else:
             self._done = list(zip(batch, outcomes, strict=True))
 
     def _put_away(self) -> None:
@@ -350,14 +366,19 @@ class Run:
         affordable = _FIRST_BATCH if self._photo_seconds is None else int(_BATCH_SECONDS / self._photo_seconds)
         return max(1, min(self._most(), affordable))
 
+    def _batches_at_once(self) -> int:
+        """How many of them the network has at one time: while one ends, part of it would have nothing to do."""
+        own: int = getattr(self._predictor, "batches_at_once", 1)
+        return own if self._options.regions is None else 1
+
     def _most(self) -> int:
         """How many of them at most."""
         own: int = getattr(self._predictor, "batch_size", BATCH_SIZE)
         return self._options.batch_size or own
 
     def _ahead(self) -> int:
-        """How many photographs wait for the network at one time."""
-        return 2 * self._most()
+        """How many photographs wait for the network at one time; at first few, so that it begins soon."""
+        return 2 * self._batch_size()
 
     def _outcomes(
         self, batch: list[Decoded], describing: "Future[list[Regions]] | None"
@@ -424,12 +445,15 @@ class Run:
         return outcomes
 
     def _start(self, images: "list[Image.Image]") -> "Future[list[Regions]]":
-        """The network describes images, in its thread."""
+        """The network describes images, while this thread goes on."""
 
         def describe() -> "list[Regions]":
             started = time.monotonic()
             found = self._predictor.describe(images, max_regions=self._options.max_regions)
-            self._photo_seconds = (time.monotonic() - started) / len(images)
+            ended = time.monotonic()
+            # Until the batch before had ended, the network was at that one.
+            self._photo_seconds = (ended - max(started, self._batch_ended)) / len(images)
+            self._batch_ended = ended
             return found
 
         return self._network.submit(describe)

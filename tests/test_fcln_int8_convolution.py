@@ -1,0 +1,85 @@
+"""Convolutions in 8-bit integers: torch's answers to the rounding, and no photograph's depend on its neighbours."""
+
+import pytest
+import torch
+
+from fcln.modeling.fcln import FCLN, FCLNConfig, Maps
+from fcln.modeling.int8_convolution import Int8Convolution
+from fcln.modeling.int8_linear import can_multiply_int8
+
+pytestmark = pytest.mark.skipif(not can_multiply_int8(), reason="this processor has neither AVX-512 VNNI nor AVX2")
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(params=["as it is", "without VNNI"], autouse=True)
+def processor(request, monkeypatch):
+    if request.param == "without VNNI":
+        monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False, raising=False)
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((found - expected).norm() / expected.norm()).item()
+
+
+@torch.no_grad()
+def test_photographs_of_any_range_each_as_if_alone():
+    layer = torch.nn.Conv2d(48, 32, 3, padding=1)
+    fast = Int8Convolution(layer)
+    maps = torch.rand(3, 48, 9, 13) * torch.tensor([1e-3, 1.0, 1e3])[:, None, None, None]
+    found = fast.of_positive(maps)
+    for one, mine, right in zip(maps, found, layer(maps), strict=True):
+        assert relative_error(mine, right) < 0.01
+        assert torch.equal(fast.of_positive(one[None])[0], mine)
+    rectified = fast.of_positive(maps.contiguous(memory_format=torch.channels_last), relu=True)
+    assert torch.equal(rectified, found.relu())  # however the maps lie in memory
+
+
+@torch.no_grad()
+def test_the_largest_sums_and_the_border_are_exact():
+    # Without VNNI two neighbours' products are added up in 16 bits: 2 x 255 x 127 would be cut to 32,767.
+    layer = torch.nn.Conv2d(64, 16, 3, padding=1, bias=False)
+    layer.weight.fill_(1.0)
+    found = Int8Convolution(layer).of_positive(torch.full((1, 64, 4, 5), 7.0))
+    inside, corner, edge = 9 * 64 * 7.0, 4 * 64 * 7.0, 6 * 64 * 7.0
+    torch.testing.assert_close(found[0, 3, 1, 2].item(), inside)
+    torch.testing.assert_close(found[0, 3, 0, 0].item(), corner)
+    torch.testing.assert_close(found[0, 3, 0, 2].item(), edge)
+    assert not Int8Convolution(layer).of_positive(torch.zeros(2, 64, 4, 5)).any()
+
+
+@torch.no_grad()
+def test_a_network_prepared_so_sees_what_it_saw():
+    """Maps, codes, scores and offsets of two photographs; the weights stay as they are, and so does a saved file."""
+    config = FCLNConfig.default()
+    network = FCLN(config, vocabulary=20, pieces=10).eval()
+    torch.nn.init.normal_(network.localization.offset.weight, std=0.01)  # which training begins with at 0
+    features = [
+        torch.rand(2, channels, 64 // stride, 96 // stride) for stride, channels in ((8, 48), (16, 120), (32, 1280))
+    ]
+    features[2][1] *= 6  # of the second photograph
+
+    def see() -> tuple[Maps, tuple[torch.Tensor, ...], torch.Tensor]:
+        maps = network.maps(features)
+        sizes = torch.tensor([[96.0, 64.0]] * 2)
+        boxes = torch.tensor([[[8.0, 8.0, 60.0, 50.0], [0.0, 0.0, 96.0, 64.0]]] * 2)
+        return maps, network.localization(maps.neck)[:2], network.codes(maps, sizes, boxes)
+
+    names = set(network.state_dict())
+    maps, (scores, offsets), codes = see()
+    network.prepare_inference(torch.int8)
+    fast_maps, (fast_scores, fast_offsets), fast_codes = see()
+    assert set(network.state_dict()) == names  # one truth
+    assert 0 < relative_error(fast_maps.neck, maps.neck) < 0.01
+    assert maps.deep is not None and fast_maps.deep is not None
+    assert 0 < relative_error(fast_maps.deep, maps.deep) < 0.01
+    assert 0 < relative_error(fast_scores, scores) < 0.02
+    assert 0 < relative_error(fast_offsets, offsets) < 0.02
+    assert 0 < relative_error(fast_codes, codes) < 0.02
+    alone = network.maps([level[1:] for level in features])
+    torch.testing.assert_close(alone.neck[0], fast_maps.neck[1], rtol=1e-5, atol=1e-5)
+    assert alone.deep is not None
+    assert torch.equal(alone.deep[0], fast_maps.deep[1])
