@@ -747,22 +747,24 @@ def test_commits_are_made_after_some_seconds(shop):
     assert visible[0] == 0 and visible[1] in (0, 2) and visible[2] in (2, 4)
 
 
-def test_what_is_described_does_not_wait_for_a_file_that_takes_its_time(shop, monkeypatch):
+@pytest.mark.parametrize("batches_at_once", [1, 2])
+def test_what_is_described_does_not_wait_for_a_file_that_takes_its_time(shop, monkeypatch, batches_at_once):
     for number in range(5):
         shop.photo(f"{number}.png", (40 * number, 0, 0))
+    shop.predictor.batches_at_once = batches_at_once
     real, seen = Decoders.decode, []
 
     def decode(self, path):
         deadline = time.monotonic() + 300
-        while path.name == "4.png" and not seen and time.monotonic() < deadline:
+        while path.name == "4.png" and len(seen) < 4 and time.monotonic() < deadline:
             time.sleep(0.05)
-            seen.extend(shop.contents())
+            seen[:] = shop.contents()
         return real(self, path)
 
     monkeypatch.setattr(Decoders, "decode", decode)
     monkeypatch.setattr(waiting, "_IDLE_SECONDS", 0.05)
     assert counts(shop.build(batch_size=1, commit_seconds=0.5)) == {"new": 5}
-    assert 0 < len(seen) < 5
+    assert len(seen) == 4
 
 
 def test_the_number_of_photographs_in_memory_does_not_grow_with_the_folder(shop, monkeypatch):

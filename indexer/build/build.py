@@ -207,7 +207,7 @@ class Run:
 
     def work(self, pool: ThreadPoolExecutor, tasks: Iterable[Task]) -> None:
         """Look at files; what came of the last of them waits for a commit, or is committed."""
-        ahead, idle = self._ahead, self._put_away
+        ahead, idle = self._ahead, self._catch_up
         unknown = self._triage.unknown(mapped(pool, read, self._until_stopped(tasks), ahead, idle, self._stop))
         window: list[Decoded] = []
         for content, outcome in mapped(pool, self._decode, unknown, ahead, idle, self._stop):
@@ -331,6 +331,12 @@ class Run:
             self._at_network.clear()  # what is behind it
         else:
             self._done = list(zip(batch, outcomes, strict=True))
+
+    def _catch_up(self) -> None:
+        """What the network has done does not wait for files that take their time."""
+        while self._at_network and (describing := self._at_network[0][1]) is not None and describing.done():
+            self._await_batch()
+        self._put_away()
 
     def _put_away(self) -> None:
         """What the network said of the last batch waits for the next commit, or is committed."""
