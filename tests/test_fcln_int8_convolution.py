@@ -1,5 +1,8 @@
 """Convolutions in 8-bit integers: torch's answers to the rounding, and no photograph's depend on its neighbours."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -49,6 +52,55 @@ def test_the_largest_sums_and_the_border_are_exact():
     torch.testing.assert_close(found[0, 3, 0, 0].item(), corner)
     torch.testing.assert_close(found[0, 3, 0, 2].item(), edge)
     assert not Int8Convolution(layer).of_positive(torch.zeros(2, 64, 4, 5)).any()
+
+
+@torch.no_grad()
+def test_the_name_that_older_versions_of_torch_have(monkeypatch):
+    """torch 2.6 and 2.7 call the operator by another name; where neither is there, 8 bits are not chosen."""
+    layer, maps = torch.nn.Conv2d(16, 16, 3, padding=1), torch.rand(1, 16, 5, 5)
+    expected = Int8Convolution(layer).of_positive(maps)
+    now = torch.ops.onednn
+    kept = {name: getattr(now, name) for name in ("qconv_prepack", "qlinear_prepack", "qlinear_pointwise")}
+    older = SimpleNamespace(**kept, qconv2d_pointwise=now.qconv_pointwise)
+    monkeypatch.setattr(torch.ops, "onednn", older)
+    assert torch.equal(Int8Convolution(layer).of_positive(maps), expected)
+    can_multiply_int8.cache_clear()
+    try:
+        assert can_multiply_int8()
+        del older.qconv2d_pointwise
+        can_multiply_int8.cache_clear()
+        assert not can_multiply_int8()
+    finally:
+        can_multiply_int8.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FCLNConfig(backbone="resnet18"),
+        FCLNConfig(backbone="resnet50", caffe_strides=True),
+        replace(FCLNConfig.default(), deep_features=False),
+        replace(FCLNConfig.default(), stride8_features=False),
+        FCLNConfig(backbone="vgg16", neck_channels=0, stride8_features=False),
+    ],
+    ids=["resnet18", "resnet50", "no deep features", "no stride 8", "vgg16"],
+)
+@torch.no_grad()
+def test_networks_of_every_kind(config):
+    config = replace(config, hidden_size=32, code_size=16)
+    network = FCLN(config, vocabulary=20, pieces=10).eval()
+    sizes, images = torch.tensor([[96.0, 64.0]]), torch.randn(1, 3, 64, 96)
+    boxes = torch.tensor([[[8.0, 8.0, 60.0, 50.0], [0.0, 0.0, 96.0, 64.0]]])
+    features = network.features(images)
+
+    def see() -> tuple[torch.Tensor, torch.Tensor]:
+        maps = network.maps(features)
+        return network.localize(maps).scores, network.codes(maps, sizes, boxes)
+
+    exact = see()
+    network.prepare_inference(torch.int8)
+    for found, expected in zip(see(), exact, strict=True):
+        assert relative_error(found, expected) < 0.03
 
 
 @torch.no_grad()

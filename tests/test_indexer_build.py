@@ -1,6 +1,7 @@
 """Builds with real files, a real collection and a small predictor (`workshop.py`)."""
 
 import hashlib
+import itertools
 import os
 import shutil
 import sqlite3
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -947,6 +949,31 @@ def test_a_batch_takes_no_longer_than_about_a_second(shop, monkeypatch):
     assert shop.predictor.batches == [4, *8 * [2]]
 
 
+def test_of_two_batches_in_the_network_neither_takes_longer(shop, monkeypatch):
+    """Both are at the same processors: the time that they take together is that of all their photographs."""
+    twenty_photos_that_take(0.4, shop, monkeypatch)
+    real, pairs = shop.predictor.describe, threading.Barrier(2)
+    started = threading.Lock()
+
+    def describe(images, **options):
+        with suppress(threading.BrokenBarrierError):  # the last may be alone
+            pairs.wait(timeout=2)
+        with started:
+            return real(images, **options)
+
+    shop.predictor.describe, shop.predictor.batches_at_once = describe, 2
+    shop.build(batch_size=16)
+    assert shop.predictor.batches[:2] == [4, 4]
+    assert max(shop.predictor.batches[2:]) <= 2
+
+
+@pytest.mark.parametrize("batches_at_once", [1, 2])
+def test_a_clock_that_stands_still_ends_no_build(shop, monkeypatch, batches_at_once):
+    twenty_photos_that_take(0.0, shop, monkeypatch)
+    shop.predictor.batches_at_once = batches_at_once
+    assert counts(shop.build(batch_size=5)) == {"new": 20}
+
+
 def test_a_batch_is_as_large_as_the_network_has_it_unless_told(shop, monkeypatch):
     twenty_photos_that_take(0.01, shop, monkeypatch)
     real = shop.predictor.describe
@@ -1032,6 +1059,31 @@ def test_a_network_that_takes_two_batches_has_the_next_one_while_one_ends(shop, 
     assert counts(shop.build(batch_size=2)) == {"new": 9}
     assert most == 2
     assert list(shop.contents().values()) == list(reference.contents().values())
+
+
+def test_of_two_batches_in_the_network_the_younger_is_kept_if_it_is_done(shop):
+    for number in range(8):
+        shop.photo(f"{number}.png", (number, 0, 0))
+    let_go, stuck, younger_done = threading.Event(), threading.Event(), threading.Event()
+    real, calls = shop.predictor.describe, itertools.count()
+
+    def describe(images, **options):
+        call = next(calls)
+        if call == 1:
+            assert younger_done.wait(300)
+            stuck.set()
+            let_go.wait()
+        found = real(images, **options)
+        if call == 2:
+            younger_done.set()
+        return found
+
+    shop.predictor.describe, shop.predictor.batches_at_once = describe, 2
+    try:
+        report = shop.build(batch_size=2, stop=stuck.is_set)
+        assert (report.interrupted, counts(report)) == (True, {"new": 4})
+    finally:
+        let_go.set()
 
 
 def test_of_two_batches_in_the_network_both_are_given_up_if_the_older_takes_long(shop):

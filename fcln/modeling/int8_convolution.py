@@ -12,13 +12,14 @@ class Int8Convolution:
     @torch.no_grad()
     def __init__(self, layer: nn.Conv2d):
         """layer: one group, zeros around the map."""
+        assert layer.stride == (1, 1) and layer.dilation == (1, 1) and layer.groups == 1
+        onednn = torch.ops.onednn
+        self._convolve = getattr(onednn, "qconv_pointwise", None) or onednn.qconv2d_pointwise  # before torch 2.8
         self._steps = layer.weight.abs().amax((1, 2, 3)).clamp(min=1e-8) / 127
         rounded = (layer.weight / self._steps[:, None, None, None]).round().to(torch.int8)
         self._padding = [int(side) for side in layer.padding]
         # The step of the inputs, 1.0 here, is told with each call.
-        self._packed = torch.ops.onednn.qconv_prepack(
-            rounded, self._steps, 1.0, 0, [1, 1], self._padding, [1, 1], 1, None
-        )
+        self._packed = onednn.qconv_prepack(rounded, self._steps, 1.0, 0, [1, 1], self._padding, [1, 1], 1, None)
         self._zeros = torch.zeros(len(rounded), dtype=torch.int64)
         self._bias = None if layer.bias is None else layer.bias.detach().clone()
         self._most = most_steps()
@@ -33,7 +34,7 @@ class Int8Convolution:
     def _of_one(self, maps: Tensor, relu: bool) -> Tensor:
         by_cell = maps.permute(0, 2, 3, 1).float().contiguous()
         rounded, step = round_positive(by_cell, self._most)
-        found: Tensor = torch.ops.onednn.qconv_pointwise(
+        found: Tensor = self._convolve(
             rounded.permute(0, 3, 1, 2), step, 0, self._packed, self._steps, self._zeros, self._bias,
             [1, 1], self._padding, [1, 1], 1, 1.0, 0, torch.float32, "relu" if relu else "none", [], "",
         )  # fmt: skip

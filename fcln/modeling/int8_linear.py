@@ -78,6 +78,9 @@ def can_multiply_int8() -> bool:
     if not (processor_has("_is_vnni_supported") or processor_has("_is_avx2_supported")):
         return False
     try:
+        from fcln.modeling.int8_convolution import Int8Convolution  # which imports this module
+
+        Int8Convolution(torch.nn.Conv2d(1, 1, 1)).of_positive(torch.ones(1, 1, 1, 1))
         found = Int8Linear(torch.tensor([[1.0, 1.0]]), torch.tensor([0.5])).of_positive(torch.tensor([[255.0, 255.0]]))
     except Exception:  # whatever an operator raises that another version of torch does not have
         return False

@@ -8,6 +8,7 @@ folder. The digest comes before decoding: photographs that were only moved or co
 """
 
 import os
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 # ones.
 _BATCH_SECONDS = 1.0
 _FIRST_BATCH = 4  # photographs, before that is known
-# After Ctrl-C, the batch in the network may take so long. On a busy computer it is given up: it would take 10 s.
+# After Ctrl-C, each batch in the network may take so long. On a busy computer it is given up: it would take 10 s.
 _LAST_BATCH_SECONDS = 0.5
 
 Decoded = tuple[Content, Photograph]
@@ -140,7 +141,7 @@ def build(
 def executors(options: BuildOptions) -> Iterator[tuple[ThreadPoolExecutor, ThreadPoolExecutor, Decoders]]:
     """Threads that read, those that wait for the network, and processes that decode."""
     pool = ThreadPoolExecutor(options.threads or min(8, os.cpu_count() or 1), "read")
-    network = ThreadPoolExecutor(thread_name_prefix="network")
+    network = ThreadPoolExecutor(2, "network")  # as many batches as a network takes at one time
     with Decoders() as decoders:
         try:
             yield pool, network, decoders
@@ -171,8 +172,9 @@ class Run:
         self._plan = plan
         self._collection = collection
         self._precision_noted = False
-        self._photo_seconds: float | None = None  # that describing one took in the last batch
-        self._batch_ended = 0.0  # the last one in the network, by time.monotonic
+        self._photo_seconds: float | None = None  # that describing one took of late
+        self._last_batch = (0.0, 0.0, 0)  # when the network began and ended, by time.monotonic; photographs
+        self._timing = threading.Lock()
         self._at_network: deque[tuple[list[Decoded], Future[list[Regions]] | None]] = deque()  # the oldest first
         # What the last batch gave: put away while the network is at the next one.
         self._done: list[tuple[Decoded, Regions | Exception]] = []
@@ -207,14 +209,14 @@ class Run:
 
     def work(self, pool: ThreadPoolExecutor, tasks: Iterable[Task]) -> None:
         """Look at files; what came of the last of them waits for a commit, or is committed."""
-        ahead, idle = self._ahead, self._catch_up
-        unknown = self._triage.unknown(mapped(pool, read, self._until_stopped(tasks), ahead, idle, self._stop))
+        idle = self._catch_up
+        unknown = self._triage.unknown(mapped(pool, read, self._until_stopped(tasks), self._ahead, idle, self._stop))
         window: list[Decoded] = []
-        for content, outcome in mapped(pool, self._decode, unknown, ahead, idle, self._stop):
+        for content, outcome in mapped(pool, self._decode, unknown, self._window, idle, self._stop):
             decoded = self._accept(content, outcome)
             if decoded:
                 window.append(decoded)
-            if len(window) >= ahead():
+            if len(window) >= self._window():
                 self._describe(window)
                 window = []
             if self._stop():
@@ -327,8 +329,8 @@ class Run:
         self._put_away()
         batch, describing = self._at_network.popleft()
         outcomes = self._outcomes(batch, describing)
-        if outcomes is None:
-            self._at_network.clear()  # what is behind it
+        if outcomes is None:  # what is behind it is not waited for either
+            self._at_network = deque((b, d) for b, d in self._at_network if d is not None and d.done())
         else:
             self._done = list(zip(batch, outcomes, strict=True))
 
@@ -383,8 +385,12 @@ class Run:
         return self._options.batch_size or own
 
     def _ahead(self) -> int:
+        """How many files are read before they are asked for."""
+        return 2 * self._most()
+
+    def _window(self) -> int:
         """How many photographs wait for the network at one time; at first few, so that it begins soon."""
-        return 2 * self._batch_size()
+        return 2 * (self._batch_size() if self._options.regions is None else self._most())
 
     def _outcomes(
         self, batch: list[Decoded], describing: "Future[list[Regions]] | None"
@@ -456,13 +462,20 @@ class Run:
         def describe() -> "list[Regions]":
             started = time.monotonic()
             found = self._predictor.describe(images, max_regions=self._options.max_regions)
-            ended = time.monotonic()
-            # Until the batch before had ended, the network was at that one.
-            self._photo_seconds = (ended - max(started, self._batch_ended)) / len(images)
-            self._batch_ended = ended
+            self._note_time(started, time.monotonic(), len(images))
             return found
 
         return self._network.submit(describe)
+
+    def _note_time(self, started: float, ended: float, count: int) -> None:
+        """What a photograph took in the last batch, or in the last two where they were in the network together."""
+        with self._timing:
+            began, other_ended, others = self._last_batch
+            self._last_batch = started, ended, count
+            if other_ended > started:
+                started, count = min(started, began), count + others
+            # Clocks may stand still for 16 ms.
+            self._photo_seconds = max(ended - started, 1e-6) / count
 
     def _described(self, describing: "Future[list[Regions]]") -> "list[Regions] | None":
         """The regions of each image; None: the build was stopped, and the network takes too long."""
