@@ -23,7 +23,7 @@ demo: setup
 	@$(BIN)/python -m scripts.demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

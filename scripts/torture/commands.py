@@ -125,12 +125,14 @@ def main(
         raise click.UsageError(f"{min(unknown)!r} is none of {', '.join(COMMANDS)}")
     if collection is not None and not set(chosen) & set(ON_SERVER):
         raise click.UsageError(f"On a server there are {' and '.join(ON_SERVER)}: name one of them.")
-    logging.getLogger("db").setLevel(logging.ERROR)  # that a file which was damaged here is damaged is no news
     place = Path(tempfile.mkdtemp(prefix="densecap-torture-", dir=folder))
     started = time.monotonic()
     done: list[Kill | ServerKill] = []
     fault = None
+    logger = logging.getLogger("db")
     with ExitStack() as stack:
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.ERROR)  # that a file which was damaged here is damaged is no news
         torture: Torture | ServerTorture
         if collection is None:
             torture = Torture(place, seed, photographs)
