@@ -9,23 +9,9 @@ import torch
 from fcln.modeling.fcln import FCLN, FCLNConfig, Maps
 from fcln.modeling.int8_convolution import Int8Convolution
 from fcln.modeling.int8_linear import can_multiply_int8
+from helpers.int8 import needs_int8, processor, relative_error, seeded  # noqa: F401
 
-pytestmark = pytest.mark.skipif(not can_multiply_int8(), reason="this processor has neither AVX-512 VNNI nor AVX2")
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
-@pytest.fixture(params=["as it is", "without VNNI"], autouse=True)
-def processor(request, monkeypatch):
-    if request.param == "without VNNI":
-        monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False, raising=False)
-
-
-def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((found - expected).norm() / expected.norm()).item()
+pytestmark = needs_int8
 
 
 @torch.no_grad()

@@ -7,23 +7,7 @@ from fcln.modeling import int8_linear
 from fcln.modeling.int8_linear import Int8Linear, can_multiply_int8
 from fcln.modeling.language_model import LanguageModel
 from fcln.modeling.recognition import RecognitionNetwork
-
-needs_int8 = pytest.mark.skipif(not can_multiply_int8(), reason="this processor has neither AVX-512 VNNI nor AVX2")
-
-
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
-@pytest.fixture(params=["as it is", "without VNNI"], autouse=True)
-def processor(request, monkeypatch):
-    if request.param == "without VNNI":
-        monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False, raising=False)
-
-
-def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((found - expected).norm() / expected.norm()).item()
+from helpers.int8 import needs_int8, processor, relative_error, seeded  # noqa: F401
 
 
 @needs_int8

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from fcln.modeling.int8_linear import most_steps, round_positive
+from fcln.modeling.int8_linear import most_steps, round_positive, round_weights
 
 
 class Int8Convolution:
@@ -15,8 +15,7 @@ class Int8Convolution:
         assert layer.stride == (1, 1) and layer.dilation == (1, 1) and layer.groups == 1
         onednn = torch.ops.onednn
         self._convolve = getattr(onednn, "qconv_pointwise", None) or onednn.qconv2d_pointwise  # before torch 2.8
-        self._steps = layer.weight.abs().amax((1, 2, 3)).clamp(min=1e-8) / 127
-        rounded = (layer.weight / self._steps[:, None, None, None]).round().to(torch.int8)
+        rounded, self._steps = round_weights(layer.weight)
         self._padding = [int(side) for side in layer.padding]
         # The step of the inputs, 1.0 here, is told with each call.
         self._packed = onednn.qconv_prepack(rounded, self._steps, 1.0, 0, [1, 1], self._padding, [1, 1], 1, None)
@@ -33,7 +32,7 @@ class Int8Convolution:
 
     def _of_one(self, maps: Tensor, relu: bool) -> Tensor:
         by_cell = maps.permute(0, 2, 3, 1).float().contiguous()
-        rounded, step = round_positive(by_cell, self._most)
+        rounded, step = round_positive(by_cell, self._most, rows=1)
         found: Tensor = self._convolve(
             rounded.permute(0, 3, 1, 2), step, 0, self._packed, self._steps, self._zeros, self._bias,
             [1, 1], self._padding, [1, 1], 1, 1.0, 0, torch.float32, "relu" if relu else "none", [], "",

@@ -24,8 +24,7 @@ class Int8Linear:
     @torch.no_grad()
     def __init__(self, weight: Tensor, bias: Tensor):
         """weight: (out, in) float32. bias: (out,) float32."""
-        self._steps = weight.abs().amax(1).clamp(min=1e-8) / 127
-        rounded = (weight / self._steps[:, None]).round().to(torch.int8)
+        rounded, self._steps = round_weights(weight)
         # The operators that torch.compile puts in the place of quantized layers: they have no other name.
         self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         self._zeros = torch.zeros(len(weight), dtype=torch.int64)
@@ -52,11 +51,18 @@ class Int8Linear:
         return found[:count]
 
 
-def round_positive(inputs: Tensor, most: int, *, rows: int | None = None) -> tuple[Tensor, float]:
+def round_weights(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (out, ...) as whole numbers from -127 to 127 of a step for each output, int8, and the steps (out,)."""
+    rows = weight.flatten(1)
+    steps = rows.abs().amax(1).clamp(min=1e-8) / 127
+    return (rows / steps[:, None]).round().to(torch.int8).view_as(weight), steps
+
+
+def round_positive(inputs: Tensor, most: int, *, rows: int) -> tuple[Tensor, float]:
     """Numbers >= 0, float32, as whole ones from 0 to `most` of a step, uint8, and the step; `rows`: see `_cut`."""
     step = max(inputs.amax().item(), 1e-8) / most if len(inputs) else 1.0
     # One pass that adds a half, and one that cuts.
-    return _cut(torch.add(_HALF, inputs, alpha=1 / step), len(inputs) if rows is None else rows), step
+    return _cut(torch.add(_HALF, inputs, alpha=1 / step), rows), step
 
 
 def _cut(numbers: Tensor, rows: int) -> Tensor:

@@ -320,7 +320,6 @@ class Run:
             batch, window = window[:size], window[size:]
             describing = None if self._options.regions else self._start([photo.image for _, photo in batch])
             self._at_network.append((batch, describing))
-            self._put_away()
             while len(self._at_network) >= self._batches_at_once():
                 self._await_batch()
 
