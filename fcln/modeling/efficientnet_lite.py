@@ -47,11 +47,17 @@ class InvertedResidual(nn.Module):
         self.depthwise = SamePadConv2d(hidden, hidden, kernel, stride, groups=hidden)
         self.project = SamePadConv2d(hidden, outputs, 1)
         self.has_shortcut = stride == 1 and inputs == outputs
+        self.left_out = 0.0  # see EfficientNetLite2.leave_out
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = x if self.expand is None else F.relu6(self.expand(x))
         found = self.project(F.relu6(self.depthwise(hidden)))
-        return x + found if self.has_shortcut else found
+        if not self.has_shortcut:
+            return found
+        if self.training and self.left_out:
+            kept = torch.rand(len(x), 1, 1, 1, device=x.device) >= self.left_out
+            found = found * (kept / (1 - self.left_out)).to(found.dtype)
+        return x + found
 
 
 class EfficientNetLite2(nn.Module):
@@ -74,6 +80,14 @@ class EfficientNetLite2(nn.Module):
                 inputs = outputs
         self.blocks = nn.ModuleList(blocks)
         self.head = SamePadConv2d(inputs, 1280, 1)
+
+    def leave_out(self, share: float) -> None:
+        """In training, leave out blocks with a shortcut at random (stochastic depth, Huang et al., ECCV 2016).
+
+        share: of the photographs, for the last block; of those before it as much less as they are deeper down.
+        """
+        for number, block in enumerate(self.blocks):
+            block.left_out = share * (number + 1) / len(self.blocks)  # type: ignore[assignment]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x = F.relu6(self.stem(images * self.scale + self.shift))

@@ -32,9 +32,8 @@ _GROUP = 4
 _NAMES = 4
 # Texts of the teacher's that a batch brings besides its photographs' phrases.
 _TEXTS = 256
-# Augmentation: half of the photographs are cut to a window of this share of their sides or more; brightness, contrast
-# and colour change by at most this factor.
-_SMALLEST_WINDOW, _TINT = 0.55, 0.35
+# Augmentation: brightness, contrast and colour change by at most this factor.
+_TINT = 0.35
 # On a GPU batches are filled up to few different shapes: for each its library seeks the fastest convolution once more.
 _PAD_MULTIPLE = 64
 # An image classifier that is that sure names the region; what it finds that likely may be shown.
@@ -80,6 +79,7 @@ class BatchLoader:
         targets: RegionTargets | None = None,
         flip: bool = True,
         augment: bool = False,
+        smallest_window: float = 0.55,
         workers: int = 0,
         world: World | None = None,
     ):
@@ -89,8 +89,8 @@ class BatchLoader:
         the photographs instead of their pixels (then: no augmentation). teacher: its vectors of phrases, and texts
         without photographs, go with every batch. terms, targets: names of things and an image classifier's targets go
         with every batch. augment: half of the photographs are cut to a part of them, and all change in brightness,
-        contrast and colour. workers: processes that make batches; 0: a thread. world: of several processes that train
-        together each takes its batches of an epoch.
+        contrast and colour. smallest_window: a part's sides, as shares of the photograph's. workers: processes that
+        make batches; 0: a thread. world: of several processes that train together each takes its batches of an epoch.
         """
         sets: list[list[AnnotatedImage]]
         if photographs and isinstance(photographs[0], AnnotatedImage):
@@ -115,6 +115,7 @@ class BatchLoader:
         self.targets = targets
         self.flip = flip
         self.augment = augment
+        self.smallest_window = smallest_window
         self.workers = workers
         self._world = world or World()
         if terms:  # (terms, forms, T)
@@ -363,7 +364,7 @@ class BatchLoader:
         """The part of a photograph that a batch sees: of its aspect, and with a labelled box in it, else the whole."""
         if not self.augment or photo.window != WHOLE:
             return photo.window
-        side = rng.uniform(_SMALLEST_WINDOW, 1.0)
+        side = rng.uniform(self.smallest_window, 1.0)
         left, top = rng.uniform(0, 1 - side), rng.uniform(0, 1 - side)
         window = (left, top, left + side, top + side)
         if rng.random() < 0.5 or (photo.complete and all(cut(photo, window).weak)):

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from fcln.errors import TrainingError
 from fcln.modeling.backbone import STRIDE, freeze_first_layers
 from fcln.modeling.boxes import resize_shape
+from fcln.modeling.efficientnet_lite import EfficientNetLite2
 from fcln.modeling.fcln import FCLN, FCLNConfig
 from fcln.modeling.normalization import normalize
 from fcln.precision import autocast
@@ -39,7 +41,11 @@ from fcln.training.losses import (
     AuxiliaryLosses,
     training_losses,
 )
+from fcln.training.mosaic import mosaic
 from fcln.training.schedule import rate
+
+# The last of a run's steps see photographs as test time does.
+_MOSAICS_END = 0.8
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,9 @@ class TrainingConfig:
     bfloat16: bool = True  # where the machine has it
     flip: bool = True
     augment: bool = False  # see BatchLoader
+    smallest_window: float = 0.55  # see BatchLoader
+    mosaics: float = 0.0  # this share of the steps shows mosaics of four photographs each; none the last fifth
+    stochastic_depth: float = 0.0  # of an EfficientNet's blocks, see EfficientNetLite2.leave_out
     frozen_stages: int = 0  # of a ResNet's four, from below: learnt on ImageNet, and half of a step's time
     minutes: float = 0.0  # 0: all epochs; else the rate falls to nothing, and the run ends, after so long
     average: float = 0.0  # how much of the running mean of the weights a step keeps; 0: the last weights are the result
@@ -95,6 +104,8 @@ class Trainer:
         freeze_first_layers(model.backbone, model.config.backbone, stages=config.frozen_stages)
         if not config.backbone_learning_rate:
             model.backbone.requires_grad_(False)
+        if config.stochastic_depth:
+            cast(EfficientNetLite2, model.backbone).leave_out(config.stochastic_depth)
         self.parameters = {
             f"{prefix}.{name}": parameter
             for prefix, module in (("model", model), ("auxiliary", self.auxiliary))
@@ -187,7 +198,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * share
         batch = batch.to(self.device)
-        losses = self._losses(batch, generator)
+        config = self.config
+        mosaics = bool(config.mosaics) and self._done() < _MOSAICS_END and torch.rand(()).item() < config.mosaics
+        losses = self._losses(batch, generator, mosaics=mosaics)
         if self.device.type == "cpu":  # there a backward pass through boxes that are NaN ends the process
             self._refuse_not_finite({name: loss.item() for name, loss in losses.items()}, batch)
         total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
@@ -214,10 +227,12 @@ class Trainer:
         if worst:
             raise TrainingError(f"Step {self.step}: loss not finite ({worst}) on {self._culprits(batch)}.")
 
-    def _losses(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def _losses(self, batch: Batch, generator: torch.Generator, *, mosaics: bool = False) -> dict[str, Tensor]:
         with autocast(self.device, enabled=self.config.bfloat16):
             if batch.images is not None:
                 images = batch.images if batch.tints is None else tint(batch.images, batch.tints)
+                if mosaics:
+                    batch, images = mosaic(batch, images.float())
                 features = self.model.features(normalize(images).to(memory_format=torch.channels_last))
             else:
                 assert batch.features is not None
@@ -268,7 +283,7 @@ class Trainer:
         except (OSError, SafetensorError) as error:
             raise TrainingError(f"{self._state} is damaged ({error}); delete it to start again.") from error
         same = {
-            "training configuration": json.loads(metadata.get("recipe", "null")) == asdict(self.config),
+            "training configuration": TrainingConfig(**json.loads(metadata["recipe"])) == self.config,
             "network": "config" not in metadata
             or FCLNConfig.from_json(json.loads(metadata["config"])) == self.model.config,
             "set of photographs": int(metadata.get("photographs", len(self.loader.photographs)))

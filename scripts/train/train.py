@@ -112,6 +112,25 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
 @click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), help="Default: the configuration's.")
 @click.option("--augment", is_flag=True, help="Cut and tint photographs at random.")
 @click.option(
+    "--smallest-window",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.55,
+    show_default=True,
+    help="Sides of what --augment cuts out, as shares of the photograph's.",
+)
+@click.option(
+    "--mosaics",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="Share of the steps that show mosaics of four photographs.",
+)
+@click.option(
+    "--stochastic-depth",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    help="Share of the photographs for which the last block of an EfficientNet is left out.",
+)
+@click.option(
     "--frozen-stages",
     type=click.IntRange(0),
     default=0,
@@ -147,15 +166,17 @@ def main(
     baseline: str | None, backbone_weights: Path | None, pieces: Path | None, start_from: Path | None,
     text: Path | None, weak_labels: bool, cache: Path | None, teacher: Path | None, terms: Path | None,
     terms_per_batch: int, targets: Path | None, workers: int, image_size: int | None, fine: bool | None,
-    dropout: float | None, augment: bool, frozen_stages: int, average: float, epochs: int, minutes: float,
-    batch_size: int, lr: float, backbone_lr: float, detection_weight: float, warmup: int, min_count: int, seed: int,
-    bfloat16: bool, device: str, save_every: int,
+    dropout: float | None, augment: bool, smallest_window: float, mosaics: float, stochastic_depth: float,
+    frozen_stages: int, average: float, epochs: int, minutes: float, batch_size: int, lr: float, backbone_lr: float,
+    detection_weight: float, warmup: int, min_count: int, seed: int, bfloat16: bool, device: str, save_every: int,
 ) -> None:  # fmt: skip
     try:
         device = resolved(device)
         world = World.join(device)
         if cache and backbone_lr:
             raise click.UsageError("--cache is for a frozen backbone: add --backbone-lr 0.")
+        if mosaics and (cache or baseline):
+            raise click.UsageError("--mosaics needs pixels and regions: leave --cache and --baseline out.")
         if cache and augment:
             raise click.UsageError("--augment changes photographs, which --cache no longer reads: leave one out.")
         if cache and baseline == "region":
@@ -185,6 +206,8 @@ def main(
             checkpoint = _fresh(config, photographs, pieces, text, backbone_weights, min_count, read_terms)
         else:
             raise click.UsageError("--pieces or --start-from is needed.")
+        if stochastic_depth and checkpoint.model.config.backbone != "efficientnet_lite2":
+            raise click.UsageError("--stochastic-depth leaves out blocks of efficientnet_lite2, which this is not.")
         changes: dict[str, Any] = {"stride8_features": fine, "dropout": dropout, "image_size": image_size}
         changes["anchors"] = scaled_anchors(image_size) if image_size else None
         if baseline:  # of --start-from; a fresh one's are so already
@@ -193,10 +216,12 @@ def main(
         features = _cached_features(checkpoint, photographs, cache, device) if cache else None
         training = TrainingConfig(epochs, batch_size, lr, backbone_lr, warmup=warmup, seed=seed, bfloat16=bfloat16,
                         detection_weight=detection_weight, augment=augment, frozen_stages=frozen_stages,
-                        average=average, minutes=minutes)  # fmt: skip
+                        average=average, minutes=minutes, smallest_window=smallest_window, mosaics=mosaics,
+                        stochastic_depth=stochastic_depth)  # fmt: skip
         loader = BatchLoader(sets, checkpoint.vocabulary, checkpoint.pieces, checkpoint.model.config,
                              batch_size=batch_size, seed=seed, cache=features, flip=training.flip,
-                             augment=augment, teacher=TeacherVectors(teacher) if teacher else None, weights=weight,
+                             augment=augment, smallest_window=smallest_window,
+                             teacher=TeacherVectors(teacher) if teacher else None, weights=weight,
                              terms=read_terms, terms_per_batch=terms_per_batch, workers=workers, world=world,
                              targets=RegionTargets(targets) if targets else None)  # fmt: skip
         trainer = Trainer(checkpoint.model, loader, training, out, device=device, world=world)
