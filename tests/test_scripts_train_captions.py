@@ -1,6 +1,7 @@
 """scripts.train.region_codes and scripts.train.captions: the real commands, one after the other."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -196,6 +197,16 @@ def test_the_mean_of_runs(world, tmp_path):
     moved = {name for name in found if not np.array_equal(found[name], first[name])}
     assert moved and all(name.startswith("language.") for name in moved)
     assert read_texts(out)["vocabulary"] == read_texts(runs[0])["vocabulary"]
+
+
+def test_runs_that_left_out_more_at_random_have_a_mean_too(world, tmp_path):
+    checkpoint = load_checkpoint(world / "weights.safetensors")
+    checkpoint.model.config = replace(checkpoint.model.config, dropout=0.9)
+    other, out = tmp_path / "other.safetensors", tmp_path / "mean.safetensors"
+    save_checkpoint(other, checkpoint)
+    result = CliRunner().invoke(mean_weights.main, [str(out), str(world / "weights.safetensors"), str(other)])
+    assert result.exit_code == 0, result.output
+    assert load_checkpoint(out).model.config == load_checkpoint(world / "weights.safetensors").model.config
 
 
 def test_the_mean_of_other_networks_is_refused(world, tmp_path):

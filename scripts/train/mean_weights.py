@@ -6,6 +6,7 @@ Wortsman et al., "Model soups" (ICML 2022). Words, scoring and names are the fir
 they were stay bit for bit what they are.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -34,7 +35,9 @@ def mean(runs: tuple[Path, ...]) -> Checkpoint:
     sums = {name: tensor.double() for name, tensor in result.model.state_dict().items()}
     for path in runs[1:]:
         other = load_checkpoint(path)
-        if (other.model.config, other.vocabulary.words, other.pieces.pieces) != (
+        # What was left out at random in training is no part of a trained network.
+        config = replace(other.model.config, dropout=result.model.config.dropout)
+        if (config, other.vocabulary.words, other.pieces.pieces) != (
             result.model.config,
             result.vocabulary.words,
             result.pieces.pieces,
