@@ -262,3 +262,51 @@ def test_its_first_blocks_can_stay_as_they_are(stages, frozen_blocks):
     assert stem == (frozen_blocks is not None)
     assert frozen == [n < (frozen_blocks or 0) for n in range(21)]
     assert all(p.requires_grad for p in backbone.head.parameters())
+
+
+# -- blocks left out in training
+
+
+@torch.no_grad()
+def test_a_block_is_left_out_for_its_share_of_the_photographs_and_expected_to_add_as_much():
+    torch.manual_seed(0)
+    block = InvertedResidual(8, 8, 3, 1, 6)
+    block.left_out = 0.25
+    x = torch.randn(1, 8, 2, 2).expand(4000, -1, -1, -1)
+    added = block.eval()(x[:1]) - x[:1]
+    found = block.train()(x) - x
+    left_out = (found == 0).flatten(1).all(1)
+    assert left_out.float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert_close(found[~left_out], (added / 0.75).expand(int((~left_out).sum()), -1, -1, -1))
+    assert_close(found.mean(0), added[0], atol=0.02, rtol=0.03)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("outputs", "stride"), [(8, 2), (16, 1)])
+def test_a_block_without_a_shortcut_is_never_left_out(outputs, stride):
+    block = InvertedResidual(8, outputs, 3, stride, 6)
+    block.left_out = 0.9
+    x = torch.randn(50, 8, 4, 4)
+    assert torch.equal(block.train()(x), block.eval()(x))
+
+
+@torch.no_grad()
+def test_deeper_blocks_are_left_out_more_often_in_training_alone():
+    torch.manual_seed(0)
+    backbone, pixels = EfficientNetLite2(), torch.randn(2, 3, 32, 32)
+    before = torch.get_rng_state()
+    expected = backbone.train()(pixels)
+    assert torch.equal(torch.get_rng_state(), before)  # nothing is drawn unless something may be left out
+    backbone.leave_out(0.42)
+    assert [block.left_out for block in backbone.blocks] == pytest.approx([0.02 * n for n in range(1, 22)])
+
+    def maps(seed: int) -> list[Tensor]:
+        torch.manual_seed(seed)
+        return backbone(pixels)
+
+    def same(one: list[Tensor], other: list[Tensor]) -> bool:
+        return all(map(torch.equal, one, other))
+
+    assert same(maps(1), maps(1)) and not same(maps(1), maps(2)) and not same(maps(1), expected)
+    backbone.eval()
+    assert same(maps(1), expected)

@@ -64,6 +64,16 @@ def test_augmentation_moves_boxes_with_the_pixels(tmp_path):
     assert len(sizes) > 10 and min(sizes) == 64  # 60 of 300 pixels, uncut
 
 
+@pytest.mark.parametrize("smallest", [0.25, 0.55, 0.9])
+def test_windows_are_as_small_as_they_may_be_and_no_smaller(tmp_path, smallest):
+    photographs = one_photo(tmp_path, region((140, 140, 20, 20), "a dog"), size=(300, 300))
+    batches = loader(photographs, batch_size=1, augment=True, image_size=320, options={"smallest_window": smallest})
+    boxes = [batches.batch([0], (number,)).boxes[0, 0].tolist() for number in range(80)]
+    # 20 of 300 pixels are 21.3 of 320, and larger by as much as the window is smaller.
+    largest = max(x2 - x1 for x1, _, x2, _ in boxes)
+    assert 320 / 15 / (smallest + 0.1) < largest <= 320 / 15 / smallest + 1e-3
+
+
 def test_the_same_key_gives_the_same_augmented_batch(tmp_path):
     photographs = one_photo(tmp_path, region((10, 10, 15, 20), "a dog"))
     batches = loader(photographs, batch_size=1, augment=True)

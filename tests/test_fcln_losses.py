@@ -37,6 +37,7 @@ from fcln.training.losses import (
 )
 from fcln.training.region_targets import RegionTargets
 from fcln.training.sampling import Sample
+from helpers.made_up_batch import batch_of
 from helpers.small_world import tiny_config, vocabulary, word_pieces, write_world
 
 
@@ -144,33 +145,6 @@ def test_the_pool_is_what_test_time_would_look_at_and_the_best_of_each_truth():
         boxes.expand(2, -1, -1), scores.expand(2, -1), batch, allowed.expand(2, -1), tiny_config(roi_candidates=2)
     )
     assert pool.tolist() == [[True, False, True, False, True, False], [True, False, True, False, False, False]]
-
-
-def batch_of(boxes: list[list[list[float]]], phrases: list[tuple[int, int, bool]], **changes) -> Batch:
-    """A batch of 100x100 photographs. phrases: photograph, box or -1 (the whole) or -2 (anywhere), in its query."""
-    most = max(1, *map(len, boxes))
-    padded = torch.zeros(len(boxes), most, 4)
-    for n, own in enumerate(boxes):
-        padded[n, : len(own)] = torch.tensor(own).view(-1, 4)
-    values = {
-        "images": None,
-        "features": None,
-        "sizes": torch.full((len(boxes), 2), 100.0),
-        "boxes": padded,
-        "is_box": torch.tensor([[n < len(own) for n in range(most)] for own in boxes]),
-        "is_weak": torch.zeros(len(boxes), most, dtype=torch.bool),
-        "complete": torch.tensor([bool(own) for own in boxes]),
-        "captions": torch.zeros(len(boxes), most, 1, dtype=torch.int64),
-        "whole_captions": torch.zeros(len(boxes), 1, dtype=torch.int64),
-        "phrases": torch.zeros(len(phrases), 1, dtype=torch.int64),
-        "phrase_photo": torch.tensor([p for p, _, _ in phrases]),
-        "phrase_boxes": torch.tensor([[b == n for n in range(most)] for _, b, _ in phrases]),
-        "phrase_whole": torch.tensor([b == -1 for _, b, _ in phrases]),
-        "phrase_group": torch.tensor([g for _, _, g in phrases]),
-        "also_true": torch.zeros(len(phrases), len(boxes), dtype=torch.bool),
-        "names": [f"{n}.jpg" for n in range(len(boxes))],
-    }
-    return Batch(**(values | changes))
 
 
 def unit(*rows: tuple[float, float]) -> Tensor:

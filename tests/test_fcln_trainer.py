@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
+import fcln.training.trainer as trainer_module
 from fcln.checkpoint import new_model
 from fcln.errors import TrainingError
 from fcln.modeling.fcln import FCLN
@@ -19,6 +22,7 @@ from fcln.training.distillation import TeacherVectors, plain
 from fcln.training.feature_cache import FeatureCache
 from fcln.training.loader import BatchLoader
 from fcln.training.losses import CONTRASTIVE_WEIGHTS, PAPER_WEIGHTS, TEACHER_WEIGHTS
+from fcln.training.mosaic import mosaic
 from fcln.training.trainer import Trainer, TrainingConfig, fill_cache, seed_everything
 from helpers.small_world import tiny_config, vocabulary, word_pieces, write_world
 
@@ -40,7 +44,7 @@ def trainer(
     loader = BatchLoader(
         photographs, vocabulary(), word_pieces(), model.config,
         batch_size=training.batch_size, seed=training.seed, cache=cache, teacher=teacher,
-        flip=training.flip, augment=training.augment,
+        flip=training.flip, augment=training.augment, smallest_window=training.smallest_window,
     )  # fmt: skip
     return Trainer(model, loader, training, folder)
 
@@ -177,6 +181,45 @@ def test_bfloat16_trains_too(photographs, tmp_path):
     assert all(math.isfinite(line["loss"]) for line in log_of(tmp_path))
 
 
+# -- mosaics
+
+
+@pytest.mark.parametrize(("share", "fewest", "most"), [(0, 0, 0), (0.3, 12, 37), (1, 82, 82)])
+def test_mosaics_are_shown_in_their_share_of_the_steps_and_never_in_the_last_fifth(
+    photographs, tmp_path, monkeypatch, share, fewest, most
+):
+    # 102 steps, of which two warm up: the last fifth begins with step 82.
+    run = trainer(photographs[:4], tmp_path, replace(TRAINING, epochs=102, batch_size=4, mosaics=share))
+    shown, sizes = [], []
+
+    def note(batch, images):
+        shown.append(run.step)
+        return mosaic(batch, images)
+
+    def losses(model, auxiliary, batch, features, generator):
+        sizes.append(len(batch.sizes))
+        return {"caption": features[0].sum() + model.embedding.weight.sum()}
+
+    monkeypatch.setattr(trainer_module, "mosaic", note)
+    monkeypatch.setattr(trainer_module, "training_losses", losses)
+    monkeypatch.setattr(run.model, "features", lambda images: [images[:, :1]])
+    run.run()
+    assert fewest <= len(shown) <= most and all(step < 82 for step in shown)
+    assert sizes == [1 if step in shown else 4 for step in range(102)]
+
+
+def test_without_mosaics_nothing_is_drawn_for_them(photographs, tmp_path, monkeypatch):
+    run = trainer(photographs, tmp_path)
+    states = []
+    real = run._losses
+    monkeypatch.setattr(
+        run, "_losses", lambda *given, **how: states.append(torch.get_rng_state()) or real(*given, **how)
+    )
+    run.run(until=1)
+    torch.manual_seed(TRAINING.seed * 1_000_003)
+    assert torch.equal(states[0], torch.get_rng_state())
+
+
 # -- stopping and going on
 
 
@@ -199,6 +242,19 @@ def test_a_run_that_stopped_goes_on_to_the_same_result(photographs, tmp_path, st
         "model.backbone.0.0.weight", "optimizer.exp_avg_sq.model.backbone.0.0.weight",
         "auxiliary.contrastive.log_scale",
     }  # fmt: skip
+
+
+def test_a_run_with_mosaics_and_blocks_left_out_goes_on_to_the_same_result(photographs, tmp_path):
+    training = replace(
+        TRAINING, batch_size=5, epochs=8, augment=True, smallest_window=0.4, mosaics=0.5, stochastic_depth=0.5
+    )
+    config = {"backbone": "efficientnet_lite2"}
+    trainer(photographs, tmp_path / "whole", training, **config).run()
+    trainer(photographs, tmp_path / "parts", training, **config).run(until=3)
+    again = trainer(photographs, tmp_path / "parts", training, **config)
+    assert again.step == 3 and again.model.backbone.blocks[-1].left_out == 0.5
+    again.run()
+    assert states_equal(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_a_finished_run_has_nothing_to_do(photographs, tmp_path):
@@ -237,6 +293,33 @@ def test_a_run_of_another_kind_is_refused(photographs, tmp_path, training, confi
     trainer(photographs, tmp_path).run(until=1)
     with pytest.raises(TrainingError, match=what):
         trainer(photographs[:count], tmp_path, replace(TRAINING, **training), **config)
+
+
+def with_recipe(folder: Path, change: Callable[[dict], dict | None]) -> None:
+    """The state in a folder as another version would have written it."""
+    path = folder / "state.safetensors"
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    recipe = change(json.loads(metadata.pop("recipe")))
+    save_file(load_file(path), path, metadata=metadata | ({} if recipe is None else {"recipe": json.dumps(recipe)}))
+
+
+def test_a_run_that_began_before_there_was_a_field_goes_on(photographs, tmp_path):
+    added = ("smallest_window", "mosaics", "stochastic_depth")
+    trainer(photographs, tmp_path).run(until=1)
+    with_recipe(tmp_path, lambda recipe: {name: value for name, value in recipe.items() if name not in added})
+    assert trainer(photographs, tmp_path).step == 1
+    for changes in ({"smallest_window": 0.4}, {"mosaics": 0.1}, {"learning_rate": 0.1}):
+        with pytest.raises(TrainingError, match="another training configuration"):
+            trainer(photographs, tmp_path, replace(TRAINING, **changes))
+
+
+@pytest.mark.parametrize("change", [lambda recipe: recipe | {"of_a_later_version": 1}, lambda recipe: None])
+def test_a_state_whose_configuration_is_not_known_is_refused(photographs, tmp_path, change):
+    trainer(photographs, tmp_path).run(until=1)
+    with_recipe(tmp_path, change)
+    with pytest.raises(TrainingError, match="another training configuration"):
+        trainer(photographs, tmp_path)
 
 
 def test_a_damaged_state_is_refused_by_name(photographs, tmp_path):

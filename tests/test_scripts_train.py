@@ -18,6 +18,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from fcln.checkpoint import load_checkpoint
@@ -130,6 +131,36 @@ def test_a_baseline_samples_no_regions(world, tmp_path):
 def test_augmentation_and_a_cache_of_features_exclude_each_other(world, tmp_path):
     result = train(world, tmp_path, "--augment", **{"cache": str(tmp_path / "c.h5"), "backbone-lr": "0"})
     assert "--augment" in refusal(result) and not (tmp_path / "c.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mosaics": "0.5", "cache": "{cache}", "backbone-lr": "0"}, "--mosaics needs pixels"),
+        ({"mosaics": "0.5", "baseline": "region"}, "--mosaics needs pixels and regions"),
+        ({"stochastic-depth": "0.1", "cache": "{cache}", "backbone-lr": "0"}, "that --cache no longer runs"),
+        ({"stochastic-depth": "0.1"}, "--stochastic-depth leaves out blocks of efficientnet_lite2, which this is not"),
+        ({"stochastic-depth": "1"}, "0<=x<1"),
+        ({"mosaics": "1.5"}, "0<=x<=1"),
+        ({"smallest-window": "0"}, "0<x<=1"),
+    ],
+)
+def test_mosaics_and_blocks_left_out_need_what_they_change(world, tmp_path, options, message):
+    cache = tmp_path / "c.h5"
+    result = train(world, tmp_path / "run", **{k: cache if v == "{cache}" else v for k, v in options.items()})
+    assert message in refusal(result) and not cache.exists()
+
+
+def test_how_photographs_are_changed_is_as_the_options_say(world, tmp_path, monkeypatch):
+    runs = []
+    real = Trainer.run
+    monkeypatch.setattr(Trainer, "run", lambda trainer, **options: runs.append(trainer) or real(trainer, **options))
+    options = {"smallest-window": "0.4", "mosaics": "1", "batch-size": "4"}
+    result = train(world, tmp_path / "run", "--augment", **options)
+    assert result.exit_code == 0, result.output
+    assert train(world, tmp_path / "plain").exit_code == 0
+    settings = [(run.loader.smallest_window, run.config.smallest_window, run.config.mosaics) for run in runs]
+    assert settings == [(0.4, 0.4, 1), (0.55, 0.55, 0)]
 
 
 def test_killed_between_saves_it_goes_on_to_the_same_result(world, tmp_path):
@@ -319,9 +350,12 @@ def test_the_default_networks_backbone_is_trained_from_its_package(world, tmp_pa
     (tmp_path / "lite.json").write_text(json.dumps(config.to_json()))
     result = train(world, tmp_path / "run", **{
         "config": tmp_path / "lite.json", "backbone-weights": None, "batch-size": "6", "frozen-stages": "3",
+        "stochastic-depth": "0.1",
     })  # fmt: skip
     assert result.exit_code == 0, result.output
     assert math.isfinite(log_of(tmp_path / "run")[0]["loss"])
+    with safe_open(tmp_path / "run" / "state.safetensors", framework="pt") as state:
+        assert json.loads(state.metadata()["recipe"])["stochastic_depth"] == 0.1
     model = load_checkpoint(tmp_path / "run" / "weights.safetensors").model
     assert model.config == config
     fresh = EfficientNetLite2()

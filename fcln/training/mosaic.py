@@ -35,6 +35,7 @@ def mosaic(batch: Batch, images: Tensor) -> tuple[Batch, Tensor]:
         """(B, G, ...) -> (B // 4, 4 G, ...)."""
         return of_boxes[order].unflatten(0, (count, 4)).flatten(1, 2)
 
+    is_box = join(batch.is_box)
     boxes = (batch.boxes[order].unflatten(0, (count, 4)) / 2 + corners.repeat(1, 2)[:, None]).flatten(1, 2)
     place = order.new_full((len(images),), -1)
     place[order] = torch.arange(len(order), device=order.device)
@@ -50,8 +51,8 @@ def mosaic(batch: Batch, images: Tensor) -> tuple[Batch, Tensor]:
         images=None,
         tints=None,
         sizes=torch.stack([width + right, height + bottom], 1),
-        boxes=boxes,
-        is_box=join(batch.is_box),
+        boxes=boxes * is_box[..., None],
+        is_box=is_box,
         is_weak=join(batch.is_weak),
         complete=batch.complete[order].unflatten(0, (count, 4)).all(1),
         captions=join(batch.captions),

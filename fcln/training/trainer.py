@@ -282,8 +282,10 @@ class Trainer:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise TrainingError(f"{self._state} is damaged ({error}); delete it to start again.") from error
+        recipe = json.loads(metadata.get("recipe", "null"))
         same = {
-            "training configuration": TrainingConfig(**json.loads(metadata["recipe"])) == self.config,
+            # Of a run made before there was a field the default of today.
+            "training configuration": recipe is not None and asdict(TrainingConfig()) | recipe == asdict(self.config),
             "network": "config" not in metadata
             or FCLNConfig.from_json(json.loads(metadata["config"])) == self.model.config,
             "set of photographs": int(metadata.get("photographs", len(self.loader.photographs)))

@@ -128,7 +128,7 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
     "--stochastic-depth",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.0,
-    help="Share of the photographs for which the last block of an EfficientNet is left out.",
+    help="Share of the photographs that skip a block at the end of an EfficientNet; lower blocks fewer.",
 )
 @click.option(
     "--frozen-stages",
@@ -179,6 +179,8 @@ def main(
             raise click.UsageError("--mosaics needs pixels and regions: leave --cache and --baseline out.")
         if cache and augment:
             raise click.UsageError("--augment changes photographs, which --cache no longer reads: leave one out.")
+        if cache and stochastic_depth:
+            raise click.UsageError("--stochastic-depth changes a backbone that --cache no longer runs: leave one out.")
         if cache and baseline == "region":
             raise click.UsageError("--cache holds whole photographs' features: crops of regions have their own.")
         if baseline and fine:
