@@ -72,7 +72,7 @@ def test_the_default_configuration_has_twelve_anchors_of_its_own_frame():
     assert w == h == pytest.approx(512 / 720 * config.image_size, abs=0.01)
 
 
-@pytest.mark.parametrize("config", [FCLNConfig.default(), FCLNConfig.paper(), tiny_config()])
+@pytest.mark.parametrize("config", [FCLNConfig.default(), FCLNConfig.paper(), tiny_config(hidden_rank=7)])
 def test_configurations_survive_json(config):
     again = FCLNConfig.from_json(json.loads(json.dumps(config.to_json())))
     assert again == config and hash(again) == hash(config)
@@ -81,6 +81,15 @@ def test_configurations_survive_json(config):
 def test_an_unknown_field_is_refused():
     with pytest.raises(TypeError, match="colour"):
         FCLNConfig.from_json(FCLNConfig.default().to_json() | {"colour": "red"})
+
+
+def test_weights_that_say_nothing_of_a_rank_have_one_matrix():
+    values = tiny_config(hidden_rank=7).to_json()
+    del values["hidden_rank"]
+    assert FCLNConfig.from_json(values) == tiny_config()
+    for rank, parts in ((0, ["weight", "bias"]), (7, ["0.weight", "1.weight", "1.bias"])):
+        model = FCLN(tiny_config(hidden_rank=rank), vocabulary=10, pieces=40, backbone=False)
+        assert list(model.recognition.fc6.state_dict()) == parts
 
 
 def test_names_of_version_0_1_are_read():

@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from fcln.modeling.recognition import RecognitionNetwork, mean_features
+from helpers.int8 import needs_int8, relative_error
 
 
 def network(**changes) -> RecognitionNetwork:
@@ -43,6 +44,19 @@ def test_what_the_deepest_map_shows_is_added_likewise():
 
 
 @torch.no_grad()
+def test_with_a_rank_the_first_layer_is_two_without_a_relu_between_them():
+    net = network(context=7, rank=3)
+    regions, context, place = torch.randn(6, 2, 3, 3), torch.randn(6, 7), torch.randn(6, 5)
+    first, second = net.fc6
+    assert first.weight.shape == (3, 18) and first.bias is None and second.weight.shape == (5, 3)
+    between = regions.reshape(6, 18) @ first.weight.T
+    assert (between < 0).any()
+    hidden = (between @ second.weight.T + second.bias).clamp(min=0)
+    summed = hidden @ net.fc7.weight.T + net.fc7.bias + context @ net.context.weight.T + place @ net.geometry.weight.T
+    assert_close(net(regions, context, place), summed.clamp(min=0))
+
+
+@torch.no_grad()
 def test_score_and_offset():
     net = network()
     net.score.weight.copy_(torch.tensor([[1.0, 0.0, -1.0, 2.0]]))
@@ -60,9 +74,10 @@ def test_photographs_share_their_context():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("rank", [0, 3])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 0.02)])
-def test_prepared_for_inference_it_finds_the_same(dtype, tolerance):
-    net = network(context=7)
+def test_prepared_for_inference_it_finds_the_same(dtype, tolerance, rank):
+    net = network(context=7, rank=rank)
     regions, context, place = torch.randn(6, 2, 3, 3), torch.randn(6, 7), torch.randn(6, 5)
     expected = net(regions, context, place)
     names = set(net.state_dict())
@@ -70,6 +85,28 @@ def test_prepared_for_inference_it_finds_the_same(dtype, tolerance):
     last = regions.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         assert_close(net(last, context, place).float(), expected, atol=tolerance, rtol=tolerance)
+    assert set(net.state_dict()) == names  # one truth
+
+
+@needs_int8
+@pytest.mark.parametrize("bfloat16", [False, True])
+@torch.no_grad()
+def test_with_a_rank_a_photographs_codes_in_int8_are_nearly_the_same_and_do_not_depend_on_the_others(bfloat16):
+    torch.manual_seed(0)
+    net = RecognitionNetwork(16, 7, 64, 32, context=8, dropout=0.0, rank=24).eval()
+    net.fc6[1].bias.fill_(-0.1)  # as much of it is negative before the ReLU as not
+    regions = torch.rand(12, 16, 7, 7).contiguous(memory_format=torch.channels_last)
+    regions[6:] *= 50  # of the other photograph
+    context, place = torch.zeros(2, 8), torch.zeros(12, 5)
+    exact = net(regions, context, place)
+    names = set(net.state_dict())
+    net.prepare_inference(torch.int8)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        found = net(regions, context, place).float()
+        alone = net(regions[:6], context[:1], place[:6]).float()
+    for photograph in (slice(0, 6), slice(6, 12)):
+        assert 0 < relative_error(found[photograph], exact[photograph]) < 0.03
+    assert torch.equal(alone, found[:6])
     assert set(net.state_dict()) == names  # one truth
 
 

@@ -73,6 +73,7 @@ class FCLNConfig:
     # Recognition network
     image_rnn: bool = False  # the paper's baselines: no proposals, the whole photograph is the only region
     hidden_size: int = 1024  # fc6
+    hidden_rank: int = 0  # numbers between the two matrices of fc6; 0, the paper: one matrix
     code_size: int = 512  # fc7: the region code, D of the paper
     context: bool = True  # the code also sees the whole photograph and the box's place in it
     deep_features: bool = False  # the code also reads the map of stride 32, which the paper's network does not have
@@ -111,8 +112,12 @@ class FCLNConfig:
 
     @classmethod
     def default(cls) -> "FCLNConfig":
-        """Fast on a CPU; the configuration whose weights ship with the package."""
-        return cls(backbone="efficientnet_lite2", deep_features=True, roi_channels=128, post_nms_top_n=300, scene=True)
+        """Fast on a CPU; the configuration whose weights ship with the package.
+
+        223 proposals and the whole photograph are 14 times 16 regions, in which 8-bit layers multiply; of 300 none was
+        missed (labelled boxes found at IoU 0.5: 0.773 both).
+        """
+        return cls(backbone="efficientnet_lite2", deep_features=True, roi_channels=128, post_nms_top_n=223, scene=True)
 
     @classmethod
     def paper(cls) -> "FCLNConfig":
@@ -245,6 +250,7 @@ class FCLN(nn.Module):
             config.code_size,
             context=channels.get(32, neck) if config.context else 0,
             dropout=config.dropout,
+            rank=config.hidden_rank,
         )
         if config.deep_features:
             self.deep = nn.Conv2d(channels[32], config.code_size, 1, bias=False)

@@ -15,11 +15,23 @@ class RecognitionNetwork(nn.Module):
     (Yang et al., CVPR 2017, gain most of their 73 % from context).
     """
 
-    def __init__(self, channels: int, size: int, hidden: int, code: int, *, context: int, dropout: float):
-        """context: channels of the context vector, 0 for the paper's network."""
+    def __init__(
+        self, channels: int, size: int, hidden: int, code: int, *, context: int, dropout: float, rank: int = 0
+    ):
+        """
+        Args:
+            context: channels of the context vector, 0 for the paper's network.
+            rank: fc6 is a product of two matrices over so many numbers (truncated SVD, Girshick, "Fast R-CNN", ICCV
+                2015, 3.1; see `scripts.train.truncate_fc6`); 0: one matrix.
+        """
         super().__init__()
         self.size = size
-        self.fc6 = nn.Linear(channels * size * size, hidden)
+        inputs = channels * size * size
+        self.fc6: nn.Module
+        if rank:
+            self.fc6 = nn.Sequential(nn.Linear(inputs, rank, bias=False), nn.Linear(rank, hidden))
+        else:
+            self.fc6 = nn.Linear(inputs, hidden)
         self.fc7 = nn.Linear(hidden, code)
         self.context = nn.Linear(context, code, bias=False) if context else None
         self.geometry = nn.Linear(5, code, bias=False) if context else None
@@ -40,10 +52,11 @@ class RecognitionNetwork(nn.Module):
         dtype: in which fc6 will run, and fc7 if it is torch.int8. For a network whose weights change no more: spares a
         copy of all regions, and of the weights where bfloat16 is asked for.
         """
-        weight = self.fc6.weight.view(len(self.fc6.weight), -1, self.size, self.size)
-        by_point = weight.permute(0, 2, 3, 1).flatten(1)
+        first, _ = self._fc6()
+        by_point = first.weight.view(len(first.weight), -1, self.size, self.size).permute(0, 2, 3, 1).flatten(1)
         if dtype == torch.int8:
-            self._in_int8 = Int8Linear(by_point, self.fc6.bias), Int8Linear(self.fc7.weight, self.fc7.bias)
+            bias = first.weight.new_zeros(len(first.weight)) if first.bias is None else first.bias
+            self._in_int8 = Int8Linear(by_point, bias), Int8Linear(self.fc7.weight, self.fc7.bias)
         else:
             self._fc6_by_point = by_point.to(dtype)
 
@@ -59,7 +72,8 @@ class RecognitionNetwork(nn.Module):
             if self._fc6_by_point is None:
                 hidden = self.fc6(regions.flatten(1))
             else:
-                hidden = F.linear(regions.permute(0, 2, 3, 1).flatten(1), self._fc6_by_point, self.fc6.bias)
+                first, second = self._fc6()
+                hidden = second(F.linear(regions.permute(0, 2, 3, 1).flatten(1), self._fc6_by_point, first.bias))
             code = self.fc7(self.dropout(F.relu(hidden)))
         if self.context is not None and self.geometry is not None:
             by_photograph = code.view(len(context), -1, code.shape[1]) + self.context(context)[:, None]
@@ -68,12 +82,23 @@ class RecognitionNetwork(nn.Module):
             code = code + deep
         return self.dropout(F.relu(code))
 
+    def _fc6(self) -> tuple[nn.Linear, nn.Module]:
+        """Its layer that reads regions, and what comes after it before the ReLU."""
+        if isinstance(self.fc6, nn.Sequential):
+            return self.fc6[0], self.fc6[1]  # type: ignore[return-value]
+        return self.fc6, nn.Identity()  # type: ignore[return-value]
+
     def _int8_code(self, regions: Tensor, photographs: int) -> Tensor:
         """What fc7 says, (N, code) float32; one photograph at a time, so that none depends on the others."""
         assert self._in_int8 is not None
         fc6, fc7 = self._in_int8
         by_point = regions.permute(0, 2, 3, 1).flatten(1).float()
-        return torch.cat([fc7.of_positive(fc6.of_positive(each, relu=True)) for each in by_point.chunk(photographs)])
+        second = self._fc6()[1]
+        codes = []
+        for each in by_point.chunk(photographs):
+            hidden = fc6.of_positive(each, relu=isinstance(second, nn.Identity))
+            codes.append(fc7.of_positive(F.relu(second(hidden)).float()))
+        return torch.cat(codes)
 
     def score_and_offset(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         """codes (N, code) -> final objectness logits (N,), offsets (N, 4) of the final box from the proposal."""
