@@ -5,8 +5,7 @@ dog is as similar to "a dog" as the whole one. Two things help. The objectness k
 and objectness together say how likely a region is the right one. And a region that overlaps other likely ones is wrong
 by less: chosen is the one whose expected overlap with the right one is largest (minimum Bayes risk). With the network
 of version 0.1, on `val`, phrases of three words or more of photographs with four: localization@0.5 0.609 by the score
-alone, 0.658 with objectness, 0.650 with both; @0.3 0.774, 0.802, 0.810; mean overlap 0.526, 0.550, 0.554. A region that
-does not meet the right one at all shows something else, which is worse than half of it: meeting it counts besides.
+alone, 0.658 with objectness, 0.650 with both; @0.3 0.774, 0.802, 0.810; mean overlap 0.526, 0.550, 0.554.
 """
 
 from collections.abc import Sequence
@@ -41,10 +40,6 @@ GROUNDING_WEIGHTS = {
     "likelihood": GroundingWeights(1, 0.6),
     "fused": GroundingWeights(24, 0.4),
 }
-# What a region gains, besides its overlap, by overlapping the right one so much at all. (6,528 phrases of `val`, by the
-# embedding: localization@0.1/0.3/0.5, mean overlap 0.912/0.810/0.671, 0.547; without 0.904/0.813/0.680, 0.548; with 0.5
-# 0.916/0.809/0.666, 0.547.)
-_MET, _GAIN_OF_MEETING = 0.1, 0.3
 # A region is nearly as likely the right one as the likeliest: 0.05 less similar, or half as likely to be described so.
 _SHOWN_MARGIN = {"embedding": 1.2, "likelihood": float(np.log(2)), "fused": 1.2}
 
@@ -151,8 +146,7 @@ def log_posteriors(scores: np.ndarray, regions: PhotoRegions, scoring: str) -> n
 
 def _ground(log_posteriors: np.ndarray, overlaps: np.ndarray) -> np.ndarray:
     posterior = np.exp(log_posteriors - log_posteriors.max(axis=-1, keepdims=True))
-    gains = overlaps + _GAIN_OF_MEETING * (overlaps >= _MET)
     # Rounded, for a total order: sums differ in the last digits with the shape of the matrix product.
-    expected = np.round(posterior / posterior.sum(axis=-1, keepdims=True) @ gains, 9)
+    overlap = np.round(posterior / posterior.sum(axis=-1, keepdims=True) @ overlaps, 9)
     # What was not judged does not answer, however it lies.
-    return np.where(np.isneginf(log_posteriors), -1, expected).argmax(axis=-1)
+    return np.where(np.isneginf(log_posteriors), -1, overlap).argmax(axis=-1)

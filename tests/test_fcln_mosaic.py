@@ -157,6 +157,15 @@ def test_one_that_people_did_not_box_leaves_background_unknown():
     assert joined(boxed(4, complete=torch.tensor([True, True, False, True]))).complete.tolist() == [False]
 
 
+def test_a_detectors_boxes_are_no_things_where_people_boxed_whatever_they_are_joined_with():
+    weak = torch.tensor([[True], [True], [False], [False]])
+    mixed = joined(boxed(4, complete=torch.tensor([True, False, True, False]), is_weak=weak))
+    # The quarters: those that people did not box first, numbers 1 and 3, then 0 and 2.
+    assert mixed.is_weak.tolist() == [[True, False, True, False]]
+    assert mixed.is_box.tolist() == [[True, True, False, True]]
+    assert joined(boxed(4, complete=torch.ones(4, dtype=torch.bool), is_weak=weak)).is_box.all()
+
+
 def test_what_makes_no_four_is_left_out_with_its_phrases():
     complete = torch.tensor([True, False, False, False, False, True])
     phrases = [(0, 0, True), (1, 0, True), (4, -1, False), (5, 0, True)]

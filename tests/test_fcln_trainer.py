@@ -314,6 +314,13 @@ def test_a_run_that_began_before_there_was_a_field_goes_on(photographs, tmp_path
             trainer(photographs, tmp_path, replace(TRAINING, **changes))
 
 
+def test_a_run_of_a_network_that_looks_otherwise_at_test_time_goes_on(photographs, tmp_path):
+    trainer(photographs, tmp_path, post_nms_top_n=7, final_nms_iou=0.3).run(until=1)
+    assert trainer(photographs, tmp_path, post_nms_top_n=9).step == 1
+    with pytest.raises(TrainingError, match="another network"):  # training reads it
+        trainer(photographs, tmp_path, proposal_nms_iou=0.2)
+
+
 @pytest.mark.parametrize("change", [lambda recipe: recipe | {"of_a_later_version": 1}, lambda recipe: None])
 def test_a_state_whose_configuration_is_not_known_is_refused(photographs, tmp_path, change):
     trainer(photographs, tmp_path).run(until=1)

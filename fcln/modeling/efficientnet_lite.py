@@ -84,7 +84,7 @@ class EfficientNetLite2(nn.Module):
     def leave_out(self, share: float) -> None:
         """In training, leave out blocks with a shortcut at random (stochastic depth, Huang et al., ECCV 2016).
 
-        share: of the photographs, for a block at the very end; of those before it as much less as they are lower down.
+        share: of the photographs, for a block at the very end; it rises linearly with the block's number.
         """
         for number, block in enumerate(self.blocks):
             block.left_out = share * (number + 1) / len(self.blocks)  # type: ignore[assignment]

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +52,10 @@ _OLD_NAMES = {
 }
 
 
+# Fields that training does not read (but for proposal_nms_iou, which it does).
+_TEST_TIME = {"pre_nms_top_n", "post_nms_top_n", "proposal_logit_weight", "final_nms_iou", "box_voting_iou"}
+
+
 @dataclass(frozen=True)
 class FCLNConfig:
     """Every number that shapes the network or how it is used at test time; saved with the weights."""
@@ -73,7 +78,7 @@ class FCLNConfig:
     # Recognition network
     image_rnn: bool = False  # the paper's baselines: no proposals, the whole photograph is the only region
     hidden_size: int = 1024  # fc6
-    hidden_rank: int = 0  # numbers between the two matrices of fc6; 0, the paper: one matrix
+    hidden_rank: int = 0  # of fc6 as a product of two matrices; 0, the paper: one matrix
     code_size: int = 512  # fc7: the region code, D of the paper
     context: bool = True  # the code also sees the whole photograph and the box's place in it
     deep_features: bool = False  # the code also reads the map of stride 32, which the paper's network does not have
@@ -112,10 +117,10 @@ class FCLNConfig:
 
     @classmethod
     def default(cls) -> "FCLNConfig":
-        """Fast on a CPU; the configuration whose weights ship with the package.
+        """Fast on a CPU; the configuration of the weights that ship with the package, but for their `hidden_rank`.
 
-        223 proposals and the whole photograph are 14 times 16 regions, in which 8-bit layers multiply; of 300 none was
-        missed (labelled boxes found at IoU 0.5: 0.773 both).
+        223 proposals and the whole photograph are 14 times 16 regions, in which 8-bit layers multiply; as many labelled
+        boxes are found as with 300 (0.773 of them at IoU 0.5).
         """
         return cls(backbone="efficientnet_lite2", deep_features=True, roi_channels=128, post_nms_top_n=223, scene=True)
 
@@ -160,6 +165,11 @@ class FCLNConfig:
             final_nms_iou=0.3,
             box_voting_iou=1.0,
         )
+
+    def trained(self) -> "FCLNConfig":
+        """Defaults in place of what only test time reads: the same for networks that train in the same way."""
+        defaults: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(self) if f.name in _TEST_TIME}
+        return dataclasses.replace(self, **defaults)
 
     def to_json(self) -> dict:
         return dataclasses.asdict(self)

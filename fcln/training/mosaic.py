@@ -35,7 +35,10 @@ def mosaic(batch: Batch, images: Tensor) -> tuple[Batch, Tensor]:
         """(B, G, ...) -> (B // 4, 4 G, ...)."""
         return of_boxes[order].unflatten(0, (count, 4)).flatten(1, 2)
 
-    is_box = join(batch.is_box)
+    complete = batch.complete[order].unflatten(0, (count, 4)).all(1)
+    # A detector's boxes teach nothing where people boxed what matters, nor there in a mosaic with other photographs.
+    untrusted = join(batch.is_weak & batch.complete[:, None]) & ~complete[:, None]
+    is_box = join(batch.is_box) & ~untrusted
     boxes = (batch.boxes[order].unflatten(0, (count, 4)) / 2 + corners.repeat(1, 2)[:, None]).flatten(1, 2)
     place = order.new_full((len(images),), -1)
     place[order] = torch.arange(len(order), device=order.device)
@@ -54,7 +57,7 @@ def mosaic(batch: Batch, images: Tensor) -> tuple[Batch, Tensor]:
         boxes=boxes * is_box[..., None],
         is_box=is_box,
         is_weak=join(batch.is_weak),
-        complete=batch.complete[order].unflatten(0, (count, 4)).all(1),
+        complete=complete,
         captions=join(batch.captions),
         whole_captions=torch.zeros_like(batch.whole_captions[:count]),
         phrases=batch.phrases[kept],

@@ -284,10 +284,10 @@ class Trainer:
             raise TrainingError(f"{self._state} is damaged ({error}); delete it to start again.") from error
         recipe = json.loads(metadata.get("recipe", "null"))
         same = {
-            # Of a run made before there was a field the default of today.
+            # Fields that an older run's recipe lacks take today's defaults.
             "training configuration": recipe is not None and asdict(TrainingConfig()) | recipe == asdict(self.config),
             "network": "config" not in metadata
-            or FCLNConfig.from_json(json.loads(metadata["config"])) == self.model.config,
+            or FCLNConfig.from_json(json.loads(metadata["config"])).trained() == self.model.config.trained(),
             "set of photographs": int(metadata.get("photographs", len(self.loader.photographs)))
             == len(self.loader.photographs),
         }

@@ -35,10 +35,10 @@ def mean(runs: tuple[Path, ...]) -> Checkpoint:
     sums = {name: tensor.double() for name, tensor in result.model.state_dict().items()}
     for path in runs[1:]:
         other = load_checkpoint(path)
-        # What was left out at random in training is no part of a trained network.
-        config = replace(other.model.config, dropout=result.model.config.dropout)
+        # What was left out at random in training, and how test time looks, are no part of the weights.
+        config = replace(other.model.config.trained(), dropout=result.model.config.dropout)
         if (config, other.vocabulary.words, other.pieces.pieces) != (
-            result.model.config,
+            result.model.config.trained(),
             result.vocabulary.words,
             result.pieces.pieces,
         ):
