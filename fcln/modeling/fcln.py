@@ -286,7 +286,7 @@ class FCLN(nn.Module):
             # A linear layer of each cell: oneDNN takes ten times as long for 8-bit convolutions of single cells.
             layers = [self.top_down, self.deep] if self.config.deep_features else [self.top_down]
             weight = torch.cat([layer.weight.flatten(1) for layer in layers])
-            self._deepest_in_int8 = Int8Linear(weight, torch.zeros(len(weight)))
+            self._deepest_in_int8 = Int8Linear(weight)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Normalised RGB (B, 3, H, W), H and W multiples of 16 -> maps by stride, see backbone.make_backbone."""

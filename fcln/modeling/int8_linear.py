@@ -22,13 +22,13 @@ class Int8Linear:
     """
 
     @torch.no_grad()
-    def __init__(self, weight: Tensor, bias: Tensor):
-        """weight: (out, in) float32. bias: (out,) float32."""
+    def __init__(self, weight: Tensor, bias: Tensor | None = None):
+        """weight: (out, in) float32. bias: (out,) float32; None: there is none."""
         rounded, self._steps = round_weights(weight)
         # The operators that torch.compile puts in the place of quantized layers: they have no other name.
         self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         self._zeros = torch.zeros(len(weight), dtype=torch.int64)
-        self._bias = bias.detach().clone()
+        self._bias = None if bias is None else bias.detach().clone()
         self._most = most_steps()
 
     def of_positive(self, inputs: Tensor, *, relu: bool = False) -> Tensor:

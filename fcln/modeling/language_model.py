@@ -110,7 +110,7 @@ class LanguageModel(nn.Module):
         recurrent, output = self.lstm.get_parameter("weight_hh_l0"), self.output
         if dtype == torch.int8:
             self._prepared = (
-                Int8Linear(recurrent, torch.zeros(4 * self.lstm.hidden_size)).of_unit,
+                Int8Linear(recurrent).of_unit,
                 Int8Linear(output.weight, output.bias).of_unit,
             )
         else:

@@ -55,8 +55,7 @@ class RecognitionNetwork(nn.Module):
         first, _ = self._fc6()
         by_point = first.weight.view(len(first.weight), -1, self.size, self.size).permute(0, 2, 3, 1).flatten(1)
         if dtype == torch.int8:
-            bias = first.weight.new_zeros(len(first.weight)) if first.bias is None else first.bias
-            self._in_int8 = Int8Linear(by_point, bias), Int8Linear(self.fc7.weight, self.fc7.bias)
+            self._in_int8 = Int8Linear(by_point, first.bias), Int8Linear(self.fc7.weight, self.fc7.bias)
         else:
             self._fc6_by_point = by_point.to(dtype)
 

@@ -32,8 +32,9 @@ _GROUP = 4
 _NAMES = 4
 # Texts of the teacher's that a batch brings besides its photographs' phrases.
 _TEXTS = 256
-# Augmentation: brightness, contrast and colour change by at most this factor.
-_TINT = 0.35
+# Augmentation: half of the photographs are cut to a window of this share of their sides or more, unless told otherwise;
+# brightness, contrast and colour change by at most this factor.
+SMALLEST_WINDOW, _TINT = 0.55, 0.35
 # On a GPU batches are filled up to few different shapes: for each its library seeks the fastest convolution once more.
 _PAD_MULTIPLE = 64
 # An image classifier that is that sure names the region; what it finds that likely may be shown.
@@ -79,7 +80,7 @@ class BatchLoader:
         targets: RegionTargets | None = None,
         flip: bool = True,
         augment: bool = False,
-        smallest_window: float = 0.55,
+        smallest_window: float = SMALLEST_WINDOW,
         workers: int = 0,
         world: World | None = None,
     ):

@@ -30,7 +30,7 @@ from fcln.training.augmentation import tint
 from fcln.training.batch import Batch
 from fcln.training.distributed import World
 from fcln.training.feature_cache import FeatureCache
-from fcln.training.loader import BatchLoader
+from fcln.training.loader import SMALLEST_WINDOW, BatchLoader
 from fcln.training.losses import (
     CONTRASTIVE_WEIGHTS,
     DETECTION_LOSSES,
@@ -64,7 +64,7 @@ class TrainingConfig:
     bfloat16: bool = True  # where the machine has it
     flip: bool = True
     augment: bool = False  # see BatchLoader
-    smallest_window: float = 0.55  # see BatchLoader
+    smallest_window: float = SMALLEST_WINDOW  # see BatchLoader
     mosaics: float = 0.0  # this share of the steps shows mosaics of four photographs each; none the last fifth
     stochastic_depth: float = 0.0  # of an EfficientNet's blocks, see EfficientNetLite2.leave_out
     frozen_stages: int = 0  # of a ResNet's four, from below: learnt on ImageNet, and half of a step's time

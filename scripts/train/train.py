@@ -35,7 +35,7 @@ from fcln.training.baselines import CAPTION_WORDS, baseline_config, region_crops
 from fcln.training.distillation import TeacherVectors
 from fcln.training.distributed import World
 from fcln.training.feature_cache import FeatureCache
-from fcln.training.loader import BatchLoader
+from fcln.training.loader import SMALLEST_WINDOW, BatchLoader
 from fcln.training.region_targets import RegionTargets
 from fcln.training.terms import Terms
 from fcln.training.trainer import Trainer, TrainingConfig, fill_cache, seed_everything
@@ -114,7 +114,7 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
 @click.option(
     "--smallest-window",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.55,
+    default=SMALLEST_WINDOW,
     show_default=True,
     help="Sides of what --augment cuts out, as shares of the photograph's.",
 )
