@@ -33,7 +33,15 @@ from fcln.scoring import Scoring
 from fcln.training.region_codes import RegionCodes
 from fcln.word_uses import WordUse
 from helpers.killed_training import dies_at
-from helpers.small_world import tiny_config, vocabulary, word_pieces, write_backbone, write_pieces, write_world
+from helpers.small_world import (
+    tiny_config,
+    tiny_network,
+    vocabulary,
+    word_pieces,
+    write_backbone,
+    write_pieces,
+    write_world,
+)
 from helpers.terms_world import COUCH, DOG, write_terms
 
 ROOT = Path(__file__).parents[1]
@@ -193,8 +201,7 @@ def test_phrases_are_scored_alike(device: str, tiny_checkpoint: Path, reference,
 def test_other_configurations_run(device: str, changes: dict, float32: None) -> None:
     torch.manual_seed(0)
     plain = {"neck_channels": 0, "roi_channels": 0, "stride8_features": False} if "image_rnn" in changes else {}
-    model = new_model(tiny_config(**changes, **plain), vocabulary(), word_pieces())
-    torch.nn.init.normal_(model.phrases.pieces)
+    model = tiny_network(**changes, **plain)
     torch.nn.init.normal_(model.localization.score.weight)
     checkpoint = Checkpoint(model.eval(), vocabulary(), word_pieces(), {}, Scoring())
     other = replace(checkpoint, model=deepcopy(model))
@@ -232,8 +239,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_backbone(folder / "resnet18.safetensors")
     (folder / "tiny.json").write_text(json.dumps(tiny_config().to_json()))
     torch.manual_seed(0)
-    model = new_model(tiny_config(), vocabulary(), word_pieces())
-    torch.nn.init.normal_(model.phrases.pieces)
+    model = tiny_network()
     uses = {"square": WordUse(9, 1, "a")}
     checkpoint = Checkpoint(model, vocabulary(), word_pieces(), uses, Scoring(), ("a square",))
     save_checkpoint(folder / "weights.safetensors", checkpoint)

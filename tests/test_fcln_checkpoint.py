@@ -17,14 +17,13 @@ from fcln.errors import CheckpointError
 from fcln.scoring import Calibration, Scoring
 from fcln.weights_file import Checksum, pack_texts, read_texts
 from fcln.word_uses import WordUse
-from helpers.small_world import tiny_config, vocabulary, word_pieces
+from helpers.small_world import tiny_config, tiny_network, vocabulary, word_pieces
 
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
     torch.manual_seed(0)
-    model = new_model(tiny_config(caffe_strides=False), vocabulary(), word_pieces())
-    torch.nn.init.normal_(model.phrases.pieces)
+    model = tiny_network(caffe_strides=False)
     uses = {"dog": WordUse(0.9, 0.1, "a"), "café": WordUse(0.5, 0.0, "")}
     return Checkpoint(model, vocabulary(), word_pieces(), uses, Scoring("fused", 0.25))
 

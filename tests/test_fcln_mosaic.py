@@ -5,9 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from fcln.checkpoint import new_model
 from fcln.modeling.normalization import normalize
 from fcln.training.annotations import AnnotatedImage, load_annotations
 from fcln.training.augmentation import tint
@@ -25,7 +23,7 @@ from fcln.training.losses import (
 )
 from fcln.training.mosaic import mosaic
 from helpers.made_up_batch import batch_of
-from helpers.small_world import COLOURS, tiny_config, vocabulary, word_pieces, write_world
+from helpers.small_world import COLOURS, tiny_config, tiny_network, vocabulary, word_pieces, write_world
 from helpers.terms_world import CAT, DOG, write_targets, write_terms
 
 BOX = [10.0, 20.0, 30.0, 60.0]
@@ -229,8 +227,7 @@ def everything(photographs, tmp_path_factory) -> BatchLoader:
 def test_all_losses_of_mosaics_are_finite(everything, count, silent):
     """Of two, and of one alone, which has no other to be compared with."""
     torch.manual_seed(0)
-    model = new_model(tiny_config(dropout=0.0), vocabulary(), word_pieces())
-    nn.init.normal_(model.phrases.pieces)
+    model = tiny_network(dropout=0.0)
     auxiliary = AuxiliaryLosses(everything.targets, code_size=model.config.code_size)
     batch = everything.batch(range(count), (1,))
     batch, images = mosaic(batch, tint(batch.images, batch.tints))

@@ -12,7 +12,7 @@ from fcln.predictor import Predictor
 from fcln.scoring import Scoring
 from fcln.training.annotations import load_annotations
 from fcln.training.region_codes import DETECTOR, NAME, PEOPLE, CodeReader, RegionCodes, View, network_digest
-from helpers.small_world import one_photo, region, tiny_config, vocabulary, word_pieces, write_json
+from helpers.small_world import one_photo, region, tiny_config, tiny_network, vocabulary, word_pieces, write_json
 from helpers.terms_world import CAT, COUCH, DOG, write_terms
 
 CPU = torch.device("cpu")
@@ -21,8 +21,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
     torch.manual_seed(0)
-    model = new_model(tiny_config(), vocabulary(), word_pieces())
-    torch.nn.init.normal_(model.phrases.pieces)
+    model = tiny_network()
     return Checkpoint(model.eval(), vocabulary(), word_pieces(), {}, Scoring())
 
 

@@ -24,7 +24,7 @@ from fcln.training.loader import BatchLoader
 from fcln.training.losses import CONTRASTIVE_WEIGHTS, PAPER_WEIGHTS, TEACHER_WEIGHTS
 from fcln.training.mosaic import mosaic
 from fcln.training.trainer import Trainer, TrainingConfig, fill_cache, seed_everything
-from helpers.small_world import tiny_config, vocabulary, word_pieces, write_world
+from helpers.small_world import tiny_config, tiny_network, vocabulary, word_pieces, write_world
 
 TRAINING = TrainingConfig(epochs=2, batch_size=2, warmup=2, seed=3, bfloat16=False)
 
@@ -39,8 +39,7 @@ def trainer(
 ) -> Trainer:
     """As scripts.train makes it: the same seed, the same network."""
     seed_everything(training.seed)
-    model = new_model(tiny_config(**config), vocabulary(), word_pieces())
-    torch.nn.init.normal_(model.phrases.pieces)
+    model = tiny_network(**config)
     loader = BatchLoader(
         photographs, vocabulary(), word_pieces(), model.config,
         batch_size=training.batch_size, seed=training.seed, cache=cache, teacher=teacher,

@@ -16,7 +16,7 @@ from fcln.training.annotations import WHOLE, load_annotations
 from fcln.training.region_codes import NAME, PEOPLE, RegionCodes
 from fcln.weights_file import read_tensors, read_texts
 from fcln.word_uses import WordUse
-from helpers.small_world import tiny_config, vocabulary, word_pieces, write_json, write_world
+from helpers.small_world import tiny_config, tiny_network, vocabulary, word_pieces, write_json, write_world
 from helpers.terms_world import CAT, write_terms
 from scripts.train import captions, mean_weights, region_codes
 from scripts.train.region_codes import seen_as
@@ -28,8 +28,7 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     write_world(folder, 8)
     torch.manual_seed(0)
-    model = new_model(tiny_config(), vocabulary(), word_pieces())
-    torch.nn.init.normal_(model.phrases.pieces)
+    model = tiny_network()
     uses = {"square": WordUse(9, 1, "a")}
     save_checkpoint(
         folder / "weights.safetensors", Checkpoint(model, vocabulary(), word_pieces(), uses, Scoring(), ("a square",))

@@ -9,14 +9,14 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from fcln.checkpoint import Checkpoint, load_checkpoint, new_model, save_checkpoint
+from fcln.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcln.modeling.fcln import FCLN
 from fcln.predictor import Predictor
 from fcln.scoring import Scoring
 from fcln.training.annotations import load_annotations
 from fcln.training.low_rank import Factors
 from fcln.weights_file import read_tensors, read_texts
-from helpers.small_world import tiny_config, vocabulary, word_pieces, write_world
+from helpers.small_world import tiny_network, vocabulary, word_pieces, write_world
 from scripts.train import truncate_fc6
 
 FC6 = "recognition.fc6."
@@ -28,7 +28,7 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     write_world(folder, 8)
     torch.manual_seed(0)
-    model = new_model(tiny_config(), vocabulary(), word_pieces())
+    model = tiny_network()
     torch.nn.init.normal_(model.recognition.fc6.weight, std=0.3)
     torch.nn.init.normal_(model.recognition.fc6.bias)
     torch.nn.init.normal_(model.lateral.weight, std=0.3)

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from fcln.checkpoint import new_model
 from fcln.modeling.anchors import scaled_anchors
-from fcln.modeling.fcln import FCLNConfig
+from fcln.modeling.fcln import FCLN, FCLNConfig
 from fcln.training.annotations import AnnotatedImage, load_annotations
 from fcln.vocabulary import Vocabulary
 from fcln.word_pieces import WordPieces
@@ -38,6 +39,13 @@ def vocabulary() -> Vocabulary:
 
 def word_pieces() -> WordPieces:
     return WordPieces(PIECES)
+
+
+def tiny_network(**changes) -> FCLN:
+    """The small network with weights drawn at random, some fields of its configuration changed."""
+    model = new_model(tiny_config(**changes), vocabulary(), word_pieces())
+    torch.nn.init.normal_(model.phrases.pieces)
+    return model
 
 
 def region(box: tuple[float, float, float, float], phrase: str) -> dict:
