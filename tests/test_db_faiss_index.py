@@ -98,14 +98,47 @@ def test_half_precision_vectors_are_scored_as_exactly_as_numpy_does():
         np.testing.assert_allclose(scores, np.sort(products)[::-1][:100], atol=1e-6)
 
 
-def test_inverted_lists_find_nearly_what_looking_at_all_finds():
-    some, queries = clusters(2000), clusters(20, seed=1)
-    index = VectorIndex.inverted(Quantizer.train(8, some), nprobe=4)
-    index.add(np.arange(2000), some)
+def shared_with_exact(quantizer, some):
+    index, queries = VectorIndex.inverted(quantizer, nprobe=4), clusters(20, seed=1)
+    index.add(np.arange(len(some)), some)
     best = np.argsort(-(queries @ some.T), axis=1)[:, :10]
     again = Vectors([index], some.__getitem__)
-    shared = [len(set(ids) & set(expected)) for (ids, _), expected in zip(again.search(queries, 10), best.tolist())]
-    assert np.mean(shared) > 8
+    return np.mean([len(set(ids) & set(of)) for (ids, _), of in zip(again.search(queries, 10), best.tolist())])
+
+
+def test_inverted_lists_find_nearly_what_looking_at_all_finds():
+    some = clusters(2000)
+    assert shared_with_exact(Quantizer.train(8, some), some) > 8
+
+
+def test_many_lists_are_trained_on_a_gpu(monkeypatch):
+    """FAISS's own k-means around another index, which stands for that of a GPU: the same centres, and it is asked."""
+    some = clusters(2000)
+    expected = faiss.rev_swig_ptr(Quantizer.train(8, some).centres.get_xb(), 8 * 16).copy()
+    lent = []
+
+    def as_of_a_gpu(index):
+        lent.append(index)
+        return index
+
+    monkeypatch.setattr(vectors, "GPU_NLIST", 8)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", as_of_a_gpu, raising=False)  # faiss-cpu has none
+    quantizer = Quantizer.train(8, some)
+    assert (quantizer.nlist, len(lent), lent[0].ntotal) == (8, 1, 8)
+    np.testing.assert_array_equal(faiss.rev_swig_ptr(quantizer.centres.get_xb(), 8 * 16), expected)
+    del lent[:]
+    Quantizer.train(4, some)
+    assert not lent  # few are sooner trained than sent there
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not faiss.get_num_gpus(), reason="FAISS finds no GPU")
+def test_lists_of_a_gpu_find_as_much(monkeypatch):
+    some = clusters(4000)
+    on_cpu = shared_with_exact(Quantizer.train(16, some), some)
+    monkeypatch.setattr(vectors, "GPU_NLIST", 16)
+    assert shared_with_exact(Quantizer.train(16, some), some) > on_cpu - 0.5
 
 
 def test_what_inverted_lists_find_is_compared_again():
