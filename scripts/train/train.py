@@ -44,6 +44,7 @@ from fcln.vocabulary import Vocabulary, words_of
 from fcln.word_pieces import WordPieces
 from fcln.word_uses import WordUse, count_word_uses
 from scripts.data.text_folder import captions, counted_phrases
+from scripts.options import device_option
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -167,7 +168,7 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
 @click.option("--min-count", default=3, show_default=True, help="Rarer words become UNK (paper: 15).")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--bfloat16/--float32", default=True, show_default=True, help="Where the machine has bfloat16.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@device_option
 @click.option("--save-every", default=200, show_default=True, help="Steps between saved states.")
 def main(
     photos: tuple[Path, ...], annotations: tuple[Path, ...], weight: tuple[float, ...], out: Path, config: FCLNConfig,
