@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from commands.boxes import xywh
 from indexer.export.documents import Write, dump, write_list
-from indexer.export.photographs import ExportedPhoto, known_headers, xywh
+from indexer.export.photographs import ExportedPhoto, known_headers
 
 # Regions of which nothing was written have a category too: the format wants one of each.
 NO_WORDS = "(no words)"
@@ -63,7 +64,7 @@ def _image(photo: ExportedPhoto) -> dict[str, Any]:
 
 def _annotations(photo: ExportedPhoto, categories: dict[str, int], features: bool) -> Iterable[dict[str, Any]]:
     for index, region in enumerate(photo.regions):
-        box = xywh(region)
+        box = xywh(region.box)
         annotation: dict[str, Any] = {
             "id": region.region_id,
             "image_id": photo.photo.photo_id,

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
+from commands.boxes import xywh
 from indexer.export.documents import Write, dump
-from indexer.export.photographs import ExportedPhoto, known_headers, xywh
+from indexer.export.photographs import ExportedPhoto, known_headers
 
 
 def write_lines(photographs: Iterable[ExportedPhoto], write: Write, *, features: bool) -> None:
@@ -29,7 +30,7 @@ def _region(photo: ExportedPhoto, index: int, features: bool) -> dict[str, Any]:
     region = photo.regions[index]
     told: dict[str, Any] = {
         "region_id": region.region_id,
-        "box": xywh(region),
+        "box": xywh(region.box),
         "score": round(region.score, 6),
         "phrase": region.phrase,
     }

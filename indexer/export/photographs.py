@@ -80,12 +80,6 @@ def known_headers(photo: PhotoRow) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def xywh(region: RegionRow) -> list[float]:
-    """x, y, width, height of a region in pixels of the upright photograph, to a hundredth: other programs' form."""
-    x1, y1, x2, y2 = region.box
-    return [round(x1, 2), round(y1, 2), round(x2 - x1, 2), round(y2 - y1, 2)]
-
-
 def unicode_path(path: Path | str) -> str:
     r"""A path for formats that hold text only; a byte that is none as \xff."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

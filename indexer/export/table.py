@@ -5,8 +5,9 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from commands.boxes import xywh
 from indexer.export.documents import Write
-from indexer.export.photographs import ExportedPhoto, known_headers, xywh
+from indexer.export.photographs import ExportedPhoto, known_headers
 
 PHOTO_COLUMNS = ("photo_id", "path", "file_name", "width", "height", "sha256")
 HEADER_COLUMNS = (
@@ -29,7 +30,7 @@ def rows(photo: ExportedPhoto) -> Iterator[dict[str, Any]]:
         **{name: headers.get(name) for name in HEADER_COLUMNS},
     }
     for region in photo.regions:
-        x, y, width, height = xywh(region)
+        x, y, width, height = xywh(region.box)
         yield {
             **about,
             "region_id": region.region_id,
