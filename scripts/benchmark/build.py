@@ -38,14 +38,12 @@ from fcln.modeling.normalization import normalize
 from fcln.precision import autocast
 from fcln.predictor import CPU_BATCH, Predictor
 from indexer.build.build import build
-from indexer.build.options import BuildOptions
+from indexer.build.options import BATCH_SIZE, BuildOptions
 from scripts.benchmark.photographs import SIZE, find_sources, make_photographs
 from scripts.demo import copy_photographs
 from scripts.evaluate.command import errors_as_sentences, show
 from scripts.evaluate.errors import EvaluationError
 from scripts.options import device_option, json_option, own_photos_option, rounds_option, weights_option
-
-BATCH_SIZE = 16  # as in indexer.build.build.build
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,9 @@ from fcln.modeling.fcln import FCLN
 from fcln.modeling.normalization import normalize
 from fcln.predictor import Predictor
 from indexer.build.decoders import Decoders
+from indexer.build.options import BATCH_SIZE
 from indexer.build.pending import Pending
 from scripts.benchmark.build import (
-    BATCH_SIZE,
     find_sources,
     finish,
     make_photographs,
