@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from db.collection import Collection
-from db.records import FailedFile, NewPhoto, PhotoRow, PhotoStat
+from db.records import FailedFile, NewPath, NewPhoto, PhotoRow, PhotoStat
 
 _PHOTOS_AT_ONCE = 128  # 6,400 regions: 10 MB
 
@@ -103,24 +103,9 @@ def _photos(source: Collection, root_id: int, stats: Sequence[PhotoStat]) -> Ite
     regions = source.regions(features.region_ids)
     for some in features.slices():
         photo_id = int(features.photo_ids[some.start])
-        stat, row, ours = by_id[photo_id], rows[photo_id], regions[some]
-        yield NewPhoto(
-            root_id=root_id,
-            path=stat.path,
-            size=stat.size,
-            mtime_ns=stat.mtime_ns,
-            digest=row.digest,
-            width=row.width,
-            height=row.height,
-            boxes=np.array([region.box for region in ours], np.float32),
-            scores=np.array([region.score for region in ours], np.float32),
-            phrases=[region.phrase for region in ours],
-            codes=features.codes[some],
-            embeddings=features.embeddings[some],
-            ctime_ns=stat.ctime_ns,
-            incomplete=row.incomplete,
-            headers=row.headers,
-        )
+        stat = by_id[photo_id]
+        place = NewPath(root_id, stat.path, stat.size, stat.mtime_ns, stat.ctime_ns)
+        yield NewPhoto.of_known(place, rows[photo_id], regions[some], features.take(some))
 
 
 def _compare(source: Collection, target: Collection, copied: int) -> CopyReport:

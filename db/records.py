@@ -66,6 +66,32 @@ class NewPhoto:
     incomplete: str | None = None  # what is missing of the picture, in words; None: it is whole
     headers: PhotoHeaders | None = None  # None: they were not read
 
+    @classmethod
+    def of_known(
+        cls, place: "NewPath", row: "PhotoRow", regions: "Sequence[RegionRow]", features: "Features"
+    ) -> "NewPhoto":
+        """What a collection holds of a photo, for another file of the same content.
+
+        regions, features: all of the photo's, in the same order.
+        """
+        return cls(
+            root_id=place.root_id,
+            path=place.path,
+            size=place.size,
+            mtime_ns=place.mtime_ns,
+            digest=row.digest,
+            width=row.width,
+            height=row.height,
+            boxes=np.array([region.box for region in regions], np.float32),
+            scores=np.array([region.score for region in regions], np.float32),
+            phrases=[region.phrase for region in regions],
+            codes=features.codes,
+            embeddings=features.embeddings,
+            ctime_ns=place.ctime_ns,
+            incomplete=row.incomplete,
+            headers=row.headers,
+        )
+
 
 @dataclass(frozen=True)
 class NewPath:

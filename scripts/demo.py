@@ -13,6 +13,8 @@ from pathlib import Path
 
 import click
 
+from scripts.options import own_photos_option
+
 # What the two wheels' photographs show; microscope pictures, textures and test charts are left out.
 _SKIMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "camera.png", "motorcycle_left.png", "rocket.jpg")
 _SKLEARN = ("china.jpg", "flower.jpg")
@@ -21,7 +23,7 @@ _OWN_QUESTIONS = ("a person", "a dog on the grass", "a red car")
 
 
 @click.command(help=__doc__)
-@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Your own folder.")
+@own_photos_option
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("demo"), show_default=True)
 def main(photos: Path | None, out: Path) -> None:
     questions = _OWN_QUESTIONS if photos else _QUESTIONS

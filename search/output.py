@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from commands.boxes import xywh
 from commands.text import printable
 from search.explanation_text import excluded_lines, explanation_document, explanation_lines, won_line
 
@@ -44,7 +45,7 @@ def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf
             f"{_date(hit, answer.sort)}"
         )
         for region in hit.regions:
-            x, y, width, height = (round(side) for side in _box(region))
+            x, y, width, height = (round(side) for side in xywh(region.box))
             ask = click.style(f"{region.for_phrase:{asks}}", fg="cyan")
             where = f"{f'{width}x{height}':>9} at {x},{y}"
             lines.append(f"     {_sure(region.probability, region.score)}  {ask}  {region.phrase:{phrases}}  {where}")
@@ -102,7 +103,7 @@ def descriptions_as_table(photos: "Sequence[DescribedPhoto]", count: int | None,
         lines.append(f"{shown(photo.path)}  ({photo.width}x{photo.height}, {_regions(len(photo.phrases))})")
         longest = max(len(region.phrase) for region in regions)
         for region in regions:
-            x, y, width, height = (round(side) for side in _box(region))
+            x, y, width, height = (round(side) for side in xywh(region.box))
             where = f"{f'{width}x{height}':>9} at {x},{y}"
             lines.append(f"  {region.score:5.2f}  {region.phrase:{longest}}  {where}")
     return ("\n".join(lines) + "\n").encode(encoding, "backslashreplace")
@@ -125,7 +126,7 @@ def descriptions_as_json(
             "regions": [
                 {
                     "region_id": region.region_id,
-                    "box": _box(region),
+                    "box": xywh(region.box),
                     "score": region.score,
                     "phrase": region.phrase,
                 }
@@ -162,21 +163,26 @@ def as_csv(answer: "Answer | Detections") -> bytes:
         photo = [hit.rank, hit.path, hit.score, hit.width, hit.height, answer.scoring]
         for region in hit.regions:
             said = [region.score, region.phrase, region.for_phrase, hit.probability, region.probability]
-            writer.writerow([*photo, region.region_id, *_box(region), *said])
+            writer.writerow([*photo, region.region_id, *xywh(region.box), *said])
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def as_paths(answer: "Answer | Detections") -> bytes:
-    """One path a line, in the file system's bytes.
-
-    A line is always one hit: line breaks inside a path are escaped, or `| xargs rm` would meet a file that is no hit.
-    """
-    return b"".join(os.fsencode(hit.path).replace(b"\n", b"\\n").replace(b"\r", b"\\r") + b"\n" for hit in answer.hits)
+    """One path a line, in the file system's bytes."""
+    return b"".join(path_line(hit.path) for hit in answer.hits)
 
 
 def as_paths0(answer: "Answer | Detections") -> bytes:
     """The paths, each ended by a zero byte: any file name comes through, for `xargs -0`."""
     return b"".join(os.fsencode(hit.path) + b"\0" for hit in answer.hits)
+
+
+def path_line(path: Path) -> bytes:
+    """A path in the file system's bytes, as one line.
+
+    Line breaks inside it are escaped, or `| xargs rm` would meet a file that is no hit.
+    """
+    return os.fsencode(path).replace(b"\n", b"\\n").replace(b"\r", b"\\r") + b"\n"
 
 
 def shown(path: Path) -> str:
@@ -230,16 +236,6 @@ def _date(hit: "Hit", sort: str) -> str:
     return f"  {hit.taken[:10] if hit.taken else 'no date'}" if sort == "date" else ""
 
 
-def _box(region: "HitRegion") -> list[float]:
-    return _corners_to_size(region.box)
-
-
-def _corners_to_size(box: tuple[float, float, float, float]) -> list[float]:
-    """x, y, width, height: the one place where corners become what people and other programs read."""
-    x1, y1, x2, y2 = (round(side, 2) for side in box)
-    return [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
-
-
 def _asked(answer: "Answer | Detections") -> dict[str, Any]:
     return {
         "query": answer.query,
@@ -253,7 +249,7 @@ def _asked(answer: "Answer | Detections") -> dict[str, Any]:
 def _example(example: "Example | None") -> dict[str, Any]:
     if example is None:
         return {}
-    regions = [{"box": _corners_to_size(box), "phrase": phrase} for box, phrase in zip(example.boxes, example.phrases)]
+    regions = [{"box": xywh(box), "phrase": phrase} for box, phrase in zip(example.boxes, example.phrases)]
     return {"like": {"path": str(example.path), "regions": regions, "overlap": example.overlap}}
 
 
@@ -290,7 +286,7 @@ def _region(region: "HitRegion") -> dict[str, Any]:
     told = {} if region.probability is None else {"probability": region.probability}
     return {
         "region_id": region.region_id,
-        "box": _box(region),
+        "box": xywh(region.box),
         "score": region.score,
         **told,
         "phrase": region.phrase,

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from fcln.errors import DatasetError
-from fcln.training.annotations import WHOLE, cut, load_annotations, read_photo
+from fcln.training.annotations import WHOLE, cut, load_annotations, read_photo, read_pixels
 from helpers.small_world import one_photo, region, write_json, write_photo
 
 
@@ -126,6 +126,25 @@ def test_read_photo_sees_the_window_asked(tmp_path):
     assert (right[..., 0] > 200).all() and (right[..., 1] < 60).all()
     left = read_photo(tmp_path / "1.png", (64, 32), window=(0.0, 0.2, 0.4, 0.6))
     assert (abs(left.astype(int) - 128) < 5).all()
+
+
+def test_pixels_are_the_photograph_as_the_network_sees_it(tmp_path):
+    """Half as large as the annotations' frame, channels first, sides in multiples of the stride."""
+    photos, annotations = tmp_path / "photos", tmp_path / "annotations"
+    write_photo(photos / "1.jpg", (128, 90), [((0, 0, 64, 90), "red"), ((64, 0, 64, 90), "blue")])
+    write_json(
+        annotations,
+        image_data=[{"image_id": 1, "width": 128, "height": 90}],
+        region_descriptions=[{"id": 1, "regions": [region((0, 0, 64, 90), "red")]}],
+    )
+    (photo,) = load_annotations(photos, annotations)
+    pixels, size = read_pixels(photo, 64)
+    assert size == (64, 48) and pixels.shape == (3, 48, 64)
+    np.testing.assert_array_equal(pixels, read_photo(photo.path, size).transpose(2, 0, 1))
+    right, size = read_pixels(photo, 64, window=(0.5, 0.0, 1.0, 1.0))
+    assert size == (64, 48)  # what the network sees has the shape of the photograph, whatever part it is
+    np.testing.assert_array_equal(right, read_photo(photo.path, size, window=(0.5, 0.0, 1.0, 1.0)).transpose(2, 0, 1))
+    assert right[2, 24, 32] > 200 > right[0, 24, 32]  # blue
 
 
 def test_a_cut_keeps_what_is_mostly_inside(tmp_path):

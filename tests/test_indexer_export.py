@@ -165,6 +165,28 @@ def test_lines_hold_everything(album, known, features):
         assert scores == sorted(scores, reverse=True)
 
 
+def test_coco_holds_features_if_they_are_asked_for(album, known):
+    plain, full = (json.loads(export(album, "--format", "coco", *more)) for more in ([], ["--features"]))
+    assert {annotation["id"] for annotation in full["annotations"]} == set(known)
+    for annotation, without in zip(full["annotations"], plain["annotations"], strict=True):
+        _, _, code, embedding = known[annotation["id"]]
+        assert annotation.pop("code") == code.astype(float).tolist()
+        np.testing.assert_allclose(annotation.pop("embedding"), embedding, atol=1e-6)
+        assert annotation == without
+
+
+def test_csv_and_lines_say_the_same_of_a_photograph(album, known):
+    rows = list(csv.DictReader(io.StringIO(export(album, "--format", "csv").decode())))
+    by_id = {row.photo_id: row for row, *_ in known.values()}
+    for line in map(json.loads, export(album, "--format", "jsonl").splitlines()):
+        photo = by_id[line["photo_id"]]
+        told = (photo.photo_id, str(photo.path), photo.width, photo.height, photo.digest)
+        assert (line["photo_id"], line["path"], line["width"], line["height"], line["sha256"]) == told
+        names = ("photo_id", "path", "file_name", "width", "height", "sha256")
+        of_photo = {tuple(row[name] for name in names) for row in rows if row["photo_id"] == str(photo.photo_id)}
+        assert of_photo == {tuple(str(line[name]) for name in names)}
+
+
 def test_csv_has_a_line_a_region(album, known):
     rows = list(csv.DictReader(io.StringIO(export(album, "--format", "csv").decode())))
     assert len(rows) == len(known)

@@ -54,9 +54,16 @@ def test_a_copy_of_a_known_photograph_is_that_photograph_at_another_place(shop):
         copied = pending.find(content_digest(shop.root / "copy.png"))
         assert copied is not None
         assert (copied.path, copied.width, copied.height) == ("copy.png", 40, 30)
+        file = (shop.root / "copy.png").stat()
+        assert (copied.size, copied.mtime_ns, copied.ctime_ns) == (file.st_size, file.st_mtime_ns, file.st_ctime_ns)
+        (row,) = collection.photos([known])
+        assert (copied.digest, copied.headers, copied.incomplete) == (row.digest, row.headers, row.incomplete)
         np.testing.assert_array_equal(copied.codes, features.codes)
-        boxes = [region.box for region in collection.regions(features.region_ids.tolist())]
-        np.testing.assert_array_equal(copied.boxes, np.array(boxes, np.float32))
+        np.testing.assert_array_equal(copied.embeddings, features.embeddings)
+        regions = collection.regions(features.region_ids.tolist())
+        np.testing.assert_array_equal(copied.boxes, np.array([region.box for region in regions], np.float32))
+        np.testing.assert_array_equal(copied.scores, np.array([region.score for region in regions], np.float32))
+        assert copied.phrases == [region.phrase for region in regions]
 
 
 def test_what_is_missing_is_moved_before_it_is_gone(shop):

@@ -19,9 +19,10 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from fcln.checkpoint import load_checkpoint
+from fcln.modeling.backbone import make_backbone
 from fcln.modeling.efficientnet_lite import EfficientNetLite2, load_package_weights
 from fcln.training.distillation import TeacherVectors
 from fcln.training.trainer import Trainer
@@ -43,6 +44,10 @@ def world(tmp_path_factory) -> Path:
     write_backbone(folder / "resnet18.safetensors")
     (folder / "tiny.json").write_text(json.dumps(tiny_config().to_json()))
     return folder
+
+
+# Of a network that goes on from trained weights.
+GOES_ON: dict[str, None] = dict.fromkeys(["pieces", "config", "backbone-weights", "min-count"])
 
 
 def arguments(world: Path, out: Path, **changes: str | None) -> list[str]:
@@ -89,9 +94,9 @@ def test_a_trained_network_is_refined_with_everything_on(world, tmp_path):
     assert not before.config.stride8_features and not hasattr(before, "lateral")
     TeacherVectors.write(tmp_path / "t.h5", ["a red square", "a blue square"], np.eye(2, dtype=np.float32))
     result = train(
-        world, tmp_path / "fine", "--fine", "--augment", pieces=None, config=None, **{
+        world, tmp_path / "fine", "--fine", "--augment", **GOES_ON, **{
             "start-from": str(tmp_path / "coarse" / "weights.safetensors"), "teacher": str(tmp_path / "t.h5"),
-            "dropout": "0.3", "frozen-stages": "2", "average": "0.5", "backbone-weights": None,
+            "dropout": "0.3", "frozen-stages": "2", "average": "0.5",
         },
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -112,8 +117,7 @@ def test_a_baseline_goes_on_from_a_trained_network(world, tmp_path, kind, max_wo
     captions = [{"image_id": number, "captions": ["a red square"]} for number in range(1, 7)]
     (annotations / "captions.json").write_text(json.dumps(captions))
     options = {"start-from": trained, "baseline": kind, "annotations": str(annotations)}
-    options |= {"backbone-weights": None, "backbone-lr": "0"}
-    result = train(world, tmp_path / "rnn", pieces=None, config=None, **options)
+    result = train(world, tmp_path / "rnn", **GOES_ON, **options, **{"backbone-lr": "0"})
     assert result.exit_code == 0, result.output
     after = load_checkpoint(tmp_path / "rnn" / "weights.safetensors").model
     assert after.config == replace(before.config, image_rnn=True, max_words=max_words)
@@ -149,6 +153,54 @@ def test_mosaics_and_blocks_left_out_need_what_they_change(world, tmp_path, opti
     cache = tmp_path / "c.h5"
     result = train(world, tmp_path / "run", **{k: cache if v == "{cache}" else v for k, v in options.items()})
     assert message in refusal(result) and not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"smallest-window": "0.4"}, "--smallest-window does nothing without --augment: give both or neither."),
+        ({"smallest-window": "0.55"}, "--smallest-window does nothing without --augment"),  # the default, but said
+        ({"terms-per-batch": "9"}, "--terms-per-batch does nothing without --terms"),
+        ({"mosaics": "0.5", "batch-size": "3"}, "--mosaics shows four photographs as one: raise --batch-size 3 to 4."),
+        ({"minutes": "1"}, "--epochs does nothing beside --minutes: leave one of them out."),
+        ({"frozen-stages": "2", "backbone-lr": "0"}, "freezes all of the backbone: leave --frozen-stages out"),
+        ({"baseline": "region", "teacher": "{file}"}, "--teacher does nothing beside --baseline"),
+        ({"baseline": "region", "targets": "{file}"}, "--targets does nothing beside --baseline"),
+        ({"baseline": "region", "detection-weight": "20"}, "--detection-weight does nothing beside --baseline"),
+        ({"baseline": "region", "terms": "{file}", "terms-per-batch": "9"}, "--terms-per-batch does nothing beside"),
+        (GOES_ON | {"start-from": "{file}", "config": "default"}, "--config does nothing beside --start-from"),
+        (GOES_ON | {"start-from": "{file}", "pieces": "{file}"}, "--pieces does nothing beside --start-from"),
+        (GOES_ON | {"start-from": "{file}", "backbone-weights": "{file}"}, "--backbone-weights does nothing beside"),
+        (GOES_ON | {"start-from": "{file}", "text": "{folder}"}, "--text does nothing beside --start-from"),
+        (GOES_ON | {"start-from": "{file}", "min-count": "3"}, "--min-count does nothing beside --start-from"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(world, tmp_path, options, message):
+    places = {"{file}": world / "pieces.safetensors", "{folder}": world / "photos"}
+    result = train(world, tmp_path / "run", **{name: places.get(value, value) for name, value in options.items()})
+    assert message in refusal(result) and result.exit_code == 2 and not (tmp_path / "run").exists()
+
+
+def test_vgg16_has_no_stages_to_freeze(world, tmp_path):
+    config, weights = tmp_path / "vgg16.json", tmp_path / "vgg16.safetensors"
+    config.write_text(json.dumps(tiny_config(backbone="vgg16", stride8_features=False).to_json()))
+    layers = make_backbone("vgg16").state_dict()
+    save_file({f"features.{name}": tensor.half() for name, tensor in layers.items()}, weights)
+    options = {"config": config, "backbone-weights": weights, "frozen-stages": "2"}
+    assert "--frozen-stages is not for vgg16" in refusal(train(world, tmp_path / "run", **options))
+
+
+def test_a_detectors_boxes_are_none_of_the_crops_of_a_baseline(world, tmp_path):
+    assert "leave --weak-labels out" in refusal(train(world, tmp_path / "run", "--weak-labels", baseline="region"))
+
+
+def test_captions_of_crops_are_as_long_as_the_configuration_says(world, tmp_path):
+    assert train(world, tmp_path / "fcln").exit_code == 0
+    (tmp_path / "longer.json").write_text(json.dumps(tiny_config(max_words=7).to_json()))
+    options = {"start-from": tmp_path / "fcln" / "weights.safetensors", "config": tmp_path / "longer.json"}
+    result = train(world, tmp_path / "rnn", **GOES_ON | options, baseline="region")
+    assert result.exit_code == 0, result.output
+    assert load_checkpoint(tmp_path / "rnn" / "weights.safetensors").model.config.max_words == 7
 
 
 def test_how_photographs_are_changed_is_as_the_options_say(world, tmp_path, monkeypatch):
@@ -192,7 +244,7 @@ def test_killed_between_saves_it_goes_on_to_the_same_result(world, tmp_path):
 def test_training_goes_on_from_trained_weights_at_another_size(world, tmp_path):
     assert train(world, tmp_path / "first").exit_code == 0
     trained = tmp_path / "first" / "weights.safetensors"
-    changes = {"pieces": None, "config": None, "backbone-weights": None, "start-from": trained, "image-size": "96"}
+    changes = GOES_ON | {"start-from": trained, "image-size": "96"}
     result = train(world, tmp_path / "second", **changes, lr="0", **{"backbone-lr": "0"})
     assert result.exit_code == 0, result.output
     first, second = load_checkpoint(trained), load_checkpoint(tmp_path / "second" / "weights.safetensors")
@@ -245,7 +297,7 @@ def test_a_photograph_that_cannot_be_decoded_stops_the_run_by_name(world, tmp_pa
         ({"config": "{text}"}, "nor a configuration's JSON file"),
         ({"config": "huge"}, "neither default nor paper"),
         ({"config": "default", "pieces": "{pieces}"}, "vectors of 8 numbers, not of 192"),
-        ({"start-from": "{text}"}, "text.json is damaged"),
+        (GOES_ON | {"start-from": "{text}"}, "text.json is damaged"),
         ({"text": "{photos}"}, "does not hold captions.txt.gz"),
         ({"baseline": "full-image"}, "has a caption (captions.json): --baseline region?"),
     ],
@@ -338,7 +390,7 @@ def test_a_run_of_some_minutes(world, tmp_path, monkeypatch):
     steps = []
     monkeypatch.setattr(Trainer, "_elapsed", lambda trainer: 10.0 * trainer.step)
     monkeypatch.setattr(Trainer, "save", lambda trainer: steps.append(trainer.step))
-    result = train(world, tmp_path / "run", minutes="0.75")
+    result = train(world, tmp_path / "run", epochs=None, minutes="0.75")
     assert result.exit_code == 0, result.output
     assert "6 photographs, 0.75 minutes, from step 0" in result.stderr and steps == [5]  # 45 seconds; an epoch is 3
 

@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from fcln.boxes import iou
 from fcln.errors import DatasetError
+from fcln.modeling.backbone import STRIDE
+from fcln.modeling.boxes import resize_shape
 
 # The whole of a photograph, as shares of its sides: left, top, right, bottom.
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -162,7 +166,7 @@ def read_photo(
     """One photograph as the network sees it: (height, width, 3) uint8 RGB.
 
     size: width, height (see boxes.resize_shape). window: the part to see, left, top, right, bottom as shares of its
-    sides.
+    sides. Raises DatasetError if it cannot be decoded.
     """
     try:
         with Image.open(path) as image:
@@ -173,6 +177,17 @@ def read_photo(
         return np.array(seen)
     except (OSError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{path} cannot be decoded ({error}).") from error
+
+
+def read_pixels(
+    photo: AnnotatedImage, image_size: int, *, window: tuple[float, float, float, float] = WHOLE
+) -> tuple[Tensor, tuple[int, int]]:
+    """A photograph, (3, height, width) uint8 RGB, at the width and height that the network sees it, and those.
+
+    image_size: the longer side (FCLNConfig). window: as of `read_photo`. Raises DatasetError.
+    """
+    size = resize_shape(photo.width, photo.height, image_size, STRIDE)
+    return torch.from_numpy(read_photo(photo.path, size, window=window)).permute(2, 0, 1), size
 
 
 def cut(photo: AnnotatedImage, window: tuple[float, float, float, float]) -> AnnotatedImage:

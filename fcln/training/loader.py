@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from fcln.modeling.backbone import STRIDE
 from fcln.modeling.boxes import resize_shape
 from fcln.modeling.fcln import FCLNConfig
-from fcln.training.annotations import WHOLE, AnnotatedImage, cut, read_photo
+from fcln.training.annotations import WHOLE, AnnotatedImage, cut, read_pixels
 from fcln.training.batch import Batch
 from fcln.training.distillation import TeacherVectors
 from fcln.training.distributed import World
@@ -378,9 +378,8 @@ class BatchLoader:
         return torch.tensor([[rng.uniform(1 - _TINT, 1 + _TINT) for _ in range(3)] for _ in range(count)])
 
     def _pixels(self, index: int, flipped: bool, window: tuple[float, float, float, float]) -> Tensor:
-        photo = self.photographs[index]
-        pixels = torch.from_numpy(read_photo(photo.path, self._shape(photo), window=window))
-        return pixels.permute(2, 0, 1).flip(2) if flipped else pixels.permute(2, 0, 1)
+        pixels, _ = read_pixels(self.photographs[index], self.config.image_size, window=window)
+        return pixels.flip(2) if flipped else pixels
 
     def _words(self, text: str, flipped: bool) -> list[int]:
         """Ids of a phrase's words, none if it is too long (paper 4: over 10)."""

@@ -19,13 +19,11 @@ from fcln.backbone_runner import BackboneRunner
 from fcln.boxes import iou
 from fcln.checkpoint import Checkpoint
 from fcln.errors import DatasetError
-from fcln.modeling.backbone import STRIDE
-from fcln.modeling.boxes import resize_shape
 from fcln.modeling.fcln import FCLN, whole_boxes
 from fcln.modeling.normalization import normalize
 from fcln.precision import autocast
 from fcln.predictor import regions_precision
-from fcln.training.annotations import WHOLE, AnnotatedImage, cut, read_photo
+from fcln.training.annotations import WHOLE, AnnotatedImage, cut, read_pixels
 from fcln.training.augmentation import tint
 from fcln.training.loader import mirror
 from fcln.training.terms import Terms
@@ -130,17 +128,17 @@ class CodeReader:
         Of a photograph that people boxed a detector's boxes say nothing: people box what they would speak of.
         Raises DatasetError if the photograph cannot be decoded.
         """
-        size = resize_shape(photo.width, photo.height, self._model.config.image_size, STRIDE)
-        pixels = torch.from_numpy(read_photo(photo.path, size, window=view.window)).permute(2, 0, 1)[None]
+        pixels, size = read_pixels(photo, self._model.config.image_size, window=view.window)
         if photo.window == WHOLE and view.window != WHOLE:
             photo = cut(photo, view.window)
         used = [n for n, weak in enumerate(photo.weak) if not (weak and photo.complete)]
         boxes = photo.boxes[used] / np.array([photo.width, photo.height] * 2, np.float32)
         if view.mirrored:
-            pixels = pixels.flip(3)
+            pixels = pixels.flip(2)
             boxes = np.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], 1)
         boxes = boxes * np.array([*size, *size], np.float32)
-        codes, found_boxes, found_codes = self._read(tint(pixels.to(self._device), self._tints(view)), boxes, size)
+        tinted = tint(pixels[None].to(self._device), self._tints(view))
+        codes, found_boxes, found_codes = self._read(tinted, boxes, size)
 
         said = [[self._say(phrase, view.mirrored) for phrase in photo.phrases[n]] for n in used]
         kinds = [DETECTOR if photo.weak[n] else PEOPLE for n in used]

@@ -19,13 +19,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fcln.errors import TrainingError
-from fcln.modeling.backbone import STRIDE, freeze_first_layers
-from fcln.modeling.boxes import resize_shape
+from fcln.modeling.backbone import freeze_first_layers
 from fcln.modeling.efficientnet_lite import EfficientNetLite2
 from fcln.modeling.fcln import FCLN, FCLNConfig
 from fcln.modeling.normalization import normalize
 from fcln.precision import autocast
-from fcln.training.annotations import AnnotatedImage, read_photo
+from fcln.training.annotations import AnnotatedImage, read_pixels
 from fcln.training.augmentation import tint
 from fcln.training.batch import Batch
 from fcln.training.distributed import World
@@ -353,11 +352,9 @@ def fill_cache(
     model.backbone.eval().to(memory_format=torch.channels_last)
     missing = set(cache.missing(p.image_id for p in photographs))
     for photo in progress([p for p in photographs if p.image_id in missing]):
-        pixels = torch.from_numpy(
-            read_photo(photo.path, resize_shape(photo.width, photo.height, model.config.image_size, STRIDE))
-        ).permute(2, 0, 1)[None]
+        pixels, _ = read_pixels(photo, model.config.image_size)
         with autocast(device):
-            features = model.features(normalize(pixels.to(device)).to(memory_format=torch.channels_last))
+            features = model.features(normalize(pixels[None].to(device)).to(memory_format=torch.channels_last))
         cache.write(photo.image_id, [maps[0].float().cpu().numpy() for maps in features])
     cache.flush()
 

@@ -120,11 +120,7 @@ def build(
     without_regions = _only_given(plan, given, progress) if given is not None else 0
     if given is not None and not plan.tasks and not stop():
         raise no_photograph_of(given, folders)
-    for scope in plan.new_scopes:
-        scope.root_id = collection.add_root(scope.root)
-    for scope in plan.walked_roots:
-        if scope.root_id is not None:
-            collection.set_left_out(scope.root_id, plan.left_out[scope.root])
+    record_roots(collection, plan)
     with executors(options) as (pool, network, decoders):
         run = Run(collection, plan, predictor, network, decoders, options, progress, stop)
         run.report.without_regions = without_regions
@@ -503,6 +499,15 @@ class Run:
         self._pending.add(content, photo)
         for duplicate in self._triage.take_duplicates(content):
             self._pending.add_copy(duplicate, photo)
+
+
+def record_roots(collection: Collection, plan: Plan) -> None:
+    """Add the folders that a plan has found, and remember what was left out below each."""
+    for scope in plan.new_scopes:
+        scope.root_id = collection.add_root(scope.root)
+    for scope in plan.walked_roots:
+        if scope.root_id is not None:
+            collection.set_left_out(scope.root_id, plan.left_out[scope.root])
 
 
 def _only_given(plan: Plan, given: GivenRegions, progress: Progress) -> int:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from db.records import NewPath
 from indexer.scan.digest import content_digest
 from indexer.scan.plan import Task
 
@@ -23,6 +24,11 @@ class Content:
     @property
     def path(self) -> Path:
         return self.task.full_path
+
+    @property
+    def place(self) -> NewPath:
+        """Where it is, as a commit is told."""
+        return NewPath(self.task.root_id, self.task.file.path, self.size, self.mtime_ns, self.ctime_ns)
 
 
 def read(task: Task) -> Content | OSError:

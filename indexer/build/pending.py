@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from db.collection import Collection
@@ -78,24 +78,12 @@ class Pending:
 
     def add_copy(self, content: Content, photo: NewPhoto) -> None:
         """The file of `content` is new or changed and holds what `photo` has in another file."""
-        task = content.task
-        self.add(
-            content,
-            replace(
-                photo,
-                root_id=task.root_id,
-                path=task.file.path,
-                size=content.size,
-                mtime_ns=content.mtime_ns,
-                ctime_ns=content.ctime_ns,
-            ),
-        )
+        self.add(content, replace(photo, **asdict(content.place)))
 
     def move(self, photo_id: int, content: Content) -> None:
         """What is remembered of a missing file is true of this one."""
-        task = content.task
-        self._settle(task)
-        self._moved[photo_id] = NewPath(task.root_id, task.file.path, content.size, content.mtime_ns, content.ctime_ns)
+        self._settle(content.task)
+        self._moved[photo_id] = content.place
         self._progress.advance()
 
     def touch(self, photo_id: int, content: Content) -> None:

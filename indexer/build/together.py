@@ -16,7 +16,7 @@ from db.collection import Collection
 from db.errors import CollectionError
 from db.location import roots_here
 from db.task_queue import TaskQueue
-from indexer.build.build import Describer, Run, executors
+from indexer.build.build import Describer, Run, executors, record_roots
 from indexer.build.options import BATCH_SIZE, BuildOptions
 from indexer.build.report import BuildReport
 from indexer.build.triage import listed
@@ -92,11 +92,7 @@ def _make_listing(
     )
     if stop():
         return Plan()
-    for scope in plan.new_scopes:
-        scope.root_id = collection.add_root(scope.root)
-    for scope in plan.walked_roots:
-        if scope.root_id is not None:
-            collection.set_left_out(scope.root_id, plan.left_out[scope.root])
+    record_roots(collection, plan)
     queue.offer([listed(task) for task in plan.tasks], [stat.photo_id for stat in plan.missing])
     plan.tasks, plan.missing, plan.out_of_reach = [], [], []
     return plan

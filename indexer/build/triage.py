@@ -160,23 +160,7 @@ class Triage:
         (photo,) = self._collection.photos([photo_id])
         features = self._collection.features([photo_id])
         regions = self._collection.regions(features.region_ids.tolist())
-        return NewPhoto(
-            root_id=content.task.root_id,
-            path=content.task.file.path,
-            size=content.size,
-            mtime_ns=content.mtime_ns,
-            ctime_ns=content.ctime_ns,
-            incomplete=photo.incomplete,
-            headers=photo.headers,
-            digest=content.digest,
-            width=photo.width,
-            height=photo.height,
-            boxes=np.array([region.box for region in regions], np.float32),
-            scores=np.array([region.score for region in regions], np.float32),
-            phrases=[region.phrase for region in regions],
-            codes=features.codes,
-            embeddings=features.embeddings,
-        )
+        return NewPhoto.of_known(content.place, photo, regions, features)
 
 
 def listed(task: Task) -> ListedFile:

@@ -136,11 +136,11 @@ def _write_stream(
 
         from indexer.export.coco import write_coco
 
-        write_coco(photographs, stream.write, features=features, version=version("densecap-search"))
+        write_coco(photographs, stream.write, version=version("densecap-search"))
     elif form == "jsonl":
         from indexer.export.lines import write_lines
 
-        write_lines(photographs, stream.write, features=features)
+        write_lines(photographs, stream.write)
     elif form == "csv":
         from indexer.export.table import write_csv
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from commands.boxes import xywh
 from indexer.export.documents import Write, dump, write_list
-from indexer.export.photographs import ExportedPhoto, known_headers, xywh
+from indexer.export.photographs import ExportedPhoto, feature_lists, known_headers
 
 # Regions of which nothing was written have a category too: the format wants one of each.
 NO_WORDS = "(no words)"
@@ -19,7 +20,7 @@ NO_WORDS = "(no words)"
 _IN_MEMORY = 64 << 20
 
 
-def write_coco(photographs: Iterable[ExportedPhoto], write: Write, *, features: bool, version: str) -> None:
+def write_coco(photographs: Iterable[ExportedPhoto], write: Write, *, version: str) -> None:
     """One document. Ids of images and annotations are the collection's ids of photographs and regions."""
     info = {
         "description": "Photographs and their regions, described by densecap-search",
@@ -32,7 +33,7 @@ def write_coco(photographs: Iterable[ExportedPhoto], write: Write, *, features: 
 
         def images() -> Iterable[dict[str, Any]]:
             for photo in photographs:
-                for annotation in _annotations(photo, categories, features):
+                for annotation in _annotations(photo, categories):
                     annotations.write((b",\n" if annotations.tell() else b"\n") + dump(annotation))
                 yield _image(photo)
 
@@ -61,10 +62,10 @@ def _image(photo: ExportedPhoto) -> dict[str, Any]:
     }
 
 
-def _annotations(photo: ExportedPhoto, categories: dict[str, int], features: bool) -> Iterable[dict[str, Any]]:
+def _annotations(photo: ExportedPhoto, categories: dict[str, int]) -> Iterable[dict[str, Any]]:
     for index, region in enumerate(photo.regions):
-        box = xywh(region)
-        annotation: dict[str, Any] = {
+        box = xywh(region.box)
+        yield {
             "id": region.region_id,
             "image_id": photo.photo.photo_id,
             "category_id": categories.setdefault(region.phrase or NO_WORDS, len(categories) + 1),
@@ -73,8 +74,5 @@ def _annotations(photo: ExportedPhoto, categories: dict[str, int], features: boo
             "iscrowd": 0,
             "score": round(region.score, 6),
             "caption": region.phrase,
+            **feature_lists(photo, index),
         }
-        if features and photo.embeddings is not None and photo.codes is not None:
-            annotation["embedding"] = [round(float(value), 6) for value in photo.embeddings[index]]
-            annotation["code"] = [float(value) for value in photo.codes[index]]
-        yield annotation

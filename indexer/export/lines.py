@@ -3,37 +3,30 @@
 from collections.abc import Iterable
 from typing import Any
 
+from commands.boxes import xywh
 from indexer.export.documents import Write, dump
-from indexer.export.photographs import ExportedPhoto, known_headers, xywh
+from indexer.export.photographs import ExportedPhoto, feature_lists, identity, known_headers
 
 
-def write_lines(photographs: Iterable[ExportedPhoto], write: Write, *, features: bool) -> None:
+def write_lines(photographs: Iterable[ExportedPhoto], write: Write) -> None:
     """{"photo_id", "path", "file_name", "width", "height", "sha256", what headers tell, "regions": [...]} a line."""
     for photo in photographs:
         row = photo.photo
         document = {
-            "photo_id": row.photo_id,
-            "path": str(row.path),
-            "file_name": photo.file_name,
-            "width": row.width,
-            "height": row.height,
-            "sha256": row.digest,
+            **identity(photo),
             **({"incomplete": row.incomplete} if row.incomplete else {}),
             **known_headers(row),
-            "regions": [_region(photo, index, features) for index in range(len(photo.regions))],
+            "regions": [_region(photo, index) for index in range(len(photo.regions))],
         }
         write(dump(document) + b"\n")
 
 
-def _region(photo: ExportedPhoto, index: int, features: bool) -> dict[str, Any]:
+def _region(photo: ExportedPhoto, index: int) -> dict[str, Any]:
     region = photo.regions[index]
-    told: dict[str, Any] = {
+    return {
         "region_id": region.region_id,
-        "box": xywh(region),
+        "box": xywh(region.box),
         "score": round(region.score, 6),
         "phrase": region.phrase,
+        **feature_lists(photo, index),
     }
-    if features and photo.embeddings is not None and photo.codes is not None:
-        told["embedding"] = [round(float(value), 6) for value in photo.embeddings[index]]
-        told["code"] = [float(value) for value in photo.codes[index]]
-    return told

@@ -62,6 +62,29 @@ def _file_name(path: Path, root: Path | None) -> str:
     return path.relative_to(root).as_posix() if root is not None and path.is_relative_to(root) else str(path)
 
 
+def identity(photo: ExportedPhoto) -> dict[str, Any]:
+    """Which photograph it is: {"photo_id", "path", "file_name", "width", "height", "sha256"}."""
+    row = photo.photo
+    return {
+        "photo_id": row.photo_id,
+        "path": str(row.path),
+        "file_name": photo.file_name,
+        "width": row.width,
+        "height": row.height,
+        "sha256": row.digest,
+    }
+
+
+def feature_lists(photo: ExportedPhoto, index: int) -> dict[str, list[float]]:
+    """{"embedding", "code"} of a photograph's region as lists; empty: they were not asked for."""
+    if photo.embeddings is None or photo.codes is None:
+        return {}
+    return {
+        "embedding": [round(float(value), 6) for value in photo.embeddings[index]],
+        "code": [float(value) for value in photo.codes[index]],
+    }
+
+
 def known_headers(photo: PhotoRow) -> dict[str, Any]:
     """What the headers of a photograph tell, by the names of `db.records.PhotoHeaders`; what they do not is missing."""
     if photo.headers is None:
@@ -78,12 +101,6 @@ def known_headers(photo: PhotoRow) -> dict[str, Any]:
         "keywords": list(photo.headers.keywords) or None,
     }
     return {name: value for name, value in values.items() if value is not None}
-
-
-def xywh(region: RegionRow) -> list[float]:
-    """x, y, width, height of a region in pixels of the upright photograph, to a hundredth: other programs' form."""
-    x1, y1, x2, y2 = region.box
-    return [round(x1, 2), round(y1, 2), round(x2 - x1, 2), round(y2 - y1, 2)]
 
 
 def unicode_path(path: Path | str) -> str:

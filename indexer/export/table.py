@@ -5,8 +5,9 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from commands.boxes import xywh
 from indexer.export.documents import Write
-from indexer.export.photographs import ExportedPhoto, known_headers, xywh
+from indexer.export.photographs import ExportedPhoto, identity, known_headers
 
 PHOTO_COLUMNS = ("photo_id", "path", "file_name", "width", "height", "sha256")
 HEADER_COLUMNS = (
@@ -17,19 +18,10 @@ REGION_COLUMNS = ("region_id", "x", "y", "region_width", "region_height", "score
 
 def rows(photo: ExportedPhoto) -> Iterator[dict[str, Any]]:
     """A row a region, by the names above; None: headers do not say. keywords is a list."""
-    row = photo.photo
-    headers = known_headers(row)
-    about = {
-        "photo_id": row.photo_id,
-        "path": str(row.path),
-        "file_name": photo.file_name,
-        "width": row.width,
-        "height": row.height,
-        "sha256": row.digest,
-        **{name: headers.get(name) for name in HEADER_COLUMNS},
-    }
+    headers = known_headers(photo.photo)
+    about = {**identity(photo), **{name: headers.get(name) for name in HEADER_COLUMNS}}
     for region in photo.regions:
-        x, y, width, height = xywh(region)
+        x, y, width, height = xywh(region.box)
         yield {
             **about,
             "region_id": region.region_id,

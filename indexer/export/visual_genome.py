@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from commands.boxes import xywh
 from indexer.export.documents import dump, write_list
 from indexer.export.output_file import OutputFile
-from indexer.export.photographs import ExportedPhoto, known_headers, xywh
+from indexer.export.photographs import ExportedPhoto, known_headers
 
 
 def write_visual_genome(photographs: Iterable[ExportedPhoto], folder: Path) -> None:
@@ -49,7 +50,7 @@ def _dump_image(photo: ExportedPhoto) -> bytes:
 def _regions(photo: ExportedPhoto) -> Iterable[dict[str, Any]]:
     for region in photo.regions:
         if region.phrase:
-            x, y, width, height = xywh(region)
+            x, y, width, height = xywh(region.box)
             yield {
                 "region_id": region.region_id,
                 "image_id": photo.photo.photo_id,

@@ -38,13 +38,12 @@ from fcln.modeling.normalization import normalize
 from fcln.precision import autocast
 from fcln.predictor import CPU_BATCH, Predictor
 from indexer.build.build import build
-from indexer.build.options import BuildOptions
+from indexer.build.options import BATCH_SIZE, BuildOptions
 from scripts.benchmark.photographs import SIZE, find_sources, make_photographs
 from scripts.demo import copy_photographs
 from scripts.evaluate.command import errors_as_sentences, show
 from scripts.evaluate.errors import EvaluationError
-
-BATCH_SIZE = 16  # as in indexer.build.build.build
+from scripts.options import device_option, json_option, own_photos_option, rounds_option, weights_option
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,13 @@ class BuildTimes:
 
 
 @click.command(help=__doc__)
-@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Your own folder.")
+@own_photos_option
 @click.option("--count", type=click.IntRange(1), default=128, show_default=True, help="Photographs to index.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights file; default: the embedded one.")
+@rounds_option
+@weights_option
 @click.option("--against", type=click.Path(path_type=Path), help="Another weights file, to be compared with.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@device_option
+@json_option
 def main(
     photos: Path | None,
     count: int,

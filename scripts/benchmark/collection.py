@@ -36,6 +36,7 @@ from db.local.maintenance.reindexing import rebuild_index
 from db.local.maintenance.verification import verify
 from db.records import ModelIdentity, NewPhoto, PhotoHeaders
 from indexer.scan.plan import find_changes
+from scripts.options import json_option, regions_option
 
 EMBEDDING_SIZE, CODE_SIZE = 256, 512  # of the embedded weights
 FILES_A_FOLDER = 1000
@@ -69,7 +70,7 @@ class Stopwatch:
 
 @click.command(help=__doc__)
 @click.option("--photographs", type=click.IntRange(10), default=100_000, show_default=True)
-@click.option("--regions", type=click.IntRange(1), default=50, show_default=True, help="Of each photograph.")
+@regions_option
 @click.option(
     "--commit-photographs",
     type=click.IntRange(1),
@@ -82,7 +83,7 @@ class Stopwatch:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where to put photographs and collection, which stay there; default: a temporary folder.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@json_option
 def main(photographs: int, regions: int, commit_photographs: int, folder: Path | None, as_json: bool) -> None:
     with TemporaryDirectory(prefix="densecap-benchmark-") as temporary:
         place = folder or Path(temporary)

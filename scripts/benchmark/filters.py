@@ -25,6 +25,7 @@ from db.records import AreaRange
 from fcln.predictor import Predictor
 from scripts.benchmark.query import QUESTIONS, fill
 from scripts.evaluate.command import errors_as_sentences, show
+from scripts.options import json_option, regions_option, weights_option
 from search.shortlist import SHORTLIST_PHOTOS
 
 SHARES = (0.001, 0.01, 0.1, 0.5)
@@ -46,15 +47,15 @@ class Row:
 
 @click.command(help=__doc__)
 @click.option("--photographs", type=click.IntRange(1), default=7000, show_default=True)
-@click.option("--regions", type=click.IntRange(1), default=50, show_default=True, help="Of each photograph.")
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights file; default: the embedded one.")
+@regions_option
+@weights_option
 @click.option(
     "--collection",
     "kept_at",
     type=click.Path(path_type=Path),
     help="Keep the collection here and use it again; default: a temporary one.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@json_option
 def main(photographs: int, regions: int, weights: Path | None, kept_at: Path | None, as_json: bool) -> None:
     with errors_as_sentences(), ExitStack() as stack:
         path = kept_at or Path(stack.enter_context(TemporaryDirectory(prefix="densecap-benchmark-"))) / "collection"

@@ -50,6 +50,7 @@ from scripts.benchmark.photographs import find_sources, make_photographs
 from scripts.benchmark.stages import Place, Stages
 from scripts.demo import copy_photographs
 from scripts.evaluate.command import errors_as_sentences, show
+from scripts.options import device_option, json_option, own_photos_option, rounds_option, weights_option
 
 PAPER_SIZE = (960, 720)
 STAGES: dict[str, list[Place]] = {
@@ -101,17 +102,17 @@ class Times:
 
 
 @click.command(help=__doc__)
-@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Your own folder.")
+@own_photos_option
 @click.option("--count", type=click.IntRange(1), default=1024, show_default=True, help="Photographs.")
 @click.option("--batch-size", "sizes", type=click.IntRange(1), multiple=True, default=(32, 128, 256), show_default=True)
 @click.option("--paper-batch", "paper_sizes", type=click.IntRange(1), multiple=True, default=(1, 16), show_default=True)
 @click.option("--paper-count", type=click.IntRange(0), default=32, show_default=True, help="0: not at all.")
 @click.option("--workers", type=click.IntRange(1), default=16, show_default=True, help="Processes that decode.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights file; default: the embedded one.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@rounds_option
+@weights_option
+@device_option
 @click.option("--profile", is_flag=True, help="Look into one batch with torch.profiler and cProfile.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@json_option
 def main(
     photos: Path | None,
     count: int,

@@ -38,6 +38,7 @@ from fcln.phrase_model import PhraseModel
 from fcln.weights_file import checkpoint_digest
 from scripts.benchmark.collection import CODE_SIZE, anonymous_memory, measure
 from scripts.evaluate.command import errors_as_sentences, show
+from scripts.options import json_option
 from search.one_thread import compute_in_one_thread
 from search.searcher import Searcher
 from search.wording.lexicon import Lexicon
@@ -74,7 +75,7 @@ class Size:
 @click.option("--code-size", type=click.IntRange(1), default=CODE_SIZE, show_default=True, help="Numbers in a code.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep the collection here; default: a temporary one.")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw times and bytes over regions.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@json_option
 def main(like: tuple[Path, ...], sizes: str, repeats: int, exact_up_to: int, code_size: int, folder: Path | None,
          plot: Path | None, as_json: bool) -> None:  # fmt: skip
     compute_in_one_thread()  # as `search` does

@@ -24,6 +24,7 @@ from scripts.benchmark.photographs import find_sources, make_photographs, many_s
 from scripts.demo import copy_photographs
 from scripts.evaluate.command import errors_as_sentences, show
 from scripts.evaluate.errors import EvaluationError
+from scripts.options import own_photos_option
 
 _SECONDS = 0.1  # between two looks
 # The command, and the same as if OpenVINO were not installed.
@@ -42,7 +43,7 @@ class BuildMemory:
 
 
 @click.command(help=__doc__)
-@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Your own folder.")
+@own_photos_option
 @click.option("--count", type=click.IntRange(1), default=320, show_default=True, help="Photographs.")
 @click.option("--without-fast", is_flag=True, help="As if the extra `fast` were not installed.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a line.")

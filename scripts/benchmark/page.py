@@ -36,6 +36,7 @@ from db.collection import open_collection
 from db.records import ModelIdentity, NewPhoto, PhotoHeaders
 from fcln.phrase_model import PhraseModel
 from scripts.demo import copy_photographs
+from scripts.options import json_option, regions_option
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -113,13 +114,13 @@ _SCROLL = """async () => {
 
 @click.command(help=__doc__)
 @click.option("--photographs", type=click.IntRange(100), default=1000, show_default=True)
-@click.option("--regions", type=click.IntRange(1), default=50, show_default=True, help="Of each photograph.")
+@regions_option
 @click.option("--times", type=click.IntRange(2), default=30, show_default=True)
 @click.option("--at-once", type=click.IntRange(1), default=200, show_default=True, help="Questions at one moment.")
 @click.option(
     "--folder", type=click.Path(file_okay=False, path_type=Path), help="Keep the collection here, or reuse it."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@json_option
 def main(photographs: int, regions: int, times: int, at_once: int, folder: Path | None, as_json: bool) -> None:
     from playwright.sync_api import sync_playwright
 

@@ -50,9 +50,9 @@ from fcln.modeling.fcln import FCLN
 from fcln.modeling.normalization import normalize
 from fcln.predictor import Predictor
 from indexer.build.decoders import Decoders
+from indexer.build.options import BATCH_SIZE
 from indexer.build.pending import Pending
 from scripts.benchmark.build import (
-    BATCH_SIZE,
     find_sources,
     finish,
     make_photographs,
@@ -65,6 +65,7 @@ from scripts.benchmark.stages import Place, Stages
 from scripts.demo import copy_photographs
 from scripts.evaluate.command import errors_as_sentences, show
 from scripts.evaluate.errors import EvaluationError
+from scripts.options import device_option, json_option, own_photos_option, rounds_option, weights_option
 
 CLIP_SIDE, CLIP_BATCH = 256, 8  # rclip's model and its default batch
 VIT_LAYERS = 12
@@ -313,14 +314,14 @@ def _serve(pipe: Any, make: Callable[..., Callable[[], Round]], args: tuple) -> 
 
 
 @click.command(help=__doc__)
-@click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Your own folder.")
+@own_photos_option
 @click.option("--count", type=click.IntRange(1), default=96, show_default=True, help="Photographs.")
-@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights file; default: the embedded one.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@rounds_option
+@weights_option
+@device_option
 @click.option("--runtime", "runtimes", type=click.Choice(RUNTIMES), multiple=True, help="May be given several times.")
 @click.option("--busy", type=click.IntRange(1), help="The build once more beside so many busy processes.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@json_option
 def main(
     photos: Path | None,
     count: int,

@@ -29,6 +29,7 @@ from db.records import ModelIdentity, NewPhoto
 from fcln.predictor import Predictor
 from scripts.evaluate.command import errors_as_sentences, show
 from scripts.evaluate.errors import EvaluationError
+from scripts.options import device_option, json_option, regions_option, weights_option
 from search.searcher import Searcher
 
 QUESTIONS = (
@@ -77,18 +78,18 @@ class QueryTimes:
 
 @click.command(help=__doc__)
 @click.option("--photographs", type=click.IntRange(1), default=7000, show_default=True)
-@click.option("--regions", type=click.IntRange(1), default=50, show_default=True, help="Of each photograph.")
+@regions_option
 @click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Of each question.")
 @click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="Of the whole command.")
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights file; default: the embedded one.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@weights_option
+@device_option
 @click.option(
     "--collection",
     "kept_at",
     type=click.Path(path_type=Path),
     help="Keep the collection here and use it again; default: a temporary one.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@json_option
 def main(photographs: int, regions: int, repeats: int, runs: int, weights: Path | None, device: str,
          kept_at: Path | None, as_json: bool) -> None:  # fmt: skip
     with errors_as_sentences(), ExitStack() as stack:

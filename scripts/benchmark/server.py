@@ -32,6 +32,7 @@ from db.postgres import indexes
 from db.postgres.collection import PostgresCollection
 from db.postgres.partitions import TABLES
 from db.records import ModelIdentity, NewPhoto
+from scripts.options import json_option
 from scripts.temporary_server import temporary_server
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Measured:
     help="A collection with real vectors. Repeatable.",
 )
 @click.option("--seed", default=1, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@json_option
 def main(regions: int, url: str | None, like: tuple[Location, ...], seed: int, as_json: bool) -> None:
     with ExitStack() as stack:
         if url is None:

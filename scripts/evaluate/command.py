@@ -12,6 +12,7 @@ from commands.errors import plain_errors
 from commands.options import with_options
 from fcln.scoring import SCORINGS
 from scripts.evaluate.errors import EvaluationError
+from scripts.options import device_option, json_option, weights_option
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -20,9 +21,9 @@ _NETWORK_OPTIONS = (
         "--photos", type=_FOLDER, required=True, help="Folder of <image_id>.jpg, or of VG_100K and VG_100K_2."
     ),
     click.option("--annotations", type=_FOLDER, required=True, help="Folder in Visual Genome's format."),
-    click.option("--weights", type=click.Path(path_type=Path), help="Weights file; default: the embedded one."),
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-    click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table."),
+    weights_option,
+    device_option,
+    json_option,
 )
 _COLLECTION_OPTIONS = (
     click.option(

@@ -26,6 +26,7 @@ from fcln.precision import has_bfloat16
 from fcln.predictor import Predictor, Regions
 from scripts.benchmark.build import find_sources
 from scripts.evaluate.command import errors_as_sentences, show
+from scripts.options import json_option, weights_option
 
 BATCH = 4
 FOUND_AGAIN = 0.9  # IoU
@@ -46,8 +47,8 @@ class Agreement:
 @click.command(help=__doc__)
 @click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.option("--count", type=click.IntRange(1), default=200, show_default=True, help="Photographs.")
-@click.option("--weights", type=click.Path(path_type=Path), help="Weights file; default: the embedded one.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@weights_option
+@json_option
 def main(photos: Path, count: int, weights: Path | None, as_json: bool) -> None:
     torch.set_num_threads(1)
     with errors_as_sentences():

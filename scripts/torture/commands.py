@@ -43,6 +43,7 @@ from db.collection import open_collection
 from db.errors import CollectionMissing, DbError
 from db.local.collection import LocalCollection
 from db.local.maintenance.verification import verify
+from scripts.options import json_option
 from scripts.temporary_server import temporary_server
 from scripts.torture.album import FOLDERS, Album
 from scripts.torture.describers import COMMANDS as ON_SERVER
@@ -110,7 +111,7 @@ class Kill:
     help="On a server, two describers at work on it: a schema that is not there yet, or `temporary` for a server of "
     "this program's own, which is stopped too.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@json_option
 def main(
     kills: int,
     seed: int,

@@ -28,6 +28,7 @@ from PIL import Image
 from decoding.errors import PhotoError
 from decoding.photos import PIXEL_LIMIT, OpenedPhoto, Photograph
 from indexer.build.decoders import DECODE_SECONDS, Decoders
+from scripts.options import json_option
 from scripts.torture.hostile_files import damaged, originals
 
 # Damages that leave the header of a file as it was.
@@ -57,7 +58,7 @@ class Outcome:
 @click.option("--files", type=click.IntRange(1), default=20_000, show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="Files decoded at one time.")
 @click.option("--seconds", type=float, default=DECODE_SECONDS, show_default=True, help="That one file may take.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@json_option
 def main(seed: int, files: int, threads: int, seconds: float, as_json: bool) -> None:
     folder = Path(tempfile.mkdtemp(prefix="densecap-torture-"))
     started = time.monotonic()

@@ -35,6 +35,7 @@ from scripts.evaluate.command import errors_as_sentences, show
 from scripts.evaluate.errors import EvaluationError
 from scripts.evaluate.labelled_collection import labelled_collection
 from scripts.evaluate.questions import Question, read_questions
+from scripts.options import device_option, json_option
 from scripts.train.choose_confidence import (
     LEAST,
     Described,
@@ -75,9 +76,9 @@ class Asked:
     "--annotations", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True, multiple=True
 )
 @click.option("--collection", type=click.Path(path_type=Path), multiple=True, help="Keep each set's collection here.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@device_option
 @click.option("--dry-run", is_flag=True, help="Do not store the calibration.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@json_option
 def main(weights: Path, photos: tuple[Path, ...], annotations: tuple[Path, ...], collection: tuple[Path, ...],
          device: str, dry_run: bool, as_json: bool) -> None:  # fmt: skip
     if len(photos) != len(annotations) or (collection and len(collection) != len(photos)):

@@ -20,6 +20,7 @@ from fcln.device import resolved
 from fcln.errors import DatasetError, FclnError
 from fcln.training.captioning import CaptioningConfig, CaptionTrainer
 from fcln.training.region_codes import RegionCodes, network_digest
+from scripts.options import device_option
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _DEFAULT = CaptioningConfig()
@@ -43,7 +44,7 @@ _SHARE = click.FloatRange(0, 1, max_open=True)
 )  # fmt: skip
 @click.option("--average", type=_SHARE, default=_DEFAULT.average, show_default=True, help="As of scripts.train.")
 @click.option("--seed", default=_DEFAULT.seed, show_default=True)
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@device_option
 def main(weights: Path, codes: tuple[Path, ...], share: tuple[float, ...], out: Path, epochs: int, batch_size: int,
          lr: float, code_dropout: float, word_dropout: float, label_smoothing: float, longer: float, average: float,
          seed: int, device: str) -> None:  # fmt: skip

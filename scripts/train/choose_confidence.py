@@ -48,6 +48,7 @@ from fcln.vocabulary import words_of
 from scripts.evaluate.command import errors_as_sentences, show
 from scripts.evaluate.errors import EvaluationError
 from scripts.evaluate.labelled_collection import LabelledCollection, labelled_collection
+from scripts.options import device_option, json_option
 from search.calibration import confidences, nms, place_features, presence_features, sigmoid
 from search.file_description import MAX_REGIONS
 from search.probability import offsets_if_known, presences_of
@@ -93,10 +94,10 @@ class Case:
 @click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.option("--annotations", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
 @click.option("--images", type=click.IntRange(4), default=1000, show_default=True, help="The first of them.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@device_option
 @click.option("--collection", type=click.Path(path_type=Path), help="Keep the collection here.")
 @click.option("--dry-run", is_flag=True, help="Do not store the calibration.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
+@json_option
 def main(weights: Path, photos: Path, annotations: Path, images: int, device: str, collection: Path | None,
          dry_run: bool, as_json: bool) -> None:  # fmt: skip
     with errors_as_sentences():

@@ -21,6 +21,7 @@ from fcln.errors import DatasetError, FclnError
 from fcln.training.annotations import WHOLE, AnnotatedImage
 from fcln.training.region_codes import CodeReader, RegionCodes, View
 from fcln.training.terms import Terms
+from scripts.options import device_option
 from scripts.train.photographs import read_photographs
 
 # As the network's own training changes photographs.
@@ -37,7 +38,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--terms", type=_FILE, help="From scripts.data.terms: names train too.")
 @click.option("--weak-labels", is_flag=True, help="The boxes of objects.json too, where people boxed nothing.")
 @click.option("--view", "views", type=click.IntRange(0), multiple=True, default=(0,), show_default=True)
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@device_option
 def main(out: Path, weights: Path | None, photos: tuple[Path, ...], annotations: tuple[Path, ...], terms: Path | None,
          weak_labels: bool, views: tuple[int, ...], device: str) -> None:  # fmt: skip
     try:

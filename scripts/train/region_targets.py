@@ -24,6 +24,7 @@ from fcln.modeling.normalization import normalize
 from fcln.precision import autocast
 from fcln.training.annotations import AnnotatedImage, read_photo
 from fcln.training.region_targets import RegionTargets
+from scripts.options import device_option
 from scripts.train.photographs import read_photographs
 
 _SEEN = 448  # longest side at which a photograph is read, pixels
@@ -57,7 +58,7 @@ class _Photos(Dataset):
 @click.option("--annotations", type=_FOLDER, required=True, multiple=True)
 @click.option("--classifier", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Its .pth file.")
 @click.option("--workers", default=0, show_default=True, help="Processes that read photographs.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@device_option
 def main(
     out: Path,
     photos: tuple[Path, ...],

@@ -28,6 +28,7 @@ from fcln.predictor import Predictor
 from fcln.training.annotations import AnnotatedImage
 from fcln.training.scene import SceneMap, Shown, fit_scene
 from fcln.training.terms import Terms
+from scripts.options import device_option
 from scripts.train.photographs import read_sets
 
 # Photographs of which codes are made at a time: in memory together.
@@ -41,7 +42,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--photos", type=_FOLDER, required=True, multiple=True)
 @click.option("--annotations", type=_FOLDER, required=True, multiple=True)
 @click.option("--terms", "terms_file", type=_FILE, required=True, help="From scripts.data.terms.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@device_option
 def main(weights: Path, photos: tuple[Path, ...], annotations: tuple[Path, ...], terms_file: Path,
          device: str) -> None:  # fmt: skip
     try:

@@ -20,6 +20,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from click.core import ParameterSource
 from safetensors import SafetensorError, safe_open
 from tqdm import tqdm
 
@@ -43,10 +44,18 @@ from fcln.vocabulary import Vocabulary, words_of
 from fcln.word_pieces import WordPieces
 from fcln.word_uses import WordUse, count_word_uses
 from scripts.data.text_folder import captions, counted_phrases
+from scripts.options import device_option
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _CONFIGS = {"default": FCLNConfig.default, "paper": FCLNConfig.paper}
+# What does nothing beside another option, and what does nothing without one.
+_IDLE_BESIDE = {
+    "start_from": ("config", "pieces", "backbone_weights", "text", "min_count"),  # the weights file has its own
+    "minutes": ("epochs",),
+    "baseline": ("teacher", "targets", "terms_per_batch", "detection_weight"),  # it learns captions alone
+}
+_IDLE_WITHOUT = {"augment": ("smallest_window",), "terms": ("terms_per_batch",)}
 
 
 def _config(_context: click.Context, _option: click.Parameter, value: str) -> FCLNConfig:
@@ -91,7 +100,7 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
 @click.option(
     "--backbone-weights", type=_FILE, help="ImageNet weights (safetensors); else torchvision downloads its own."
 )
-@click.option("--pieces", type=_FILE, help="From scripts.train.piece_vectors; not needed with --start-from.")
+@click.option("--pieces", type=_FILE, help="From scripts.train.piece_vectors; not with --start-from.")
 @click.option("--start-from", type=_FILE, help="Go on from a trained weights file instead of ImageNet's.")
 @click.option("--text", type=_FOLDER, help="Folder of phrases.tsv.gz and captions.txt.gz: more words for noun phrases.")
 @click.option("--weak-labels", is_flag=True, help="Train on the boxes of objects.json too.")
@@ -159,7 +168,7 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
 @click.option("--min-count", default=3, show_default=True, help="Rarer words become UNK (paper: 15).")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--bfloat16/--float32", default=True, show_default=True, help="Where the machine has bfloat16.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@device_option
 @click.option("--save-every", default=200, show_default=True, help="Steps between saved states.")
 def main(
     photos: tuple[Path, ...], annotations: tuple[Path, ...], weight: tuple[float, ...], out: Path, config: FCLNConfig,
@@ -171,18 +180,25 @@ def main(
     detection_weight: float, warmup: int, min_count: int, seed: int, bfloat16: bool, device: str, save_every: int,
 ) -> None:  # fmt: skip
     try:
+        _refuse_idle_options(click.get_current_context())
         device = resolved(device)
         world = World.join(device)
         if cache and backbone_lr:
             raise click.UsageError("--cache is for a frozen backbone: add --backbone-lr 0.")
         if mosaics and (cache or baseline):
             raise click.UsageError("--mosaics needs pixels and regions: leave --cache and --baseline out.")
+        if mosaics and batch_size < 4:
+            raise click.UsageError(f"--mosaics shows four photographs as one: raise --batch-size {batch_size} to 4.")
         if cache and augment:
             raise click.UsageError("--augment changes photographs, which --cache no longer reads: leave one out.")
         if cache and stochastic_depth:
             raise click.UsageError("--stochastic-depth changes a backbone that --cache no longer runs: leave one out.")
         if cache and baseline == "region":
             raise click.UsageError("--cache holds whole photographs' features: crops of regions have their own.")
+        if frozen_stages and not backbone_lr:
+            raise click.UsageError("--backbone-lr 0 freezes all of the backbone: leave --frozen-stages out.")
+        if baseline == "region" and weak_labels:
+            raise click.UsageError("--baseline region crops what people boxed: leave --weak-labels out.")
         if baseline and fine:
             raise click.UsageError("--baseline samples no regions: leave --fine out.")
         seed_everything(seed)
@@ -210,6 +226,8 @@ def main(
             raise click.UsageError("--pieces or --start-from is needed.")
         if stochastic_depth and checkpoint.model.config.backbone != "efficientnet_lite2":
             raise click.UsageError("--stochastic-depth leaves out blocks of efficientnet_lite2, which this is not.")
+        if frozen_stages and checkpoint.model.config.backbone == "vgg16":
+            raise click.UsageError("--frozen-stages is not for vgg16, which freezes its own: leave it out.")
         changes: dict[str, Any] = {"stride8_features": fine, "dropout": dropout, "image_size": image_size}
         changes["anchors"] = scaled_anchors(image_size) if image_size else None
         if baseline:  # of --start-from; a fresh one's are so already
@@ -245,6 +263,27 @@ def main(
         click.echo(f"{out / 'weights.safetensors'}")
     except FclnError as error:
         raise click.ClickException(str(error)) from error
+
+
+def _refuse_idle_options(context: click.Context) -> None:
+    """Raise UsageError for an option that is given and, as the others are, would do nothing."""
+
+    def given(name: str) -> bool:
+        return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+    def flag(name: str) -> str:
+        return "--" + name.replace("_", "-")
+
+    for other, names in _IDLE_BESIDE.items():
+        for name in names if context.params[other] else ():
+            # Captions of crops are as long as --config says, whatever the network goes on from.
+            used = name == "config" and context.params["baseline"] == "region"
+            if given(name) and not used:
+                raise click.UsageError(f"{flag(name)} does nothing beside {flag(other)}: leave one of them out.")
+    for other, names in _IDLE_WITHOUT.items():
+        for name in names if not context.params[other] else ():
+            if given(name):
+                raise click.UsageError(f"{flag(name)} does nothing without {flag(other)}: give both or neither.")
 
 
 def _fresh(config: FCLNConfig, photographs: list[AnnotatedImage], pieces: Path, text: Path | None,

@@ -20,11 +20,9 @@ from tqdm import tqdm
 
 from fcln.checkpoint import Checkpoint, load_checkpoint, new_model, save_checkpoint
 from fcln.errors import CheckpointError, FclnError
-from fcln.modeling.backbone import STRIDE
-from fcln.modeling.boxes import resize_shape
 from fcln.modeling.fcln import FCLN
 from fcln.modeling.normalization import normalize
-from fcln.training.annotations import AnnotatedImage, read_photo
+from fcln.training.annotations import AnnotatedImage, read_pixels
 from fcln.training.low_rank import Factors, Moments, factorize
 from scripts.train.photographs import read_sets
 
@@ -72,9 +70,8 @@ def fit(model: FCLN, photographs: list[AnnotatedImage], rank: int) -> Factors:
 
     hook = recognition.fc6.register_forward_hook(look)
     for photo in tqdm(photographs, unit="photo", mininterval=5):
-        size = resize_shape(photo.width, photo.height, model.config.image_size, STRIDE)
-        pixels = torch.from_numpy(read_photo(photo.path, size)).permute(2, 0, 1)[None]
-        model.detect(model.features(normalize(pixels)), torch.tensor([size], dtype=torch.float32), max_regions=1)
+        pixels, size = read_pixels(photo, model.config.image_size)
+        model.detect(model.features(normalize(pixels[None])), torch.tensor([size], dtype=torch.float32), max_regions=1)
     hook.remove()
     importance = np.sqrt(turned_on / said.count) * np.linalg.norm(recognition.fc7.weight.numpy(), axis=0)
     importance = np.maximum(importance / importance.mean(), _LEAST_IMPORTANT)

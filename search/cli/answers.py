@@ -46,6 +46,13 @@ def tell_end(answer: "Answer", top: int | None, least: float | None) -> None:
         )
 
 
+def tell_excluded(answer: "Answer") -> None:
+    """Note how many photographs fell away for what they show."""
+    if answer.excluded:
+        count = f"{len(answer.excluded)} photograph{'s' if len(answer.excluded) > 1 else ''}"
+        click.echo(f"Note: left out {count} with {', '.join(map(printable, answer.without))}.", err=True)
+
+
 def show_answer(
     answer: "Answer | Detections",
     form: str | None,

@@ -1,4 +1,4 @@
-"""What may be made of an answer beside printing it: a page, a folder of photographs, either shown."""
+"""What may be made of an answer beside printing it: a picture, a page, a folder of photographs, any of them shown."""
 
 import functools
 from collections.abc import Callable
@@ -98,6 +98,15 @@ class Delivery:
         told += [f"{len(done.present)} were there"] if done.present else []
         told += [f"{len(done.missing)} are missing"] if done.missing else []
         click.echo(f"{', '.join(told)}: {printable(folder)}", err=True)
+
+
+def draw_sheet(answer: "Answer | Detections", target: Path) -> None:
+    """Draw the best hits of an answer into a PNG. Raises DrawError."""
+    from search import drawing
+
+    drawing.write_png(drawing.draw_hits(answer), target)
+    drawn = min(len(answer.hits), drawing.MAX_DRAWN)
+    click.echo(f"Drew the best {drawn} of {len(answer.hits)}: {printable(target)}", err=True)
 
 
 def delivery_options(function: Callable[..., int]) -> Callable[..., int]:

@@ -15,8 +15,8 @@ from search import output
 from search.arguments import find_photos, has_photo_name, refuse_photos_among_phrases
 from search.cli.answer_options import answer_options
 from search.cli.answers import WRITERS, show_answer
-from search.cli.delivery import Delivery
-from search.cli.filters import tell_empty, tell_silent
+from search.cli.delivery import Delivery, draw_sheet
+from search.cli.filters import tell_selection
 from search.cli.options import Share
 from search.errors import DetectError, DrawError
 from search.one_thread import compute_in_one_thread
@@ -138,9 +138,7 @@ def detect(
                 answer = detector.detect_in_collection(phrases, opened, **options)
             looked_at = printable(opened.location)
         show_answer(answer, form, {**WRITERS, "json": output.detections_as_json}, roots)
-        tell_silent(answer.selection)
-        if answer.selection and answer.selection.photographs and not answer.selection.allowed:
-            tell_empty(answer.selection, opened.location)
+        if answer.selection is not None and not tell_selection(answer.selection, opened.location):
             return 1
         if not answer.hits:
             click.echo(f"Nothing found in {looked_at} with a {answer.scored}; --threshold lowers it.", err=True)
@@ -195,11 +193,8 @@ def _check_drawing(draw: Path | None, photos: Sequence[Path]) -> None:
 def _draw(answer: "Detections", target: Path, photos: Sequence[Path]) -> None:
     from search import drawing
 
-    count = len(answer.hits)
-    if target.is_dir():
-        drawing.draw_each(answer, target, photos)
-        drawn = count
-    else:
-        drawing.write_png(drawing.draw_hits(answer), target)
-        drawn = min(count, drawing.MAX_DRAWN)
-    click.echo(f"Drew the best {drawn} of {count}: {printable(target)}", err=True)
+    if not target.is_dir():
+        draw_sheet(answer, target)
+        return
+    drawing.draw_each(answer, target, photos)
+    click.echo(f"Drew the best {len(answer.hits)} of {len(answer.hits)}: {printable(target)}", err=True)

@@ -117,10 +117,17 @@ def filter_options(function: Callable[..., int]) -> Callable[..., int]:
     return with_options(*_OPTIONS)(with_filters)
 
 
-def tell_silent(selection: "Selection | None") -> None:
+def tell_selection(selection: "Selection", location: "Location") -> bool:
+    """Note what filters leave out. False: they leave no photograph of a collection that holds some, which is said."""
+    _tell_silent(selection)
+    if not selection.photographs or selection.allowed:
+        return True
+    _tell_empty(selection, location)
+    return False
+
+
+def _tell_silent(selection: "Selection") -> None:
     """Note how many photographs are left out because they do not say what was asked."""
-    if selection is None:
-        return
     for what, count in selection.silent.items():
         verb = "photographs tell" if count > 1 else "photograph tells"
         click.echo(f"Note: {count:,} {verb} no {what}, and {'are' if count > 1 else 'is'} left out.", err=True)
@@ -129,7 +136,7 @@ def tell_silent(selection: "Selection | None") -> None:
         click.echo(f"Note: {runnable(text)}", err=True)
 
 
-def tell_empty(selection: "Selection", location: "Location") -> None:
+def _tell_empty(selection: "Selection", location: "Location") -> None:
     """Say that no photograph may answer, and how many each condition would leave alone."""
     what = f"none of the {selection.photographs:,} photographs in {printable(str(location))}"
     said, *more = selection.alone

@@ -10,9 +10,9 @@ from commands.errors import plain_errors
 from commands.text import printable
 from search import output
 from search.cli.answer_options import answer_options
-from search.cli.answers import WRITERS, show_answer
-from search.cli.delivery import Delivery
-from search.cli.filters import tell_empty, tell_silent
+from search.cli.answers import WRITERS, show_answer, tell_excluded
+from search.cli.delivery import Delivery, draw_sheet
+from search.cli.filters import tell_selection
 from search.one_thread import compute_in_one_thread
 
 if TYPE_CHECKING:
@@ -141,21 +141,15 @@ def like(
             )
         _tell_overlap(example)
         show_answer(answer, form, WRITERS, roots)
-        if answer.excluded:
-            count = f"{len(answer.excluded)} photograph{'s' if len(answer.excluded) > 1 else ''}"
-            click.echo(f"Note: left out {count} with {', '.join(map(printable, answer.without))}.", err=True)
-        tell_silent(answer.selection)
-        if answer.selection and answer.selection.photographs and not answer.selection.allowed:
-            tell_empty(answer.selection, opened.location)
+        tell_excluded(answer)
+        if answer.selection is not None and not tell_selection(answer.selection, opened.location):
             return 1
         if not answer.hits:
             where = printable(str(opened.location))
             click.echo(f"Nothing found: {where} holds no other photograph that may answer.", err=True)
             return 1
         if draw is not None:
-            drawing.write_png(drawing.draw_hits(answer), draw)
-            drawn = min(len(answer.hits), drawing.MAX_DRAWN)
-            click.echo(f"Drew the best {drawn} of {len(answer.hits)}: {printable(draw)}", err=True)
+            draw_sheet(answer, draw)
         delivery.deliver(answer, drawn=draw)
         return 0
 

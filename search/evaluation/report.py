@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from commands.boxes import xywh
 from commands.text import printable
 from search.evaluation.judge import Evaluation, Judged, found_region
 from search.evaluation.question_file import Line
@@ -68,7 +69,7 @@ def as_json(evaluation: Evaluation, missing: Sequence[Line], collection: "Collec
 
     def answer(judged: Judged, photo_id: int) -> dict[str, Any]:
         box, overlap = judged.places.get(photo_id, (None, None))
-        found = None if box is None else [round(s, 2) for s in (box[0], box[1], box[2] - box[0], box[3] - box[1])]
+        found = None if box is None else xywh(box)
         return {"path": paths[photo_id], "found_box": found, "iou": overlap}
 
     document = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
+from commands.boxes import xywh
 from db.records import PhotoRow, RegionRow
 
 if TYPE_CHECKING:
@@ -93,9 +94,8 @@ def photo_document(row: PhotoRow, regions: Sequence[RegionRow], copies: Sequence
 
 def region_document(row: RegionRow) -> dict[str, Any]:
     """A region: its box is x, y, width, height in upright pixels, its score how sure it is that there is a thing."""
-    x1, y1, x2, y2 = row.box
-    box = [round(x1, 2), round(y1, 2), round(x2 - x1, 2), round(y2 - y1, 2)]
-    return {"region_id": row.region_id, "box": box, "score": round(row.score, 6), "phrase": row.phrase}
+    score = round(row.score, 6)
+    return {"region_id": row.region_id, "box": xywh(row.box), "score": score, "phrase": row.phrase}
 
 
 def reading_document(query: "Query") -> dict[str, Any]:

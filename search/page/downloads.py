@@ -3,15 +3,16 @@
 import csv
 import io
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from commands.boxes import xywh
 from commands.text import printable
 from db.records import PhotoRow, RegionRow
+from search.output import path_line
 
 _CHUNK = 1 << 20  # bytes of a photograph read at a time
 _CSV_COLUMNS = "path width height region_id x y region_width region_height score phrase for"
@@ -107,7 +108,7 @@ def as_coco(photos: Sequence[TakenPhoto]) -> bytes:
         images.append({"id": row.photo_id, "file_name": str(row.path), "width": row.width, "height": row.height})
         for region in photo.regions:
             name = region.for_phrase or region.row.phrase
-            box = _box(region.row)
+            box = xywh(region.row.box)
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -133,17 +134,11 @@ def as_csv(photos: Sequence[TakenPhoto]) -> bytes:
     for photo in photos:
         row = photo.photo
         for region in photo.regions:
-            about = [region.row.region_id, *_box(region.row), region.score, region.row.phrase, region.for_phrase]
+            about = [region.row.region_id, *xywh(region.row.box), region.score, region.row.phrase, region.for_phrase]
             writer.writerow([row.path, row.width, row.height, *about])
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def as_paths(photos: Sequence[TakenPhoto]) -> bytes:
-    r"""One path a line, in the file system's bytes; line breaks inside a path as \n."""
-    paths = (os.fsencode(photo.photo.path) for photo in photos)
-    return b"".join(path.replace(b"\n", b"\\n").replace(b"\r", b"\\r") + b"\n" for path in paths)
-
-
-def _box(row: RegionRow) -> list[float]:
-    x1, y1, x2, y2 = row.box
-    return [round(x1, 2), round(y1, 2), round(x2 - x1, 2), round(y2 - y1, 2)]
+    """One path a line, as `search.output.as_paths` has them."""
+    return b"".join(path_line(photo.photo.path) for photo in photos)

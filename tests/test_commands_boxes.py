@@ -1,0 +1,8 @@
+"""Boxes as people and other programs read them."""
+
+from commands.boxes import xywh
+
+
+def test_corners_become_sides_to_a_hundredth():
+    assert xywh((10.004, 20.006, 30.0, 50.0)) == [10.0, 20.01, 20.0, 29.99]
+    assert xywh((0.004, 0.0, 1.008, 1.0)) == [0.0, 0.0, 1.0, 1.0]  # a side is rounded, not the corners before it
