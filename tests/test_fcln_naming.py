@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fcln.naming import CLOSER, LEAST, NEUTRAL_CLOSER, Naming
+from fcln.naming import CLOSER, LEAST, LEAST_OF_NAMES, NEUTRAL_CLOSER, Naming
 
 # Unit vectors of the plane by angle; each text has one.
 ANGLES = {"a dog": 0.0, "a brown dog": 0.2, "a giraffe": 1.2, "a stop sign": 2.5, "": 3.0, "?": 3.0}
@@ -34,9 +34,19 @@ def test_a_phrase_stays_where_names_are_hardly_closer() -> None:
 
 def test_nothing_is_said_where_nothing_is_near() -> None:
     naming = Naming(["a giraffe"], Encoder())
-    far = 1.2 - np.arccos(LEAST) - 0.05
+    far = 1.2 - np.arccos(LEAST_OF_NAMES) - 0.05
     assert naming(["a stop sign"], at(far)) == [""]
     assert naming(["a stop sign"], at(far + 0.1)) == ["a giraffe"]
+    phrase_is_far = ANGLES["a stop sign"] + np.arccos(LEAST) + 0.05
+    assert naming(["a stop sign"], at(phrase_is_far)) == [""]
+    assert naming(["a stop sign"], at(phrase_is_far - 0.1)) == ["a stop sign"]
+
+
+def test_a_kind_of_kinds_is_no_name() -> None:
+    angles = {"an animal": 0.9, "a stuffed animal": 0.7, "a container": 2.0} | ANGLES
+    naming = Naming(["an animal", "a container", "a stuffed animal"], lambda texts: at(*(angles[t] for t in texts)))
+    assert naming(["a stop sign"], at(0.9)) == ["a stuffed animal"]
+    assert naming(["a brown dog", "a stop sign"], at(0.5, 2.0)) == ["a brown dog", "a stop sign"]
 
 
 def test_vectors_are_asked_for_once() -> None:
