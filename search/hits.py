@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from db.records import PhotoHeaders, PhotoRow, RegionRow, RegionScores
+from fcln.caption_confidence import caption_confidences
 from search.copies import Group
 from search.grounding import PhotoRegions
 
@@ -120,6 +121,13 @@ class DescribedPhoto:
             [row.phrase for row in regions],
             photo.headers,
         )
+
+    def surest(self, count: int | None = None) -> list[tuple[int, float]]:
+        """Its `count` (None: all) surest regions, best first: which, and how sure it is of box and phrase, in [0, 1]."""
+        size = (self.width, self.height)
+        confidences = caption_confidences(self.regions.boxes, self.regions.objectness, self.phrases, size)
+        order = np.argsort(-confidences, kind="stable")[:count]
+        return [(int(index), float(confidences[index])) for index in order]
 
     def hit_region(self, index: int, score: float, for_phrase: str, probability: float | None = None) -> HitRegion:
         """The region number `index` as an answer."""

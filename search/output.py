@@ -99,7 +99,7 @@ def descriptions_as_table(photos: "Sequence[DescribedPhoto]", count: int | None,
     """The path of each photograph, and below it its `count` (None: all) surest regions: confidence, phrase, box."""
     lines = []
     for photo in photos:
-        regions = [photo.hit_region(row, photo.regions.objectness[row], "") for row in _surest(photo, count)]
+        regions = [photo.hit_region(row, confidence, "") for row, confidence in photo.surest(count)]
         lines.append(f"{shown(photo.path)}  ({photo.width}x{photo.height}, {_regions(len(photo.phrases))})")
         longest = max(len(region.phrase) for region in regions)
         for region in regions:
@@ -114,8 +114,9 @@ def descriptions_as_json(
 ) -> bytes:
     """{"photographs": [{"path", "photo_id", "width", "height", "regions": [...]}], "unreadable": [{"path", "reason"}]}.
 
-    Regions are {"region_id", "box", "score", "phrase"}, the surest `count` (None: all) of each photograph, boxes
-    [x, y, width, height] in upright pixels. Ids are null where a photograph is in no collection.
+    Regions are {"region_id", "box", "confidence", "score", "phrase"}, the surest `count` (None: all) of each photograph,
+    boxes [x, y, width, height] in upright pixels. confidence: of box and phrase; score: that the box holds a thing. Ids
+    are null where a photograph is in no collection.
     """
     described = [
         {
@@ -127,10 +128,11 @@ def descriptions_as_json(
                 {
                     "region_id": region.region_id,
                     "box": xywh(region.box),
+                    "confidence": round(confidence, 6),
                     "score": region.score,
                     "phrase": region.phrase,
                 }
-                for row in _surest(photo, count)
+                for row, confidence in photo.surest(count)
                 for region in [photo.hit_region(row, photo.regions.objectness[row], "")]
             ],
         }
@@ -138,11 +140,6 @@ def descriptions_as_json(
     ]
     skipped = [{"path": str(file.path), "reason": file.reason} for file in unreadable]
     return _json({"photographs": described, "unreadable": skipped})
-
-
-def _surest(photo: "DescribedPhoto", count: int | None) -> list[int]:
-    """The rows of a photograph's regions, best first."""
-    return sorted(range(len(photo.phrases)), key=lambda row: -float(photo.regions.objectness[row]))[:count]
 
 
 def _regions(count: int) -> str:

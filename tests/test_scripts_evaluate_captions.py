@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from decoding.photos import OpenedPhoto
+from fcln.caption_confidence import caption_confidences
 from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from helpers.labelled_photos import write_labels, write_photo
@@ -72,6 +73,28 @@ def test_a_network_that_says_what_people_said_scores_100(
     assert found["labels"] == 6 and 2 <= found["regions"] <= 16
     for k, more in (("10", "50"), ("50", "100"), ("100", "300")):
         assert all(summary["box_recall"][k][t] <= summary["box_recall"][more][t] for t in ("0.3", "0.5", "0.7"))
+
+
+def test_regions_are_ranked_as_they_are_described_or_by_their_scores(
+    no_java: None, tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_photo(tmp_path / "photos" / "1.jpg", seed=1)
+    write_labels(tmp_path / "labels", {1: [(BOXES[0], "a dog")]})
+    asked = []
+
+    def summarized(photos: Sequence[Described], closeness: object) -> dict:
+        asked.append(photos[0])
+        return summarize(photos, SameWords())
+
+    monkeypatch.setattr("scripts.evaluate.captions.summarize", summarized)
+    for options in ("--json", "--rank-by score --json"):
+        assert run(tmp_path, tiny_checkpoint, options).exit_code == 0
+    ranked, by_score = (photo.predicted for photo in asked)
+    size = load_annotations(tmp_path / "photos", tmp_path / "labels")[0]
+    expected = caption_confidences(by_score.boxes, by_score.scores, by_score.captions, (size.width, size.height))
+    np.testing.assert_array_equal(ranked.boxes, by_score.boxes)
+    np.testing.assert_array_equal(ranked.scores, expected)
+    np.testing.assert_array_equal(asked[0].given.scores, asked[1].given.scores)
 
 
 def test_regions_that_overlap_are_left_out_as_is_asked(no_java: None, tmp_path: Path, tiny_checkpoint: Path) -> None:

@@ -54,8 +54,9 @@ def test_what_the_collection_knows_is_told_without_torch(album, describe, tmp_pa
                 x1, y1, x2, y2 = by_id[region["region_id"]].box
                 assert region["box"] == pytest.approx([x1, y1, x2 - x1, y2 - y1], abs=0.02)
                 assert region["phrase"] == by_id[region["region_id"]].phrase
-            scores = [region["score"] for region in told["regions"]]
-            assert scores == sorted(scores, reverse=True)
+                assert region["score"] == pytest.approx(by_id[region["region_id"]].score, abs=1e-6)
+            confidences = [region["confidence"] for region in told["regions"]]
+            assert confidences == sorted(confidences, reverse=True) and confidences[0] > confidences[-1]
 
 
 def test_other_photographs_are_looked_at_and_come_out_as_a_build_would_describe_them(

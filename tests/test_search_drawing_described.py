@@ -59,14 +59,19 @@ def test_a_label_lies_within_the_photograph(tmp_path, labels):
 def test_only_as_many_as_asked_for_are_drawn(tmp_path, labels):
     boxes = [[10, 10, 100, 100], [200, 10, 300, 100], [10, 200, 100, 290]]
     draw_described(photo(tmp_path / "a.png", boxes, [0.2, 0.9, 0.5], ["a cat", "a dog", ""]), 2)
-    assert [text for _, text in labels] == ["1 a dog", "2 (no words)"]
+    assert [text for _, text in labels] == ["1 a dog", "2 a cat"]
+    del labels[:]
+    draw_described(photo(tmp_path / "a.png", boxes, [0.2, 0.9, 0.5], ["a cat", "a dog", ""]))
+    assert [text for _, text in labels] == ["1 a dog", "2 a cat", "3 (no words)"]
 
 
 def test_the_box_has_the_colour_of_its_confidence(tmp_path):
     boxes = [[100, 75, 300, 225]]
     for score in (0.05, 0.5, 0.95):
-        sheet = np.asarray(draw_described(photo(tmp_path / "a.png", boxes, [score], ["a dog"])))
-        color = tuple(int(confidence_color(score)[i : i + 2], 16) for i in (1, 3, 5))
+        drawn = photo(tmp_path / "a.png", boxes, [score], ["a dog"])
+        sheet = np.asarray(draw_described(drawn))
+        ((_, confidence),) = drawn.surest()
+        color = tuple(int(confidence_color(confidence)[i : i + 2], 16) for i in (1, 3, 5))
         y, x = np.nonzero((sheet == color).all(axis=2))
         inside = (x < 924) & (y >= described._HEADER) & (y < described._HEADER + 675)
         # A photograph of 400 x 300 is enlarged to 900 x 675, a margin from the left.

@@ -10,6 +10,10 @@ so it falls with --max-regions. All that twice: with the boxes that the network 
 of one thing merged) given to it. box recall: the share of labelled boxes that one of the first k proposals of the
 localization layer overlaps.
 
+Regions are ranked as `search describe` ranks them (fcln.caption_confidence); the paper and its code rank by the score
+of the box alone, as --rank-by score does. Labelled boxes that are given are ranked by their scores: none is another's
+duplicate.
+
 --suppression judges the network as another than search uses it: of two regions that overlap by more, only the surer one
 is left. The weights' own (0.48) is what search wants, things that overlap; the released code judges at 0.3, and fewer
 regions of one thing mean a higher mean AP.
@@ -27,13 +31,15 @@ from pathlib import Path
 
 import click
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from decoding.errors import PhotoError
 from decoding.photos import OpenedPhoto
 from fcln.boxes import iou
+from fcln.caption_confidence import caption_confidences
 from fcln.checkpoint import load_checkpoint
-from fcln.predictor import Predictor, Regions
+from fcln.predictor import Predictor
 from fcln.training.annotations import AnnotatedImage, load_annotations
 from fcln.vocabulary import words_of
 from fcln.weights_file import checkpoint_digest
@@ -73,8 +79,9 @@ class Described:
     "--max-regions", type=click.IntRange(1), default=300, show_default=True, help="That are judged, of a photograph."
 )
 @click.option("--suppression", type=click.FloatRange(0, 1), help="IoU; default: the weights' own.")
+@click.option("--rank-by", type=click.Choice(["confidence", "score"]), default="confidence", show_default=True)
 def main(photos: Path, annotations: Path, weights: Path | None, device: str, as_json: bool, images: int | None,
-         max_regions: int, suppression: float | None) -> None:  # fmt: skip
+         max_regions: int, suppression: float | None, rank_by: str) -> None:  # fmt: skip
     with errors_as_sentences(), Meteor() as meteor:
         photographs = load_annotations(photos, annotations)[:images]
         checkpoint = load_checkpoint(weights)
@@ -85,7 +92,7 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, as_
         for photograph in tqdm(photographs, unit="photo", desc="Describing", mininterval=5):
             meteor.check()  # describing takes long, and would be for nothing
             try:
-                described.append(describe(photograph, predictor, max_regions))
+                described.append(describe(photograph, predictor, max_regions, by_score=rank_by == "score"))
             except (PhotoError, EvaluationError) as error:
                 click.echo(f"Left out: {photograph.path}: {error}", err=True)
         if not described:
@@ -94,13 +101,12 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, as_
     show(summary, lambda: table(summary), as_json=as_json)
 
 
-def describe(photograph: AnnotatedImage, predictor: Predictor, max_regions: int) -> Described:
-    """What people and the network say about a photograph.
+def describe(photograph: AnnotatedImage, predictor: Predictor, max_regions: int, *, by_score: bool) -> Described:
+    """What people and the network say about a photograph. by_score: how found regions are ranked.
 
     Raises PhotoError if its file cannot be decoded, EvaluationError if people said nothing that can be compared.
     """
-    with open(photograph.path, "rb") as file:
-        image = OpenedPhoto(file).decode().image
+    image = opened(photograph)
     boxes, captions = labelled_captions(photograph, image.size)
     if not captions:
         raise EvaluationError(f"it has no phrase of 1 to {MAX_WORDS} words.")
@@ -108,16 +114,22 @@ def describe(photograph: AnnotatedImage, predictor: Predictor, max_regions: int)
     (regions,) = predictor.describe([image], max_regions=max_regions)
     proposals = predictor.propose(image, count=max(PROPOSALS))
     overlaps = iou(np.unique(boxes, axis=0), proposals)
+    ranks = regions.scores
+    if not by_score:
+        ranks = caption_confidences(regions.boxes, regions.scores, regions.phrases, image.size)
+    given = predictor.describe_boxes(image, labels.boxes)
     return Described(
         labels,
-        _prediction(regions),
-        _prediction(predictor.describe_boxes(image, labels.boxes)),
+        Prediction(regions.boxes, ranks, regions.phrases),
+        Prediction(given.boxes, given.scores, given.phrases),
         {count: overlaps[:, :count].max(axis=1) for count in PROPOSALS},
     )
 
 
-def _prediction(regions: Regions) -> Prediction:
-    return Prediction(regions.boxes, regions.scores, regions.phrases)
+def opened(photograph: AnnotatedImage) -> Image.Image:
+    """A photograph as the product decodes it. Raises PhotoError if it cannot be decoded."""
+    with open(photograph.path, "rb") as file:
+        return OpenedPhoto(file).decode().image
 
 
 def labelled_captions(photograph: AnnotatedImage, size: tuple[int, int]) -> tuple[np.ndarray, list[str]]:

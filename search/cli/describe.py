@@ -73,7 +73,7 @@ def describe(
     weights: Path | None,
     device: str,
 ) -> int:
-    """Tell everything that the network sees in PHOTOs: boxes, a phrase for each, and how sure it is that it is a thing.
+    """Tell everything that the network sees in PHOTOs: boxes, a phrase for each, and how sure it is of both.
 
     PHOTOs are files or folders. What is in the collection is told from there, at once; other photographs are looked at
     on the spot and nothing is kept. With --weights, all are looked at.

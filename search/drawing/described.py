@@ -34,11 +34,11 @@ class _Region:
     number: int  # from 1, the surest first
     box: Box  # pixels of the drawn photograph
     phrase: str
-    score: float
+    confidence: float
 
     @property
     def color(self) -> str:
-        return confidence_color(self.score)
+        return confidence_color(self.confidence)
 
 
 def draw_described(photo: "DescribedPhoto", count: int | None = None) -> Image.Image:
@@ -49,15 +49,14 @@ def draw_described(photo: "DescribedPhoto", count: int | None = None) -> Image.I
     """
     scale = min(max(_LEAST / max(photo.width, photo.height), 1.0), _LONGEST / max(photo.width, photo.height))
     size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-    order = sorted(range(len(photo.phrases)), key=lambda row: -float(photo.regions.objectness[row]))[:count]
     regions = [
         _Region(
             number,
             tuple(float(side) * scale for side in photo.regions.boxes[row]),  # type: ignore[arg-type]
             printable(photo.phrases[row]) or "(no words)",
-            float(photo.regions.objectness[row]),
+            confidence,
         )
-        for number, row in enumerate(order, 1)
+        for number, (row, confidence) in enumerate(photo.surest(count), 1)
     ]
     beside = size[0] <= 1.2 * size[1]
     sheet, corner = _paper(size, len(regions), beside)
@@ -70,9 +69,9 @@ def draw_described(photo: "DescribedPhoto", count: int | None = None) -> Image.I
     return sheet
 
 
-def confidence_color(score: float) -> str:
+def confidence_color(confidence: float) -> str:
     """The colour of a confidence in [0, 1], as #rrggbb."""
-    place = min(max(score, 0.0), 1.0) * (len(_SCALE) - 1)
+    place = min(max(confidence, 0.0), 1.0) * (len(_SCALE) - 1)
     low = min(int(place), len(_SCALE) - 2)
     share = place - low
     mixed = (round(a + (b - a) * share) for a, b in zip(_SCALE[low], _SCALE[low + 1], strict=True))
@@ -115,7 +114,7 @@ def _draw_photo(photo: "DescribedPhoto", size: tuple[int, int], regions: list[_R
     for region in reversed(regions):  # the surest on top
         x1, y1, x2, y2 = region.box
         x2, y2 = max(x2 - 1, x1 + 1), max(y2 - 1, y1 + 1)
-        width = _WIDTHS[region.score >= 0.5]
+        width = _WIDTHS[region.confidence >= 0.5]
         draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=_PAPER, width=width + 2)  # seen on any background
         draw.rectangle((x1, y1, x2, y2), outline=region.color, width=width)
     taken: list[Box] = []
@@ -140,7 +139,7 @@ def _draw_list(sheet: Image.Image, corner: tuple[int, int], regions: list[_Regio
         y = corner[1] + index % rows * _ROW
         draw.rectangle((x, y + 1, x + 34, y + _ROW - 4), fill=region.color)
         write(draw, (x + 17, y + (_ROW - 3) / 2 + 0.5), f"{region.number}", 15, _PAPER, anchor="mm")
-        score = f"{region.score:.2f}"
+        score = f"{region.confidence:.2f}"
         write(draw, (x + _COLUMN, y + 2), score, 16, _FAINT, anchor="ra")
         phrase = shortened(region.phrase, 16, _COLUMN - 44 - length(score, 16) - 10)
         write(draw, (x + 44, y + 2), phrase, 16, _INK)
