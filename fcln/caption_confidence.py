@@ -1,8 +1,9 @@
-"""How sure it is that a region is one that people would point out, and of what is said of it: dense captioning's ranking.
+"""How sure it is of a region and of what is said of it: what dense captioning ranks by.
 
-Our addition: the paper ranks regions by their score alone, which says how well a box fits a thing. Of several boxes that
-lie on one another people want one, and the more a photograph shows, the smaller the share of it that they speak of. So
-each region is judged beside the others of its photograph (rescoring by context: Felzenszwalb et al., PAMI 2010, 8.2):
+Our addition: the paper ranks regions by their score alone, which says how well a box fits a thing. Of several boxes
+that lie on one another people want one, and the more a photograph shows, the smaller the share of it that they speak
+of. So each region is judged beside the others of its photograph (rescoring by context: Felzenszwalb et al., Object
+Detection with Discriminatively Trained Part-Based Models, 2010):
 
     confidence = sigmoid(w . (1, log-odds of its score, logarithm of its share of the photograph,
                               its largest overlap with a region of a higher score, the same with one of the same phrase,

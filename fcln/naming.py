@@ -37,9 +37,9 @@ _neutral_phrases = lru_cache(_KEPT)(neutral_phrases)
 
 
 _PEOPLE = frozenset({"person", "people", "man", "men", "woman", "women", "child", "children", "boy", "girl", "baby"})
-# Kinds of kinds ("superordinate categories": Rosch et al., Basic objects in natural categories, 1976), which nobody calls
-# a thing by that they see. They are near to everything of their kind, so that of 69,500 regions of Flickr8k 6,800 became
-# "an animal", black dogs among them, and 2,500 "a container".
+# Kinds of kinds ("superordinate categories": Rosch et al., Basic objects in natural categories, 1976): who sees a dog
+# says so. They are near to everything of their kind: of 69,500 regions of Flickr8k 6,800 became "an animal", black dogs
+# among them, and 2,500 "a container".
 _TOO_BROAD = frozenset({"animal", "container", "vehicle", "plant", "seat", "formation", "craft", "watercraft"})
 
 
@@ -89,7 +89,8 @@ class Naming:
         nearest, named = self._nearest(embeddings)
         taken, near = (named > own + CLOSER) & (named >= LEAST_OF_NAMES), own >= LEAST
         chosen = []
-        for phrase, name, is_taken, is_near in zip(phrases, nearest.tolist(), taken.tolist(), near.tolist(), strict=True):
+        rows = zip(phrases, nearest.tolist(), taken.tolist(), near.tolist(), strict=True)
+        for phrase, name, is_taken, is_near in rows:
             # "a brown dog" says more than "a dog", however near that is.
             if is_taken and self._heads[name] not in phrase.split():
                 chosen.append(self._names[name])

@@ -123,7 +123,7 @@ class DescribedPhoto:
         )
 
     def surest(self, count: int | None = None) -> list[tuple[int, float]]:
-        """Its `count` (None: all) surest regions, best first: which, and how sure it is of box and phrase, in [0, 1]."""
+        """Its `count` (None: all) surest regions, best first: which, and how sure of box and phrase, in [0, 1]."""
         size = (self.width, self.height)
         confidences = caption_confidences(self.regions.boxes, self.regions.objectness, self.phrases, size)
         order = np.argsort(-confidences, kind="stable")[:count]

@@ -114,9 +114,9 @@ def descriptions_as_json(
 ) -> bytes:
     """{"photographs": [{"path", "photo_id", "width", "height", "regions": [...]}], "unreadable": [{"path", "reason"}]}.
 
-    Regions are {"region_id", "box", "confidence", "score", "phrase"}, the surest `count` (None: all) of each photograph,
-    boxes [x, y, width, height] in upright pixels. confidence: of box and phrase; score: that the box holds a thing. Ids
-    are null where a photograph is in no collection.
+    Regions are {"region_id", "box", "confidence", "score", "phrase"}, the surest `count` (None: all) of each
+    photograph, boxes [x, y, width, height] in upright pixels. confidence: of box and phrase together; score: that the
+    box holds a thing. Ids are null where a photograph is in no collection.
     """
     described = [
         {

@@ -3,9 +3,9 @@
     python -m scripts.train.caption_confidence --photos PHOTOS --annotations VAL
 
 Of each region that the network finds in a labelled photograph the target is the share of dense captioning's thirty
-pairs of thresholds (an overlap, a METEOR) by which it is right; none if a region of a higher score has its labelled box.
-Every second photograph fits the weights that judge the others, and the other way round: mean AP and localization AP of
-all of them, ranked by the score and so. The weights that are printed are those of all photographs: they go into
+pairs of thresholds (an overlap, a METEOR) by which it is right: none, if a region of a higher score has its labelled
+box. Every second photograph fits the weights that judge the others, and the other way round: mean AP and localization
+AP of all of them, ranked by the score and so. The weights that are printed are those of all photographs: they go into
 fcln/caption_confidence.py.
 
 Needs Java and the package pycocoevalcap: pip install -e '.[eval]'.
@@ -54,9 +54,7 @@ class Example:
 @click.command(help=__doc__)
 @network_options
 @click.option("--images", type=click.IntRange(4), help="The first of the photographs; default: all.")
-def main(
-    photos: Path, annotations: Path, weights: Path | None, device: str, as_json: bool, images: int | None
-) -> None:
+def main(photos: Path, annotations: Path, weights: Path | None, device: str, as_json: bool, images: int | None) -> None:
     with errors_as_sentences(), Meteor() as meteor:
         photographs = load_annotations(photos, annotations)[:images]
         predictor = Predictor.load(weights, device=device)
@@ -99,7 +97,7 @@ def fit_and_judge(examples: Sequence[Example], closeness: CaptionScorer) -> dict
 
 
 def rightness(example: Example, closeness: CaptionScorer) -> np.ndarray:
-    """The share of pairs of thresholds by which each region is right, (N,) in [0, 1]; regions ranked by their scores."""
+    """The share of pairs of thresholds by which each region is right, ranked by their scores: (N,) in [0, 1]."""
     labels, predicted = example.labels, example.predicted
     found = match(predicted.boxes, predicted.scores, labels.boxes)
     candidates = np.flatnonzero(found.first & (found.overlaps >= min(IOUS)))
