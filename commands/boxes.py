@@ -4,6 +4,6 @@ from collections.abc import Sequence
 
 
 def xywh(box: Sequence[float]) -> list[float]:
-    """x1 y1 x2 y2 as x, y, width, height, to a hundredth. Everywhere else boxes are corners."""
-    x1, y1, x2, y2 = box
-    return [round(x1, 2), round(y1, 2), round(x2 - x1, 2), round(y2 - y1, 2)]
+    """x1 y1 x2 y2 as x, y, width, height, corners to a hundredth. Everywhere else boxes are corners."""
+    x1, y1, x2, y2 = (round(side, 2) for side in box)
+    return [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]

@@ -84,7 +84,9 @@ class Predictor:
         self.word_uses = checkpoint.word_uses
         self.scoring = checkpoint.scoring
         self.names = checkpoint.names
-        self._naming = Naming(checkpoint.names, self.encode_phrases, self.device)
+        answers = checkpoint.scoring.answers
+        usual = answers.usual_similarities if answers else None
+        self._naming = Naming(checkpoint.names, self.encode_phrases, self.device, usual)
         words = self.vocabulary.words
         self._neutral = NeutralWords.of(words, size=len(self.vocabulary), first=len(SPECIAL)).to(self.device)
         self._model = checkpoint.model.eval().to(self.device)

@@ -6,6 +6,8 @@ Needs no torch.
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 # How the regions of a photograph are scored for a phrase: see `search.likelihood`.
 SCORINGS = ("embedding", "likelihood", "fused")
 
@@ -38,6 +40,13 @@ class AnswerCalibration:
     # Of a question with several parts: a logistic function of the mean of their log-odds.
     parts_constant: float = 0.0
     parts_slope: float = 1.0
+
+    def usual_similarities(self, vectors: np.ndarray) -> np.ndarray:
+        """The mean over photographs of the similarity of the closest region, (Q,) float64.
+
+        vectors: (Q, E) unit length, of phrases.
+        """
+        return np.asarray(vectors, np.float64) @ np.array(self.usual_mean[:-1]) + self.usual_mean[-1]
 
     def to_json(self) -> dict[str, Any]:
         """As a weights file keeps it."""

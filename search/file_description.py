@@ -100,7 +100,7 @@ def describe_photos(
     max_regions: int = MAX_REGIONS,
     progress: Callable[[Sequence[Path]], AbstractContextManager[Iterable[Path]]] = nullcontext,
 ) -> list[DescribedPhoto]:
-    """Photographs and their regions, best first, in the order given; those that cannot be read go to `unreadable`.
+    """Photographs and their regions, in the order given; those that cannot be read go to `unreadable`.
 
     What the collection knows is taken from there; the network is loaded for the others only, if there are any.
     progress: makes an iterable of these that shows how far it is.

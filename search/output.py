@@ -99,13 +99,13 @@ def descriptions_as_table(photos: "Sequence[DescribedPhoto]", count: int | None,
     """The path of each photograph, and below it its `count` (None: all) surest regions: confidence, phrase, box."""
     lines = []
     for photo in photos:
-        regions = [photo.hit_region(row, confidence, "") for row, confidence in photo.surest(count)]
+        regions = [(photo.hit_region(row, confidence, ""), confidence) for row, confidence in photo.surest(count)]
         lines.append(f"{shown(photo.path)}  ({photo.width}x{photo.height}, {_regions(len(photo.phrases))})")
-        longest = max(len(region.phrase) for region in regions)
-        for region in regions:
+        longest = max(len(region.phrase) for region, _ in regions)
+        for region, confidence in regions:
             x, y, width, height = (round(side) for side in xywh(region.box))
             where = f"{f'{width}x{height}':>9} at {x},{y}"
-            lines.append(f"  {region.score:5.2f}  {region.phrase:{longest}}  {where}")
+            lines.append(f"  {confidence:5.2f}  {region.phrase:{longest}}  {where}")
     return ("\n".join(lines) + "\n").encode(encoding, "backslashreplace")
 
 

@@ -25,7 +25,7 @@ def phrase_offsets(calibration: "AnswerCalibration", vectors: np.ndarray, *, pri
     None: of those that the calibration was fitted on.
     """
     phrases = np.concatenate([np.asarray(vectors, np.float64), np.ones((len(vectors), 1))], axis=1)
-    usual = calibration.mean * (phrases @ np.array(calibration.usual_mean))
+    usual = calibration.mean * calibration.usual_similarities(vectors)
     usual = usual + calibration.spread * (phrases @ np.array(calibration.usual_spread))
     moved = 0.0 if prior is None else log_odds(prior) - log_odds(calibration.prevalence)
     return calibration.constant + usual + moved
@@ -37,8 +37,7 @@ def rarities(calibration: "AnswerCalibration", vectors: np.ndarray) -> np.ndarra
     -log of the probability of a photograph whose closest region is as similar as is usual for the phrase. vectors: (Q,
     E) unit length, of phrases.
     """
-    phrases = np.concatenate([np.asarray(vectors, np.float64), np.ones((len(vectors), 1))], axis=1)
-    odds = calibration.closest * (phrases @ np.array(calibration.usual_mean)) + phrase_offsets(calibration, vectors)
+    odds = calibration.closest * calibration.usual_similarities(vectors) + phrase_offsets(calibration, vectors)
     return -np.log(uncertain(odds))
 
 

@@ -111,25 +111,48 @@ def test_inverted_lists_find_nearly_what_looking_at_all_finds():
     assert shared_with_exact(Quantizer.train(8, some), some) > 8
 
 
-def test_many_lists_are_trained_on_a_gpu(monkeypatch):
-    """FAISS's own k-means around another index, which stands for that of a GPU: the same centres, and it is asked."""
-    some = clusters(2000)
-    expected = faiss.rev_swig_ptr(Quantizer.train(8, some).centres.get_xb(), 8 * 16).copy()
-    lent = []
+@pytest.fixture
+def lent(monkeypatch):
+    """A GPU in which FAISS compares, which is another index of the processor's: those that were asked for."""
+    indexes = []
 
     def as_of_a_gpu(index):
-        lent.append(index)
+        indexes.append(index)
         return index
 
     monkeypatch.setattr(vectors, "GPU_NLIST", 8)
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
     monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", as_of_a_gpu, raising=False)  # faiss-cpu has none
+    return indexes
+
+
+def centres(quantizer):
+    return faiss.rev_swig_ptr(quantizer.centres.get_xb(), quantizer.nlist * quantizer.size).copy()
+
+
+def test_many_lists_are_trained_on_a_gpu_which_is_given_back(lent, monkeypatch):
+    some = clusters(2000)
+    with monkeypatch.context() as without:
+        without.setattr(vectors, "GPU_NLIST", 1000)
+        expected = centres(Quantizer.train(8, some))
+    assert not lent
     quantizer = Quantizer.train(8, some)
-    assert (quantizer.nlist, len(lent), lent[0].ntotal) == (8, 1, 8)
-    np.testing.assert_array_equal(faiss.rev_swig_ptr(quantizer.centres.get_xb(), 8 * 16), expected)
-    del lent[:]
+    (comparing,) = lent
+    assert comparing.ntotal == 8  # it was asked: k-means left the centres there
+    assert comparing.thisown  # else its memory would never be freed
+    np.testing.assert_array_equal(centres(quantizer), expected)
     Quantizer.train(4, some)
-    assert not lent  # few are sooner trained than sent there
+    assert len(lent) == 1  # few are sooner trained than sent there
+
+
+def test_a_gpu_without_memory_leaves_the_training_to_the_processor(lent, monkeypatch, caplog):
+    def full(index):
+        raise RuntimeError("out of memory")
+
+    expected = centres(Quantizer.train(8, clusters(2000)))
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", full)
+    np.testing.assert_array_equal(centres(Quantizer.train(8, clusters(2000))), expected)
+    assert "trained on the processor" in caplog.text and "out of memory" in caplog.text
 
 
 @pytest.mark.cuda

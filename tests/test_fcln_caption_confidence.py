@@ -54,6 +54,15 @@ def test_in_a_crowd_each_is_less_sure():
     assert 0 < among < alone < 1
 
 
+def test_regions_beyond_the_fifty_surest_change_nothing():
+    boxes = np.array([[x, 0, x + 3, 10] for x in range(0, 198, 3)], np.float32)
+    scores = np.linspace(0.9, 0.1, 66)
+    phrases = [f"thing {i}" for i in range(66)]
+    all_of_them = caption_confidences(boxes, scores, phrases, SIZE)
+    np.testing.assert_array_equal(caption_confidences(boxes[:50], scores[:50], phrases[:50], SIZE), all_of_them[:50])
+    assert caption_confidences(boxes[:49], scores[:49], phrases[:49], SIZE)[0] > all_of_them[0]
+
+
 def test_certain_scores_and_tiny_boxes_stay_finite():
     boxes = np.array([[0, 0, 200, 100], [5, 5, 5.001, 5.001]], np.float32)
     confidences = caption_confidences(boxes, np.array([1.0, 0.0]), ["a dog", "a dog"], SIZE)

@@ -42,6 +42,23 @@ def test_nothing_is_said_where_nothing_is_near() -> None:
     assert naming(["a stop sign"], at(phrase_is_far - 0.1)) == ["a stop sign"]
 
 
+def test_what_is_usual_for_a_phrase_counts_half() -> None:
+    angles = {"a thing": 0.0, "a giraffe": 0.3, "a stop sign": 1.5}
+
+    def usual(vectors: np.ndarray) -> np.ndarray:
+        """0.2 for "a thing", to which everything is near; none for the others."""
+        return 0.2 * (vectors @ at(0.0)[0] > 0.99)
+
+    names = ["a thing", "a giraffe"]
+    plain = Naming(names, lambda texts: at(*(angles[text] for text in texts)))
+    naming = Naming(names, lambda texts: at(*(angles[text] for text in texts)), usual=usual)
+    assert plain(["a stop sign"], at(0.1)) == ["a thing"]
+    assert naming(["a stop sign"], at(0.1)) == ["a giraffe"]  # 0.980 against 0.995 - 0.1
+    assert naming(["a stop sign"], at(-0.5)) == ["a thing"]  # 0.697 against 0.878 - 0.1
+    assert plain(["a thing"], at(0.25)) == ["a thing"]
+    assert naming(["a thing"], at(0.25)) == ["a giraffe"]  # 0.999 against 0.969 - 0.1 + CLOSER
+
+
 def test_a_kind_of_kinds_is_no_name() -> None:
     angles = {"an animal": 0.9, "a stuffed animal": 0.7, "a container": 2.0} | ANGLES
     naming = Naming(["an animal", "a container", "a stuffed animal"], lambda texts: at(*(angles[t] for t in texts)))

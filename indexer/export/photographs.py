@@ -18,7 +18,7 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class ExportedPhoto:
-    """A photograph and its N regions, the surest first."""
+    """A photograph and its N regions, the highest score first."""
 
     photo: PhotoRow
     file_name: str  # relative to the root if the collection has one root, with "/"; else the absolute path

@@ -101,7 +101,11 @@ def _config(_context: click.Context, _option: click.Parameter, value: str) -> FC
     "--backbone-weights", type=_FILE, help="ImageNet weights (safetensors); else torchvision downloads its own."
 )
 @click.option("--pieces", type=_FILE, help="From scripts.train.piece_vectors; not with --start-from.")
-@click.option("--start-from", type=_FILE, help="Go on from a trained weights file instead of ImageNet's.")
+@click.option(
+    "--start-from",
+    type=_FILE,
+    help="Go on from a trained weights file, with its own configuration and words, instead of ImageNet's.",
+)
 @click.option("--text", type=_FOLDER, help="Folder of phrases.tsv.gz and captions.txt.gz: more words for noun phrases.")
 @click.option("--weak-labels", is_flag=True, help="Train on the boxes of objects.json too.")
 @click.option(
@@ -197,8 +201,8 @@ def main(
             raise click.UsageError("--cache holds whole photographs' features: crops of regions have their own.")
         if frozen_stages and not backbone_lr:
             raise click.UsageError("--backbone-lr 0 freezes all of the backbone: leave --frozen-stages out.")
-        if baseline == "region" and weak_labels:
-            raise click.UsageError("--baseline region crops what people boxed: leave --weak-labels out.")
+        if baseline and weak_labels:
+            raise click.UsageError("--baseline learns from captions and what people boxed: leave --weak-labels out.")
         if baseline and fine:
             raise click.UsageError("--baseline samples no regions: leave --fine out.")
         seed_everything(seed)
@@ -266,7 +270,7 @@ def main(
 
 
 def _refuse_idle_options(context: click.Context) -> None:
-    """Raise UsageError for an option that is given and, as the others are, would do nothing."""
+    """Raise UsageError for an option that is given although another one makes it do nothing."""
 
     def given(name: str) -> bool:
         return context.get_parameter_source(name) is ParameterSource.COMMANDLINE

@@ -139,7 +139,7 @@ def _draw_list(sheet: Image.Image, corner: tuple[int, int], regions: list[_Regio
         y = corner[1] + index % rows * _ROW
         draw.rectangle((x, y + 1, x + 34, y + _ROW - 4), fill=region.color)
         write(draw, (x + 17, y + (_ROW - 3) / 2 + 0.5), f"{region.number}", 15, _PAPER, anchor="mm")
-        score = f"{region.confidence:.2f}"
-        write(draw, (x + _COLUMN, y + 2), score, 16, _FAINT, anchor="ra")
-        phrase = shortened(region.phrase, 16, _COLUMN - 44 - length(score, 16) - 10)
+        confidence = f"{region.confidence:.2f}"
+        write(draw, (x + _COLUMN, y + 2), confidence, 16, _FAINT, anchor="ra")
+        phrase = shortened(region.phrase, 16, _COLUMN - 44 - length(confidence, 16) - 10)
         write(draw, (x + 44, y + 2), phrase, 16, _INK)

@@ -11,11 +11,11 @@ from starlette.responses import Response
 
 from commands.boxes import xywh
 from db.records import PhotoRow, RegionRow
+from search.hits import DescribedPhoto
 
 if TYPE_CHECKING:
     from db.collection import Collection
     from search.detector import Detections
-    from search.hits import DescribedPhoto
     from search.searcher import Answer
     from search.wording.parse import Query
 
@@ -70,7 +70,7 @@ def summary(row: PhotoRow) -> dict[str, Any]:
 
 
 def photo_document(row: PhotoRow, regions: Sequence[RegionRow], copies: Sequence[PhotoRow]) -> dict[str, Any]:
-    """All that there is to say of a photograph; regions the surest first."""
+    """All that there is to say of a photograph; regions the surest first, as `search describe` has them."""
     headers = row.headers
     try:
         state = os.stat(row.path)
@@ -88,7 +88,10 @@ def photo_document(row: PhotoRow, regions: Sequence[RegionRow], copies: Sequence
         "rating": headers.rating if headers else None,
         "keywords": list(headers.keywords) if headers else [],
         "copies": [{"photo_id": copy.photo_id, "path": str(copy.path)} for copy in copies],
-        "regions": [region_document(region) for region in sorted(regions, key=lambda region: -region.score)],
+        "regions": [
+            {**region_document(regions[index]), "confidence": round(confidence, 6)}
+            for index, confidence in DescribedPhoto.from_rows(row, regions).surest()
+        ],
     }
 
 

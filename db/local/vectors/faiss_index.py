@@ -34,6 +34,7 @@ searched as one index: a list of it is then visited once, not once a file (0.74 
 Which of them a file gets, index_files.py decides.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,8 @@ import numpy as np
 
 from db.local.files import HashedStream
 from db.local.segments import as_float32, products
+
+logger = logging.getLogger(__name__)
 
 TRAINING_VECTORS_PER_LIST = 40  # FAISS asks for at least 39; 2,048 lists train in 9 s on one core, 4,096 in 37 s
 # So many lists are trained on the GPUs that FAISS finds. The work grows with their square: 16,384 take ten minutes.
@@ -88,13 +91,12 @@ class Quantizer:
     def train(cls, nlist: int, sample: np.ndarray) -> "Quantizer":
         """Centres for vectors like `sample`, (N, size) float32. The same sample, the same centres.
 
-        Those of a GPU differ in the last bits from those of a processor.
+        Those that a GPU finds are others, as good.
         """
         index = faiss.index_factory(sample.shape[1], f"IVF{nlist},Flat", faiss.METRIC_INNER_PRODUCT)
-        if nlist >= GPU_NLIST and faiss.get_num_gpus():
-            # Only the comparisons of k-means: the index itself stays in memory.
-            index.clustering_index = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(sample.shape[1]))
-        index.train(np.ascontiguousarray(sample))
+        vectors = np.ascontiguousarray(sample)
+        if nlist < GPU_NLIST or not faiss.get_num_gpus() or not _train_on_gpus(index, vectors):
+            index.train(vectors)
         index.own_fields = False  # the centres outlive it
         return cls(faiss.downcast_index(index.quantizer))
 
@@ -121,6 +123,22 @@ class Quantizer:
     def size(self) -> int:
         """Numbers in a vector."""
         return int(self.centres.d)
+
+
+def _train_on_gpus(index: Any, vectors: np.ndarray) -> bool:
+    """Train an index's lists, k-means' comparisons on GPUs. False: it is not trained, for they lack the memory."""
+    try:
+        comparing = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(vectors.shape[1]))
+        index.clustering_index = comparing
+        index.train(vectors)
+    except RuntimeError as error:
+        logger.warning("Lists are trained on the processor, for the GPU could not: %s", error)
+        return False
+    finally:
+        if index.clustering_index is not None:
+            index.clustering_index = None
+            comparing.this.own(True)  # FAISS took it over and would never free it
+    return True
 
 
 class VectorIndex:
