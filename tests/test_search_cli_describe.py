@@ -90,6 +90,10 @@ def test_pictures_have_names_of_their_own(album, describe, tmp_path):
     assert result.returncode == 0
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["1.regions.png", "2.regions.png", "3.regions.png"]
     assert result.stderr.count("Drew ") == 3
+    for told in json.loads(describe(album.photos, "--json").stdout)["photographs"]:
+        sure = sum(region["confidence"] >= 0.03 for region in told["regions"][:20])
+        drew = f"Drew {max(sure, 1)} of {len(told['regions'])} regions"
+        assert f"{drew} (--regions {len(told['regions'])} draws all): {Path(told['path']).stem}" in result.stderr
     again = describe(album.photos, "--draw", "drawn/", "--regions", "2")
     assert again.returncode == 0 and len(list((tmp_path / "drawn").iterdir())) == 3
     one = describe(album.photos / "1.jpg", "--draw", "one.png")

@@ -14,9 +14,9 @@ Regions are ranked as `search describe` ranks them (fcln.caption_confidence); th
 of the box alone, as --rank-by score does. Labelled boxes that are given are ranked by their scores: none is another's
 duplicate.
 
---suppression judges the network as another than search uses it: of two regions that overlap by more, only the surer one
-is left. The weights' own (0.48) is what search wants, things that overlap; the released code judges at 0.3, and fewer
-regions of one thing mean a higher mean AP.
+--suppression judges the network as another than search uses it: of two regions that overlap by more, only the one of
+the higher score is left. The weights' own (0.48) is what search wants, things that overlap; the released code judges at
+0.3. Ranked by score, fewer regions of one thing mean a higher mean AP (0.3: 15.0 in place of 14.3 on `val`).
 
 People label a few of the things in a photograph, and a region of something else counts as wrong: figures compare
 networks on one data set, and say nothing between data sets. References are lower-case words without punctuation, as the

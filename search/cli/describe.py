@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from search.file_description import Unreadable
     from search.hits import DescribedPhoto
 
-# Regions in a picture, if nothing is said: more cover the photograph.
+# Regions in a picture, if nothing is said: more cover the photograph, and of less sure ones most are second boxes.
 _DRAWN = 20
+_LEAST_DRAWN = 0.03
 
 
 class _DrawingCommand(click.Command):
@@ -52,7 +53,8 @@ class _DrawingCommand(click.Command):
     "count",
     type=click.IntRange(min=1),
     metavar="N",
-    help=f"The N surest regions of each photograph. Default: all; in a picture {_DRAWN}.",
+    help="The N surest regions of each photograph. Default: all; in a picture those with a confidence of at least "
+    f"{_LEAST_DRAWN}, {_DRAWN} at most.",
 )
 @click.option(
     "--draw",
@@ -177,7 +179,8 @@ def _draw(described: "Sequence[DescribedPhoto]", targets: dict[Path, Path], coun
 
     for photo in described:
         target = targets[photo.path]
-        drawing.write_png(drawing.draw_described(photo, count or _DRAWN), target)
-        drawn, there = min(count or _DRAWN, len(photo.phrases)), len(photo.phrases)
+        sure = sum(confidence >= _LEAST_DRAWN for _, confidence in photo.surest(_DRAWN))
+        drawn, there = min(count or max(sure, 1), len(photo.phrases)), len(photo.phrases)
+        drawing.write_png(drawing.draw_described(photo, drawn), target)
         more = f" (--regions {there} draws all)" if drawn < there else ""
         click.echo(f"Drew {drawn} of {there} regions{more}: {printable(target)}", err=True)

@@ -71,7 +71,8 @@ def draw_described(photo: "DescribedPhoto", count: int | None = None) -> Image.I
 
 def confidence_color(confidence: float) -> str:
     """The colour of a confidence in [0, 1], as #rrggbb."""
-    place = min(max(confidence, 0.0), 1.0) * (len(_SCALE) - 1)
+    # By the square root: most regions of a photograph have confidences below 0.1, and are to differ too.
+    place = min(max(confidence, 0.0), 1.0) ** 0.5 * (len(_SCALE) - 1)
     low = min(int(place), len(_SCALE) - 2)
     share = place - low
     mixed = (round(a + (b - a) * share) for a, b in zip(_SCALE[low], _SCALE[low + 1], strict=True))
