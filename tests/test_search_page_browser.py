@@ -317,6 +317,22 @@ def test_a_region_is_named_below_the_pointer_and_leads_to_more_like_it(page, ser
     expect(page.get_by_role("dialog")).to_be_visible()
 
 
+def test_what_is_less_sure_is_listed_when_asked_for(page, server):
+    photo_id = server.get("/api/search", q="a cat", k=1)["hits"][0]["photo_id"]
+    photo = server.get(f"/api/photos/{photo_id}")
+    assert len(photo["regions"]) == 2 and all(region["confidence"] >= 0.03 for region in photo["regions"])
+    photo["regions"][1]["confidence"] = 0.029
+    page.route(f"**/api/v1/photos/{photo_id}", lambda route: route.fulfill(json=photo))
+    page.goto(f"/photo/{photo_id}")
+    expect(page.locator(".regions a:visible")).to_have_count(1)
+    page.get_by_text("1 less sure").click()
+    expect(page.locator(".regions a:visible")).to_have_count(2)
+    del photo["regions"][0]  # where all are unsure none is hidden
+    page.reload()
+    expect(page.locator(".regions a:visible")).to_have_count(1)
+    expect(page.get_by_text("less sure")).to_have_count(0)
+
+
 def test_a_box_is_dragged_and_asks(page, server):
     hit = server.get("/api/search", q="a dog", k=10)["hits"]
     photo_id = next(entry["photo_id"] for entry in hit if entry["path"].endswith("dog.jpg"))

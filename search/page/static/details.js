@@ -48,6 +48,9 @@ function facts(photo) {
   return list;
 }
 
+// As in the pictures of `search describe`: most of the others are second boxes of what is there already.
+const LEAST_SURE = 0.03;
+
 function regionList(photo, answers, light) {
   const byId = new Map(answers.map((answer) => [answer.region_id, answer]));
   const first = photo.regions.filter((region) => byId.has(region.region_id));
@@ -67,7 +70,16 @@ function regionList(photo, answers, light) {
       ),
     );
   };
-  return element("ul", { class: "regions" }, [...first, ...others].map(item));
+  const list = (regions) => element("ul", { class: "regions" }, regions.map(item));
+  const sure = others.filter((region) => region.confidence >= LEAST_SURE);
+  const unsure = others.filter((region) => region.confidence < LEAST_SURE);
+  if (!first.length && !sure.length) return list(unsure);
+  return element(
+    "div",
+    {},
+    list([...first, ...sure]),
+    unsure.length > 0 && element("details", { class: "unsure" }, element("summary", { text: `${unsure.length} less sure` }), list(unsure)),
+  );
 }
 
 function when(photo) {
