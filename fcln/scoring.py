@@ -1,12 +1,13 @@
 """What was fitted to a network on validation data and travels with its weights: which score ranks best, how sure it is.
 
-Needs no torch.
+Needs neither torch nor NumPy: the commands know the scorings' names before they load either.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 # How the regions of a photograph are scored for a phrase: see `search.likelihood`.
 SCORINGS = ("embedding", "likelihood", "fused")
@@ -41,12 +42,12 @@ class AnswerCalibration:
     parts_constant: float = 0.0
     parts_slope: float = 1.0
 
-    def usual_similarities(self, vectors: np.ndarray) -> np.ndarray:
+    def usual_similarities(self, vectors: "np.ndarray") -> "np.ndarray":
         """The mean over photographs of the similarity of the closest region, (Q,) float64.
 
         vectors: (Q, E) unit length, of phrases.
         """
-        return np.asarray(vectors, np.float64) @ np.array(self.usual_mean[:-1]) + self.usual_mean[-1]
+        return vectors.astype("float64") @ self.usual_mean[:-1] + self.usual_mean[-1]
 
     def to_json(self) -> dict[str, Any]:
         """As a weights file keeps it."""

@@ -1,5 +1,6 @@
 """What was fitted to a network, as a weights file keeps it."""
 
+import numpy as np
 import pytest
 
 from fcln.scoring import AnswerCalibration, Calibration, Scoring
@@ -35,3 +36,9 @@ def test_the_keys_in_the_file_are_those_of_the_first_files():
 def test_a_calibration_of_answers_of_another_form_is_refused(changed):
     with pytest.raises((KeyError, TypeError, ValueError)):
         AnswerCalibration.from_json(ANSWERS.to_json() | changed)
+
+
+def test_what_is_usual_for_a_phrase_is_a_linear_function_of_its_vector():
+    calibration = AnswerCalibration(0.0, 1.0, 0.0, 0.0, (0.5, -1.0, 0.25), (0.0, 0.0, 0.0), 0.1)
+    usual = calibration.usual_similarities(np.array([[1, 0], [0.6, 0.8]], np.float32))
+    np.testing.assert_allclose(usual, [0.75, 0.3 - 0.8 + 0.25], atol=1e-7)
