@@ -36,8 +36,14 @@ def caption_confidences(
 
     boxes: (N, 4) x1 y1 x2 y2, pixels of an image of that size (width, height). scores: (N,) in [0, 1].
     """
-    features = confidence_features(boxes, scores, phrases, size)
-    confidences = 1 / (1 + np.exp(-(features @ WEIGHTS)))
+    return confidences_of(confidence_features(boxes, scores, phrases, size), phrases)
+
+
+def confidences_of(
+    features: np.ndarray, phrases: Sequence[str], weights: Sequence[float] | np.ndarray = WEIGHTS
+) -> np.ndarray:
+    """What `caption_confidences` says, of features (N, 6) and by other weights if they are given."""
+    confidences = 1 / (1 + np.exp(-(features @ weights)))
     return np.where([bool(phrase) for phrase in phrases], confidences, 0.0)
 
 
@@ -52,7 +58,7 @@ def confidence_features(
     place = np.empty(len(scores), np.int64)
     place[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
     overlaps = np.where(place[None] < place[:, None], iou(boxes, boxes), 0.0)  # with regions of a higher score
-    _, said = np.unique(np.array(phrases, dtype=object).astype(str), return_inverse=True)
+    said = np.array(phrases)
     of_same = np.where(said[None] == said[:, None], overlaps, 0.0)
     return np.stack(
         [

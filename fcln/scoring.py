@@ -47,7 +47,11 @@ class AnswerCalibration:
 
         vectors: (Q, E) unit length, of phrases.
         """
-        return vectors.astype("float64") @ self.usual_mean[:-1] + self.usual_mean[-1]
+        return _linear(self.usual_mean, vectors)
+
+    def usual_spreads(self, vectors: "np.ndarray") -> "np.ndarray":
+        """The standard deviation of the same, (Q,) float64."""
+        return _linear(self.usual_spread, vectors)
 
     def to_json(self) -> dict[str, Any]:
         """As a weights file keeps it."""
@@ -62,6 +66,11 @@ class AnswerCalibration:
             raise ValueError("a calibration of answers whose usual mean and spread differ in length")
         numbers = {name: float(value) for name, value in values.items()}
         return cls(**numbers, usual_mean=mean, usual_spread=spread)
+
+
+def _linear(weights: tuple[float, ...], vectors: "np.ndarray") -> "np.ndarray":
+    """E weights, then a constant; (Q, E) -> (Q,) float64."""
+    return vectors.astype("float64") @ weights[:-1] + weights[-1]
 
 
 @dataclass(frozen=True)

@@ -99,13 +99,13 @@ def descriptions_as_table(photos: "Sequence[DescribedPhoto]", count: int | None,
     """The path of each photograph, and below it its `count` (None: all) surest regions: confidence, phrase, box."""
     lines = []
     for photo in photos:
-        regions = [(photo.hit_region(row, confidence, ""), confidence) for row, confidence in photo.surest(count)]
+        surest = photo.surest(count)
         lines.append(f"{shown(photo.path)}  ({photo.width}x{photo.height}, {_regions(len(photo.phrases))})")
-        longest = max(len(region.phrase) for region, _ in regions)
-        for region, confidence in regions:
-            x, y, width, height = (round(side) for side in xywh(region.box))
+        longest = max(len(photo.phrases[row]) for row, _ in surest)
+        for row, confidence in surest:
+            x, y, width, height = (round(side) for side in xywh(photo.regions.boxes[row].tolist()))
             where = f"{f'{width}x{height}':>9} at {x},{y}"
-            lines.append(f"  {confidence:5.2f}  {region.phrase:{longest}}  {where}")
+            lines.append(f"  {confidence:5.2f}  {photo.phrases[row]:{longest}}  {where}")
     return ("\n".join(lines) + "\n").encode(encoding, "backslashreplace")
 
 
@@ -126,14 +126,13 @@ def descriptions_as_json(
             "height": photo.height,
             "regions": [
                 {
-                    "region_id": region.region_id,
-                    "box": xywh(region.box),
+                    "region_id": photo.region_ids[row],
+                    "box": xywh(photo.regions.boxes[row].tolist()),
                     "confidence": round(confidence, 6),
-                    "score": region.score,
-                    "phrase": region.phrase,
+                    "score": round(float(photo.regions.objectness[row]), 6),
+                    "phrase": photo.phrases[row],
                 }
                 for row, confidence in photo.surest(count)
-                for region in [photo.hit_region(row, photo.regions.objectness[row], "")]
             ],
         }
         for photo in photos

@@ -24,9 +24,8 @@ def phrase_offsets(calibration: "AnswerCalibration", vectors: np.ndarray, *, pri
     vectors: (Q, E) unit length, of phrases. prior: the share, in (0, 1), of photographs like these that show the thing;
     None: of those that the calibration was fitted on.
     """
-    phrases = np.concatenate([np.asarray(vectors, np.float64), np.ones((len(vectors), 1))], axis=1)
     usual = calibration.mean * calibration.usual_similarities(vectors)
-    usual = usual + calibration.spread * (phrases @ np.array(calibration.usual_spread))
+    usual = usual + calibration.spread * calibration.usual_spreads(vectors)
     moved = 0.0 if prior is None else log_odds(prior) - log_odds(calibration.prevalence)
     return calibration.constant + usual + moved
 

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from fcln.caption_confidence import WEIGHTS, confidence_features
 from helpers.labelled_photos import write_labels, write_photo
-from scripts.evaluate.dense_captioning_metric import Labels, Prediction
-from scripts.train.caption_confidence import Example, fit_and_judge, main, remembered, rightness
+from scripts.evaluate.dense_captioning_metric import Labels, Prediction, remembered
+from scripts.train.caption_confidence import Example, fit_and_judge, main, rightness
 from test_scripts_evaluate_captions import BOXES, SameWords, same
 
 SIZE = (100, 100)

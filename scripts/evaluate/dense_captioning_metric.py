@@ -125,7 +125,8 @@ def evaluate(photos: Sequence[tuple[Labels, Prediction]], closeness: CaptionScor
     # The others are wrong whatever they say.
     candidates = np.flatnonzero(first & (overlaps >= min(IOUS)))
     asked = [(captions[n], references[n]) for n in candidates] + list(zip(captions, bags, strict=True))
-    answers = _score_once(asked, closeness)
+    # Neighbouring regions often have the same caption.
+    answers = np.array(remembered(closeness)([caption for caption, _ in asked], [others for _, others in asked]))
     close = np.full(len(captions), -1.0)
     close[candidates] = answers[: len(candidates)]
 
@@ -149,9 +150,14 @@ def evaluate(photos: Sequence[tuple[Labels, Prediction]], closeness: CaptionScor
     )
 
 
-def _score_once(asked: Sequence[tuple[str, tuple[str, ...]]], closeness: CaptionScorer) -> np.ndarray:
-    """(len(asked),) float64, each different question asked once: neighbouring regions often have the same caption."""
-    different = list(dict.fromkeys(asked))
-    scores = closeness([caption for caption, _ in different], [references for _, references in different])
-    known = dict(zip(different, scores, strict=True))
-    return np.array([known[question] for question in asked])
+def remembered(closeness: CaptionScorer) -> CaptionScorer:
+    """A scorer that asks another one each different question once."""
+    known: dict[tuple[str, tuple[str, ...]], float] = {}
+
+    def ask(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
+        questions = [(caption, tuple(others)) for caption, others in zip(captions, references, strict=True)]
+        new = list(dict.fromkeys(question for question in questions if question not in known))
+        known.update(zip(new, closeness([caption for caption, _ in new], [others for _, others in new]), strict=True))
+        return [known[question] for question in questions]
+
+    return ask

@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from decoding.errors import PhotoError
-from fcln.caption_confidence import WEIGHTS, confidence_features
+from fcln.caption_confidence import WEIGHTS, confidence_features, confidences_of
 from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from scripts.evaluate.captions import labelled_captions, opened
@@ -34,6 +34,7 @@ from scripts.evaluate.dense_captioning_metric import (
     evaluate,
     match,
     merge,
+    remembered,
 )
 from scripts.evaluate.errors import EvaluationError
 from scripts.evaluate.meteor import Meteor
@@ -115,23 +116,9 @@ def fit(examples: Sequence[Example], targets: Sequence[np.ndarray]) -> np.ndarra
 
 
 def by_confidence(example: Example, weights: np.ndarray) -> Example:
-    """Ranked by what these weights say, regions without a phrase last."""
-    silent = np.array([not caption for caption in example.predicted.captions])
-    scores = np.where(silent, -np.inf, example.features @ weights)
+    """Ranked by what these weights say."""
+    scores = confidences_of(example.features, example.predicted.captions, weights)
     return replace(example, predicted=replace(example.predicted, scores=scores))
-
-
-def remembered(closeness: CaptionScorer) -> CaptionScorer:
-    """The same, each different question asked once."""
-    known: dict[tuple[str, tuple[str, ...]], float] = {}
-
-    def ask(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-        questions = [(caption, tuple(others)) for caption, others in zip(captions, references, strict=True)]
-        new = list(dict.fromkeys(question for question in questions if question not in known))
-        known.update(zip(new, closeness([caption for caption, _ in new], [others for _, others in new]), strict=True))
-        return [known[question] for question in questions]
-
-    return ask
 
 
 def table(report: dict) -> str:
