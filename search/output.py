@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from search.searcher import Answer
     from search.wording.parse import Query
 
+# A region of less confidence is mostly a second box of what is there already: pictures leave it out, the page folds it.
+LEAST_SURE = 0.03
+
 _CSV_COLUMNS = (
     "rank path score width height scoring region_id x y region_width region_height region_score phrase for "
     "probability region_probability"

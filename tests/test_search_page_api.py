@@ -140,6 +140,7 @@ def test_a_photo_says_all_that_is_known(server, world):
     assert (photo["taken"], photo["camera"]) == ("2019-06-23T14:05:06", "Canon EOS 5D")
     assert [region["phrase"] for region in photo["regions"]] == ["a dog", "a couch"]
     assert photo["regions"][0]["box"] == [4.0, 48.0, 152.0, 168.0]
+    assert all(region["sure"] == (region["confidence"] >= 0.03) for region in photo["regions"])
     photo = server.get(f"/api/photos/{id_of(server, 'cat.jpg')}")
     assert (photo["latitude"], photo["longitude"], photo["keywords"]) == (48.5, 9.05, ["pets"])
 

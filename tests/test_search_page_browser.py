@@ -320,11 +320,13 @@ def test_a_region_is_named_below_the_pointer_and_leads_to_more_like_it(page, ser
 def test_what_is_less_sure_is_listed_when_asked_for(page, server):
     photo_id = server.get("/api/search", q="a cat", k=1)["hits"][0]["photo_id"]
     photo = server.get(f"/api/photos/{photo_id}")
-    assert len(photo["regions"]) == 2 and all(region["confidence"] >= 0.03 for region in photo["regions"])
-    photo["regions"][1]["confidence"] = 0.029
+    assert len(photo["regions"]) == 2 and all(region["sure"] for region in photo["regions"])
+    photo["regions"][1]["sure"] = False
     page.route(f"**/api/v1/photos/{photo_id}", lambda route: route.fulfill(json=photo))
     page.goto(f"/photo/{photo_id}")
     expect(page.locator(".regions a:visible")).to_have_count(1)
+    page.mouse.move(*region_center(page, photo["regions"][1]["region_id"]))
+    expect(page.locator(".unsure.lit summary")).to_have_text("1 less sure")  # it holds what the pointer is on
     page.get_by_text("1 less sure").click()
     expect(page.locator(".regions a:visible")).to_have_count(2)
     del photo["regions"][0]  # where all are unsure none is hidden

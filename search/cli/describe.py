@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from search.file_description import Unreadable
     from search.hits import DescribedPhoto
 
-# Regions in a picture, if nothing is said: more cover the photograph, and of less sure ones most are second boxes.
+# Regions in a picture, if nothing is said: more cover the photograph.
 _DRAWN = 20
-_LEAST_DRAWN = 0.03
 
 
 class _DrawingCommand(click.Command):
@@ -54,7 +53,7 @@ class _DrawingCommand(click.Command):
     type=click.IntRange(min=1),
     metavar="N",
     help="The N surest regions of each photograph. Default: all; in a picture those with a confidence of at least "
-    f"{_LEAST_DRAWN}, {_DRAWN} at most.",
+    f"{output.LEAST_SURE}, {_DRAWN} at most.",
 )
 @click.option(
     "--draw",
@@ -179,7 +178,7 @@ def _draw(described: "Sequence[DescribedPhoto]", targets: dict[Path, Path], coun
 
     for photo in described:
         target = targets[photo.path]
-        sure = sum(confidence >= _LEAST_DRAWN for _, confidence in photo.surest(_DRAWN))
+        sure = sum(confidence >= output.LEAST_SURE for _, confidence in photo.surest(_DRAWN))
         drawn, there = min(count or max(sure, 1), len(photo.phrases)), len(photo.phrases)
         drawing.write_png(drawing.draw_described(photo, drawn), target)
         more = f" (--regions {there} draws all)" if drawn < there else ""

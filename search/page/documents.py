@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from commands.boxes import xywh
 from db.records import PhotoRow, RegionRow
+from search import output
 from search.hits import DescribedPhoto
 
 if TYPE_CHECKING:
@@ -89,7 +90,11 @@ def photo_document(row: PhotoRow, regions: Sequence[RegionRow], copies: Sequence
         "keywords": list(headers.keywords) if headers else [],
         "copies": [{"photo_id": copy.photo_id, "path": str(copy.path)} for copy in copies],
         "regions": [
-            {**region_document(regions[index]), "confidence": round(confidence, 6)}
+            {
+                **region_document(regions[index]),
+                "confidence": round(confidence, 6),
+                "sure": confidence >= output.LEAST_SURE,
+            }
             for index, confidence in DescribedPhoto.from_rows(row, regions).surest()
         ],
     }

@@ -48,9 +48,6 @@ function facts(photo) {
   return list;
 }
 
-// As in the pictures of `search describe`: most of the others are second boxes of what is there already.
-const LEAST_SURE = 0.03;
-
 function regionList(photo, answers, light) {
   const byId = new Map(answers.map((answer) => [answer.region_id, answer]));
   const first = photo.regions.filter((region) => byId.has(region.region_id));
@@ -71,8 +68,8 @@ function regionList(photo, answers, light) {
     );
   };
   const list = (regions) => element("ul", { class: "regions" }, regions.map(item));
-  const sure = others.filter((region) => region.confidence >= LEAST_SURE);
-  const unsure = others.filter((region) => region.confidence < LEAST_SURE);
+  const sure = others.filter((region) => region.sure);
+  const unsure = others.filter((region) => !region.sure);
   if (!first.length && !sure.length) return list(unsure);
   return element(
     "div",

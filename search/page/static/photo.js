@@ -113,6 +113,7 @@ export class PhotoView {
       for (const link of this.side.querySelectorAll(".regions a")) {
         link.classList.toggle("lit", event.detail !== null && link.href.endsWith(`region=${event.detail.region_id}`));
       }
+      for (const fold of this.side.querySelectorAll("details")) fold.classList.toggle("lit", Boolean(fold.querySelector("a.lit")));
     });
   }
 
