@@ -18,6 +18,8 @@ def main() -> None:
       indexer status                 what the collection holds
       indexer errors                 the files that could not be described, and why
       indexer remove photos/old/     forget photographs; their files stay where they are
+      indexer relocate OLD NEW       a folder was moved
+      indexer duplicates             photographs that are there more than once
       indexer export --format coco   photographs and regions for other programs
       indexer verify                 whether the collection holds together; --repair where not
       indexer compact                give back the room of photographs that are gone
