@@ -309,3 +309,24 @@ def test_the_help_of_a_program_keeps_its_lines(program):
     shown = module.main.get_help(click.Context(module.main, info_name=program)).splitlines()
     written = [line for line in (module.__doc__ or "").splitlines() if line.startswith("    ")]
     assert {line.strip() for line in written} <= {line.strip() for line in shown}
+
+
+def test_the_order_of_imports_in_db_is_as_documented():
+    """docs/architecture.md draws the modules of db in lines, each of which imports only from those above it."""
+    document = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawing = document.partition("Inside `db`, a module imports only")[2].split("```")[1]
+    line_of: dict[str, int] = {}
+    for number, line in enumerate(drawing.splitlines()):
+        for folder, several, alone in re.findall(r"([\w/]*)\{([\w, ]+)\}|([\w/]+)", line):
+            names = [folder + name for name in several.split(", ")] if several else [alone]
+            line_of |= {f"db.{name.replace('/', '.')}": number for name in names}
+    modules = {
+        module_name(path): path
+        for path in (ROOT / "db").rglob("*.py")
+        if path.name != "__init__.py" and "postgres" not in path.parts
+    }
+    assert line_of.keys() == modules.keys()
+    when_called = ("db.model_switch", "db.local.maintenance.model_switch")
+    for name, path in modules.items():
+        for imported in (imported_modules(path) & modules.keys()) - {name}:
+            assert (name, imported) == when_called or line_of[imported] < line_of[name], f"{name} imports {imported}"
