@@ -26,8 +26,8 @@ def main() -> None:
       indexer rebuild                rebuild the search index from the features
       indexer copy FROM TO           a folder to a server, or back
 
-    Exit codes: 0 done (files that failed are named and counted), 1 verify found problems, 2 an error, 130 interrupted
-    (what is done is kept).
+    Exit codes: 0 done (files that failed are named and counted), 1 verify found problems, 2 an error, or a build that
+    failed on every file, 130 interrupted (what is done is kept).
     """
 
 
