@@ -8,7 +8,7 @@ page=${1:-http://127.0.0.1:8420}
 # The photographs that answer, where the list stops by itself; with &k=10, the ten best.
 curl -sS --get "$page/api/search" --data-urlencode "q=dog on a couch" --data-urlencode "not=a person"
 
-# What the collection holds, and what the network wrote about it.
+# What the collection holds, and what the network wrote about it (that is counted first: see "counted").
 curl -sS "$page/api/collection"
 curl -sS "$page/api/collection/words?limit=5"
 

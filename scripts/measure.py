@@ -240,17 +240,21 @@ def answer_lines(asked: Mapping[str, dict]) -> list[str]:
             "| probabilities of photographs, half fitted, half judged: calibration error of those from 0.1 on, all "
             f"/ each / pairs of things | {answers['calibration_error_from_0.1']:.3f} / {each} / "
             f"{answers.get('pairs_calibration_error_from_0.1', 0):.3f} | `python -m scripts.train.calibrate_answers "
-            "fcln/weights/default.safetensors --dry-run --photos WIDE_PHOTOS --annotations WIDE_VAL` |"
+            "fcln/weights/default.safetensors --dry-run --photos WIDE_PHOTOS --annotations WIDE_VAL --photos PHOTOS "
+            "--annotations VAL` |"
         )
-    named = {"questions": "everyday questions", "wide": "everyday things"}
-    for name, what in named.items():
+    named = {
+        "questions": ("everyday questions", ""),
+        "wide": ("everyday things", " --photos WIDE_PHOTOS --annotations WIDE_VAL"),
+    }
+    for name, (what, where) in named.items():
         if name in asked and "list_f1" in asked[name]:
             found, counted, best = (asked[name][f"{cut}_f1"] for cut in ("list", "counted", "best"))
             lines.append(
                 f"| lists that stop by themselves, {what}: F1 / of each question's best cut-off in hindsight / ratio / "
                 "ratio of lists of as many photographs as answer "
                 f"| {found:.3f} / {best:.3f} / {found / best:.2f} / {counted / best:.2f} "
-                "| `python -m scripts.evaluate.questions` |"
+                f"| `python -m scripts.evaluate.questions{where}` |"
             )
     return lines
 

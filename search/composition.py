@@ -6,7 +6,7 @@
     a thing = 1/2 (its best region's score) + 1/2 (the score of a region that is its own)
 
 Each thing has a region of its own (`search.assignment`), one of which several are asked has several. What is said of
-things: how two lie to each other, where one lies (`search.relations`), how many there are (`_count_score`). A soft
+things: how two lie to each other, where one lies (`search.relations`), how many there are (`_several`). A soft
 score is the one to expect over where the things may be: their regions' probabilities (`search.grounding`) times the
 score of the boxes. The weights are those of `search.part_weights`. The reading that fits better has won, and its boxes
 are shown.

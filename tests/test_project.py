@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -292,3 +293,40 @@ def test_a_folder_of_the_users_is_not_taken_for_a_package(tmp_path, package):
     run = [sys.executable, "-c", f"import {package}; assert {package}.__file__"]
     result = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, f"`make setup` again: {result.stderr}"
+
+
+PROGRAMS = [
+    module_name(path)
+    for path in sorted((ROOT / "scripts").rglob("*.py"))
+    if "@click.command(help=__doc__)" in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_help_of_a_program_keeps_its_lines(program):
+    """click fills paragraphs, unless they begin with a line of \\b: commands would run into each other."""
+    module = importlib.import_module(program)
+    shown = module.main.get_help(click.Context(module.main, info_name=program)).splitlines()
+    written = [line for line in (module.__doc__ or "").splitlines() if line.startswith("    ")]
+    assert {line.strip() for line in written} <= {line.strip() for line in shown}
+
+
+def test_the_order_of_imports_in_db_is_as_documented():
+    """docs/architecture.md draws the modules of db in lines, each of which imports only from those above it."""
+    document = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawing = document.partition("Inside `db`, a module imports only")[2].split("```")[1]
+    line_of: dict[str, int] = {}
+    for number, line in enumerate(drawing.splitlines()):
+        for folder, several, alone in re.findall(r"([\w/]*)\{([\w, ]+)\}|([\w/]+)", line):
+            names = [folder + name for name in several.split(", ")] if several else [alone]
+            line_of |= {f"db.{name.replace('/', '.')}": number for name in names}
+    modules = {
+        module_name(path): path
+        for path in (ROOT / "db").rglob("*.py")
+        if path.name != "__init__.py" and "postgres" not in path.parts
+    }
+    assert line_of.keys() == modules.keys()
+    when_called = ("db.model_switch", "db.local.maintenance.model_switch")
+    for name, path in modules.items():
+        for imported in (imported_modules(path) & modules.keys()) - {name}:
+            assert (name, imported) == when_called or line_of[imported] < line_of[name], f"{name} imports {imported}"

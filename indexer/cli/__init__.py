@@ -18,14 +18,16 @@ def main() -> None:
       indexer status                 what the collection holds
       indexer errors                 the files that could not be described, and why
       indexer remove photos/old/     forget photographs; their files stay where they are
+      indexer relocate OLD NEW       a folder was moved
+      indexer duplicates             photographs that are there more than once
       indexer export --format coco   photographs and regions for other programs
       indexer verify                 whether the collection holds together; --repair where not
       indexer compact                give back the room of photographs that are gone
       indexer rebuild                rebuild the search index from the features
       indexer copy FROM TO           a folder to a server, or back
 
-    Exit codes: 0 done (files that failed are named and counted), 1 verify found problems, 2 an error, 130 interrupted
-    (what is done is kept).
+    Exit codes: 0 done (files that failed are named and counted), 1 verify found problems, 2 an error, or a build that
+    failed on every file, 130 interrupted (what is done is kept).
     """
 
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def rebuild(collection: "Location | None", wait: bool, as_json: bool) -> None:
     """Rebuild the search index from the features, of the kind that suits their number, and measure its recall.
 
-    The network is not needed. On a server each full partition gets an index; questions and builds go on meanwhile.
-    Recall: of the best regions for a vector, those that exact search finds, the share that the index finds, on vectors
-    drawn from the collection.
+    The network is not needed. On a server each partition of 20,000 regions or more gets an index; questions and builds
+    go on meanwhile. Recall: of the best regions for a vector, those that exact search finds, the share that the index
+    finds, on vectors drawn from the collection.
 
     \b
     Examples:

@@ -1,5 +1,6 @@
 """Runs a Python program as an ordinary computer would, whose processor has AVX2 and nothing newer.
 
+\b
     python -m scripts.benchmark.avx2 -m scripts.benchmark.peers --count 128 --rounds 3
     python -m scripts.benchmark.avx2 --copies runs/avx2 -m scripts.evaluate.precision --photos PHOTOS
 

@@ -1,5 +1,6 @@
 """How fast photographs are described, against the time of the backbone alone, and in how much memory.
 
+\b
     python -m scripts.benchmark.build
     python -m scripts.benchmark.build --against other.safetensors
 

@@ -1,5 +1,6 @@
 """What keeping the books of a large collection costs, without the network: time, memory, bytes.
 
+\b
     python -m scripts.benchmark.collection
     python -m scripts.benchmark.collection --photographs 10000 --json
 

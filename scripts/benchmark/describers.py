@@ -1,5 +1,6 @@
 """Many describers of one collection on a server: what a second one brings, what the server takes of a build, Ray.
 
+\b
     python -m scripts.benchmark.describers
     python -m scripts.benchmark.describers --photographs 1000 --ray
 

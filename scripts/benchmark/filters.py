@@ -1,5 +1,6 @@
 """What filters cost in a large collection, and what is found in spite of them.
 
+\b
     python -m scripts.benchmark.filters
     python -m scripts.benchmark.filters --photographs 42000 --collection made-up
 

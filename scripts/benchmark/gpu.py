@@ -1,11 +1,13 @@
 """How fast a GPU describes photographs, and what it waits for.
 
+\b
     python -m scripts.benchmark.gpu
     python -m scripts.benchmark.gpu --profile --batch-size 128 --photos ~/Pictures
 
 Four things, on JPEGs of 500x375 pixels made out of the photographs of --photos (default: those that scikit-image and
 scikit-learn carry in their wheels):
 
+\b
     files      from files to regions: the decode processes of `indexer build`, --workers of them, and the network
     decoded    photographs that wait in memory to regions
     paper      the paper's configuration (VGG-16, 720 pixels, 300 proposals) with fresh weights, decoded photographs

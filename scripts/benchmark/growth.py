@@ -1,5 +1,6 @@
 """What a question costs as a collection grows: time, memory, bytes a region, and how much of the exact answer is found.
 
+\b
     python -m scripts.benchmark.growth --like COLLECTION --sizes 10000,100000,1000000 --plot growth.png
 
 One collection is filled to each of --sizes regions in turn, through `Collection.commit`. Its photographs do not exist:

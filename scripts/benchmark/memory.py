@@ -1,5 +1,6 @@
 """How much memory `indexer build` takes, together with the processes that decode (on Linux).
 
+\b
     python -m scripts.benchmark.memory
     python -m scripts.benchmark.memory --without-fast --photos ~/Pictures
 

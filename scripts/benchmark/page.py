@@ -1,5 +1,6 @@
 """How long the page takes, in a real browser: from Enter to the first photograph, first view, scrolling, many at once.
 
+\b
     python -m scripts.benchmark.page
     python -m scripts.benchmark.page --photographs 100000 --regions 10 --json
 

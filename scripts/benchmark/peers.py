@@ -1,11 +1,13 @@
 """What describing costs, side by side with what one would use instead: a whole-picture CLIP tool.
 
+\b
     python -m scripts.benchmark.peers
     python -m scripts.benchmark.peers --photos ~/Pictures --count 256 --rounds 5
 
 Three ways through the same photographs, in turns, each in a process of its own that is loaded and warm before the clock
 starts:
 
+\b
     build     the whole of `indexer build`: read, decode, describe with phrases, commit
     clip      what rclip does: decode, ViT-B/32 at 256 pixels in ONNX Runtime, one vector a photograph, SQLite
               (random weights: the time is the same)

@@ -1,5 +1,6 @@
 """A collection on a PostgreSQL server: loading, indexes, and what a question costs, beside exact search.
 
+\b
     python -m scripts.benchmark.server --regions 1000000
     python -m scripts.benchmark.server --regions 300000 --like ~/.local/share/densecap-search/collection --json
 

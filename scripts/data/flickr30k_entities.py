@@ -1,5 +1,6 @@
 """Turn the official files of Flickr30k Entities into Visual Genome's format, which scripts.train reads.
 
+\b
     python -m scripts.data.flickr30k_entities --entities flickr30k_entities --out data/train --ids train.txt
 
 The folder of --entities holds `Annotations/*.xml` (boxes) and `Sentences/*.txt` (five captions each, their phrases

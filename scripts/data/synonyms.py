@@ -1,5 +1,6 @@
 """Makes search/wording/synonyms.txt.gz: for English words, those that mean nearly the same and describe photographs.
 
+\b
     apt-get download wordnet-base && dpkg-deb -x wordnet-base_*.deb wordnet
     python -m scripts.data.synonyms --wordnet wordnet/usr/share/wordnet --text TEXT
 
@@ -7,6 +8,7 @@ WordNet (3.0, Princeton University) says what means the same (a synset) and what
 pertaining adjectives), the sentence-embedding teacher (see scripts.train.piece_vectors) which of a word's meanings is
 meant in everyday English. The distance of two words:
 
+\b
     4 (1 - cosine of the teacher's vectors)
     + 0.3 for each more frequent meaning of the word, at most 1.8
     + 1 if the other one means more, and then 0.3 once more for each more frequent meaning

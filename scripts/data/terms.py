@@ -1,5 +1,6 @@
 """Names of things as phrases, and what is broader than what: terms for `scripts.train --terms`. Run once.
 
+\b
     python -m scripts.data.terms runs/terms.json --wordnet /usr/share/wordnet --annotations TRAIN --annotations WIDE
 
 A term is one thing that a photograph may show ("iguana"), with the forms that ask for it ("an iguana", "iguana",

@@ -1,5 +1,6 @@
 """Filter Visual Genome's published files as the paper does, and split them into train, val and test.
 
+\b
     python -m scripts.data.visual_genome --annotations visual_genome --out data --splits densecap_splits.json
 
 The folder of --annotations holds `image_data.json` and `region_descriptions.json` of any version. The filters (paper 4,

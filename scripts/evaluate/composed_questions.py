@@ -1,5 +1,6 @@
 """Questions of several parts, as people wrote them in captions: many, where `questions.json` has a few by hand.
 
+\b
     python -m scripts.evaluate.composed_questions --annotations VAL --besides VAL/questions.json > composed.json
     python -m scripts.evaluate.questions --photos PHOTOS --annotations VAL --questions composed.json
 

@@ -1,5 +1,6 @@
 """The first photograph of each of the first questions, whatever it is, with its boxes, on one sheet.
 
+\b
     python -m scripts.evaluate.drawn_hits SHEET.png --photos PHOTOS --annotations VAL --first 10
 
 Which questions: the first ones of `questions.json`, as `scripts.evaluate.questions` reads them. Below each photograph

@@ -6,6 +6,7 @@ Takes the most frequent things that captions and names of the photographs name; 
 things that people agree to name: if one caption does, two in five do on average (people do not name everything that is
 there). For each of them asks for some of the others, first plainly, then with --not. Measured:
 
+\b
     remain   of the first 20 photographs of the plain answer that captions, phrases or names say to show the unwanted
              thing (its word, singular or plural), the share that is still there with --not
     stay     of all photographs that nobody says to show it, the share that is still there

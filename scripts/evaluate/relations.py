@@ -5,6 +5,7 @@
 Things are the frequent last words of labelled phrases. A photograph holds a relation of two of them if all of their
 labelled boxes do, clearly:
 
+\b
     left of, right of          centres a tenth of the photograph's width apart or more
     above, below               the same of its height
     bigger than, smaller than  one and a half times the area or more

@@ -1,11 +1,13 @@
 """Questions of two phrases from one photograph: each in a region of its own, against two separate questions.
 
+\b
     python -m scripts.evaluate.several_things --photos PHOTOS --annotations VAL
 
 Draws from each photograph at most one pair of different phrases of two words or more whose labelled boxes overlap by
 less than half, and all such pairs (at most --shared a photograph) that end with the same noun ("a black dog", "a brown
 dog"). Measured:
 
+\b
     recall@1    how often the photograph is the first of all, its score by the assignment of regions
     averaged    the same, its score the mean of what two separate questions find
     both right  share of the pairs of which both phrases' boxes overlap their labelled ones by half or more, in the

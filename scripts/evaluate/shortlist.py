@@ -1,5 +1,6 @@
 """How much of what the exact search finds the shortlist finds, and what it costs: a curve over the shortlist's size.
 
+\b
     python -m scripts.evaluate.shortlist --photos PHOTOS --annotations VAL
     python -m scripts.evaluate.shortlist --photos ... --annotations ... --made-up 42000 --plot shortlist.png
 

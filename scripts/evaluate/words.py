@@ -5,6 +5,7 @@
 Indexes the photographs with the product's own pipeline and asks for single words with the product's own search. What is
 measured is the share of photographs that two lists of the first ten have in common, the mean over pairs of words:
 
+\b
     synonyms     a frequent word of the training phrases, and one that means the same and that neither a training phrase
                  nor a training caption has
     as typed     the same, no word read as another one: what the word pieces say

@@ -1,5 +1,6 @@
 """Kills `indexer` with SIGKILL at random moments and compares what becomes of the collection with undisturbed ones.
 
+\b
     python -m scripts.torture --kills 200 --seed 1
     python -m scripts.torture --kills 20 --commands compact,rebuild --folder /dev/shm --json
     python -m scripts.torture --kills 100 --collection temporary       # on a server: see scripts/torture/describers.py

@@ -1,5 +1,6 @@
 """Damaged files of every format through a build's decoders: none may end the run, hang, or come out in a wrong size.
 
+\b
     python -m scripts.torture.decoding --seed 1 --files 20000
     python -m scripts.torture.decoding --files 500 --json
 

@@ -1,5 +1,6 @@
 """Fit how likely a photograph answers a phrase, on labelled photographs, and store it in a weights file.
 
+\b
     python -m scripts.train.calibrate_answers WEIGHTS --photos PHOTOS --annotations VAL \\
         --photos WIDE_PHOTOS --annotations WIDE_VAL
 
@@ -7,6 +8,7 @@ Half of each set's photographs fit the numbers (`fcln.scoring.AnswerCalibration`
 judges them: expected calibration error over photographs of at least a tenth, and a table. What is stored is what was
 judged. What is asked of every photograph of a set:
 
+\b
 - the questions of its `questions.json` that list their answers;
 - where people labelled regions: the things that most of them name ("dog"), pairs of these, which tell how likely all
   parts of a question are answered at once, and labelled phrases drawn at random. A photograph shows a thing if what

@@ -1,5 +1,6 @@
 """Fit how sure it is of a region and of what is said of it (`fcln.caption_confidence` has the formula), and judge it.
 
+\b
     python -m scripts.train.caption_confidence --photos PHOTOS --annotations VAL
 
 Of each region that the network finds in a labelled photograph the target is the share of dense captioning's thirty

@@ -1,5 +1,6 @@
 """Train the language model of a network again, on region codes kept in files; everything else stays as it is.
 
+\b
     python -m scripts.train.region_codes runs/codes.h5 --photos PHOTOS --annotations TRAIN
     python -m scripts.train.captions WEIGHTS --codes runs/codes.h5 --out runs/captions
 

@@ -1,5 +1,6 @@
 """Fit how sure `search detect` may be of a box, and store it in a weights file.
 
+\b
     python -m scripts.train.choose_confidence WEIGHTS --photos PHOTOS --annotations VAL
 
 The labelled phrases of half of the photographs fit the numbers (`search.calibration` has the formula), those of the
@@ -8,6 +9,7 @@ detection at IoU 0.5. What is stored is what was judged.
 
 Each distinct phrase of a photograph is asked of it, and of one photograph drawn at random from those that lack it:
 
+\b
 - A region is right if it overlaps (IoU >= 0.5) a box labelled with the phrase, or with a phrase that has all its words.
 - In its own photograph a region is wrong if it is not right and touches (IoU >= 0.1) some labelled box: people said
   what is there, and not this. A region that touches none is left out: labels are incomplete, and what is not labelled

@@ -1,5 +1,6 @@
 """Fit the weight of the fused scoring, choose the default scoring, and store both in a weights file.
 
+\b
     python -m scripts.train.choose_scoring WEIGHTS --photos PHOTOS --annotations VAL
 
 Asks the queries of the paper's retrieval experiment (see scripts.evaluate.retrieval) under each scoring.

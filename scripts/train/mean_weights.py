@@ -1,5 +1,6 @@
 """The mean of the weights of several runs that began with the same weights: often better than any of them.
 
+\b
     python -m scripts.train.mean_weights runs/mean.safetensors runs/a/weights.safetensors runs/b/weights.safetensors
 
 Wortsman et al., "Model soups" (ICML 2022). Words, scoring and names are the first one's. Weights that all runs left as

@@ -1,5 +1,6 @@
 """Region codes of a trained network with what is said of the regions, for `scripts.train.captions`.
 
+\b
     python -m scripts.train.region_codes runs/codes.h5 --weights WEIGHTS --photos PHOTOS --annotations TRAIN
 
 Of every photograph: its labelled boxes, the regions that the network finds and that overlap one (IoU 0.5 or more), and

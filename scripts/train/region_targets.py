@@ -1,5 +1,6 @@
 """What EfficientNet-Lite2 sees in regions cut out of photographs, for `scripts.train --targets`. Run once.
 
+\b
     python -m scripts.train.region_targets runs/targets.h5 --photos PHOTOS --annotations TRAIN
 
 The whole photograph and each labelled box (weak ones among them) of every photograph are cut out with some of their

@@ -1,5 +1,6 @@
 """Fit what a network's embeddings say of the photograph around a region, and store it in a weights file.
 
+\b
     python -m scripts.train.scene WEIGHTS --photos PHOTOS --annotations TRAIN --terms TERMS \\
         --photos WIDE_PHOTOS --annotations WIDE_TRAIN
 

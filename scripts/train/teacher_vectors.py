@@ -1,5 +1,6 @@
 """Vectors of whole phrases and captions from a sentence-embedding teacher, for `scripts.train --teacher`. Run once.
 
+\b
     python -m scripts.train.teacher_vectors runs/teacher.h5 --annotations TRAIN --terms runs/terms.json --text TEXT
 
 The phrase encoder learns from photographs what their phrases look like, and from the teacher

@@ -1,5 +1,6 @@
 """Train the network on photographs with region phrases, in Visual Genome's format.
 
+\b
     python -m scripts.train --photos PHOTOS --annotations TRAIN --pieces runs/pieces.safetensors --out runs/first
 
 On several GPUs of a machine: `torchrun --nproc-per-node 4 -m scripts.train ...`; --batch-size is each one's.

@@ -1,5 +1,6 @@
 """Write fc6 of a trained network as a product of two matrices: half of the products for nearly the same codes.
 
+\b
     python -m scripts.train.truncate_fc6 WEIGHTS OUT --photos PHOTOS --annotations TRAIN
 
 `fcln.training.low_rank` has the method. What fc6 gives is looked at in photographs drawn from those that the network

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     type=Share(0, 1, min_open=True, max_open=True),
     metavar="SHARE",
     help="The share of the photographs that you expect to show it. Default: 0.5; over a collection that of the "
-    "labelled photographs which the confidence was fitted on, about 0.005.",
+    "labelled photographs which the confidence was fitted on, about 0.02.",
 )
 @click.option(
     "-k",

@@ -52,8 +52,8 @@ def evaluate(
 ) -> int:
     """Measure how well the questions of a file are answered on your photographs.
 
-    A line of QUESTIONS.jsonl is a phrase, a photograph of the collection that answers it and, if you like, where in it,
-    in pixels of the upright photograph:
+    A line of QUESTIONS.jsonl is a phrase, a photograph of the collection that answers it and, if you like, where in it:
+    x, y, width, height in pixels of the upright photograph.
 
     \b
       {"phrase": "a dog on a couch", "photograph": "2019/IMG_2034.jpg", "box": [412, 530, 610, 388]}

@@ -32,7 +32,11 @@ PORT = 8420
     show_default=True,
     help="The address to listen at. Any other than this computer's own needs --token.",
 )
-@click.option("--token", metavar="WORD", help="Who opens the page has to know this word; it is in the link printed.")
+@click.option(
+    "--token",
+    metavar="WORD",
+    help="Who opens the page has to know this word, of at least 8 letters and digits; it is in the link printed.",
+)
 @collection_option
 @weights_option
 @device_option
