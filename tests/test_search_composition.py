@@ -123,6 +123,28 @@ def test_a_count_prefers_so_many_and_shows_each(searcher):
     assert len(answer.hits) == 6
 
 
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        # The second of four is 0.05, the third 0.25 less similar than the first: 0.6 * 24 * -0.05 + 1.2 = 0.48, -2.4.
+        (Count(2), (0.02 + 0.96 * 0.61775) * (0.98 - 0.96 * 0.08317)),
+        (Count(2, at_least=True), 0.02 + 0.96 * 0.61775),
+        (Count(3), (0.02 + 0.96 * 0.08317) * (0.98 - 0.96 * 0.00369)),  # the fourth 0.472: -5.597
+        (Count(3, at_least=True), 0.02 + 0.96 * 0.08317),
+    ],
+)
+def test_how_many_there_are_is_said_by_how_alike_they_are(count, expected):
+    boxes = np.array([[x, 0, x + 10, 10] for x in (0, 20, 40, 60)], np.float64)
+    regions = PhotoRegions(boxes, np.full(4, 0.5))
+    asked = Query(["two dogs", "a dog"], ["two dogs", "a dog"], [1], [], counts={"a dog": count})
+    scores = np.array([[0.0] * 4, [0.5, 0.45, 0.25, 0.5 - 0.472]])
+    found = compose_one(asked, scores, regions, (100, 100))
+    (said,) = found.said
+    assert said.score == pytest.approx(expected, abs=1e-4)
+    (thing,) = found.things
+    assert thing.rows == [0, 1]  # what is hardly one of them is not shown
+
+
 def test_a_place_prefers_and_throws_nothing_out(searcher):
     answer = searcher.search(["dog in the foreground"])
     assert names(answer)[0] == "6low.jpg" and len(answer.hits) == 6

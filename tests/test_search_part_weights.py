@@ -72,7 +72,7 @@ def test_what_is_said_weighs_the_same_beside_one_thing_and_beside_several(phrase
     both, one = ([[0.5, 0.5]] + [[0.5, 0.5]] * (len(phrases) - 1), [[0.5, -0.5]] + [[0.5, -0.5]] * (len(phrases) - 1))
     found = compose_one(query, both, weights)
     points = sum(part.points for part in found.said)
-    assert (1 - weights.as_one) * points == pytest.approx(0.5 * 0.07 * np.log(found.said[0].score))
+    assert (1 - weights.as_one) * points == pytest.approx(0.5 * 0.05 * np.log(found.said[0].score))
     assert found.score > compose_one(query, one, weights).score
     best = np.array(both).max(axis=1, keepdims=True)
     assert found.score <= upper_bounds(query, best, weights)[0]
