@@ -39,3 +39,11 @@ def test_the_dictionary_has_rare_words_and_no_slips() -> None:
         assert SPELLING.is_english(word)
     for word in ("bycicle", "umberella", "zorblax"):
         assert not SPELLING.is_english(word)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("elefant", "elephant"), ("elefents", "elephants"), ("fone", "phone"), ("phan", "fan"), ("elegent", "elegant")],
+)
+def test_f_for_ph_is_no_slip(word, meant):
+    assert Spelling(["elegant", "phone", "fan", "elephant", "elephants"]).nearest(word) == meant

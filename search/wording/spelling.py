@@ -56,8 +56,9 @@ class Spelling:
         """The word that is the fewest slips away, of several the most frequent; None if none is near.
 
         A slip is a letter too many, missing, wrong, or two in the wrong order, and no letter is touched twice (optimal
-        string alignment). Hardly anybody gets the first letter wrong, and a word that no dictionary has yet ("vlogger")
-        is not to become another ("jogger"). Also for words that are spelt right: ask `is_english` first.
+        string alignment); "f" for "ph" is none ("elefant" is an elephant, not elegant). Hardly anybody gets the first
+        letter wrong, and a word that no dictionary has yet ("vlogger") is not to become another ("jogger"). Also for
+        words that are spelt right: ask `is_english` first.
         """
         if len(word) < _MIN_LETTERS or not word.isalpha() or word in FOREIGN_WORDS:
             return None
@@ -65,11 +66,17 @@ class Spelling:
 
         limit = 2 if len(word) >= _TWO_SLIPS_FROM else 1
         best = None
+        word = _as_heard(word)
         for candidate in self.words:
-            if candidate[0] == word[0]:
-                slips = OSA.distance(word, candidate, score_cutoff=limit)  # limit + 1 for any more
+            heard = _as_heard(candidate)
+            if heard[0] == word[0]:
+                slips = OSA.distance(word, heard, score_cutoff=limit)  # limit + 1 for any more
                 if slips <= limit:
                     best, limit = candidate, slips - 1
                     if limit < 0:
                         break
         return best
+
+
+def _as_heard(word: str) -> str:
+    return word.replace("ph", "f")
