@@ -322,4 +322,4 @@ class IndexReport:
     queries: int  # embeddings drawn from the collection; exact search says what there is to find for them
     recall_at_10: float  # the share of the exact first 10 that the index finds
     recall_at_100: float
-    kind: str = "FAISS files"  # what `files` are
+    kind: str = "FAISS file"  # what one of `files` is

@@ -152,7 +152,7 @@ def compaction(report: "CompactionReport") -> str:
     if report.segments_before is None:
         return f"{room[0]} of tables and indexes are now {room[1]}\n{dropped}"
     return (
-        f"{report.segments_before:,} files of features, {room[0]}, are now {report.segments_after:,}, {room[1]}\n"
+        f"features: {counted(report.segments_before, 'file')}, {room[0]}; now {report.segments_after:,}, {room[1]}\n"
         f"{dropped}"
     )
 
@@ -161,7 +161,7 @@ def rebuild(report: "IndexReport") -> str:
     """What the new index is and how well it finds."""
     kind = f"{report.lists:,} inverted lists" if report.lists else "every vector is looked at"
     return (
-        f"{report.regions:,} regions in {report.files:,} {report.kind}, {report.bytes / 1e6:,.1f} MB: {kind}\n"
+        f"{report.regions:,} regions in {counted(report.files, report.kind)}, {report.bytes / 1e6:,.1f} MB: {kind}\n"
         f"recall@10 {report.recall_at_10:.4f}, recall@100 {report.recall_at_100:.4f} against exact search, "
         f"{report.queries} queries"
     )

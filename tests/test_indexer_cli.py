@@ -448,7 +448,7 @@ def test_compact_and_rebuild(photos, place, tiny_checkpoint):
     result = invoke("compact", "--collection", place)
     assert result.exit_code == 0
     first, second = result.stdout.splitlines()
-    assert first.startswith("2 files of features, ") and ", are now 1, " in first
+    assert first.startswith("features: 2 files, ") and "; now 1, " in first
     assert second.endswith(" regions of photographs that are gone were dropped") and not second.startswith("0 ")
     document = json.loads(invoke("compact", "--json", "--collection", place).stdout)
     assert (document["segments_before"], document["segments_after"], document["rows_dropped"]) == (1, 1, 0)
@@ -456,7 +456,7 @@ def test_compact_and_rebuild(photos, place, tiny_checkpoint):
     result = invoke("rebuild", "--collection", place)
     regions = json.loads(invoke("status", "--json", "--collection", place).stdout)["regions"]
     first, second = result.stdout.splitlines()
-    assert first.startswith(f"{regions} regions in 1 FAISS files, ") and first.endswith(": every vector is looked at")
+    assert first.startswith(f"{regions} regions in 1 FAISS file, ") and first.endswith(": every vector is looked at")
     assert second == "recall@10 1.0000, recall@100 1.0000 against exact search, 3 queries"
     document = json.loads(invoke("rebuild", "--json", "--collection", place).stdout)
     assert (document["regions"], document["lists"], document["recall_at_10"]) == (regions, 0, 1.0)

@@ -122,7 +122,7 @@ def report(session: Session) -> IndexReport:
         queries=queries,
         recall_at_10=sum(row.recall_at_10 * row.queries for row in rows) / queries if queries else 1.0,
         recall_at_100=sum(row.recall_at_100 * row.queries for row in rows) / queries if queries else 1.0,
-        kind="indexed partitions",
+        kind="indexed partition",
     )
 
 
