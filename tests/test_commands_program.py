@@ -102,3 +102,10 @@ def main():
     print("lost", file=sys.stderr)
 """
     assert run(code).returncode == 0
+
+
+def test_threads_of_scripts_sleep_too(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    code = "import sys, os, scripts.train.train; print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, text=True, capture_output=True)
+    assert ended.stdout == "True PASSIVE\n", ended.stderr
