@@ -164,5 +164,8 @@ def damaged(path: Path, fault: str) -> CheckpointError:
 
 def unfit(path: Path, error: Exception) -> CheckpointError:
     """What there is to say of a weights file of another form."""
-    reason, *_ = str(error).splitlines() or [type(error).__name__]
-    return CheckpointError(f"The weights file {path} does not fit this version ({reason}).")
+    reason, *details = str(error).splitlines() or [type(error).__name__]
+    if details and reason.startswith("Error(s) in loading"):  # torch's: then a line for each kind, with all names
+        reason = "other layers, or of other sizes"
+    what_to_do = "Train it again with this version, or use the embedded weights"
+    return CheckpointError(f"The weights file {path} does not fit this version ({reason}). {what_to_do}.")

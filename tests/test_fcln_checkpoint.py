@@ -179,6 +179,12 @@ def test_a_file_that_does_not_fit_is_refused_in_a_sentence(copy, changes):
     assert "\n" not in str(caught.value)
 
 
+def test_weights_of_another_network_are_refused_without_torchs_own_words(copy):
+    rewrite(copy, config=json.dumps(tiny_config().to_json() | {"hidden_size": 24}))
+    with pytest.raises(CheckpointError, match=r"version \(other layers, or of other sizes\)\. Train it again"):
+        load_checkpoint(copy)
+
+
 class Poison:
     """Unpickled, it leaves a mark."""
 

@@ -44,11 +44,11 @@ class VerificationReport:
             "collection": str(self.collection),
             "photographs": f"{counts.photographs:,}",
             "regions": f"{counts.regions:,}",
-            "features": f"{counts.segments:,} files",
-            "index": f"{counts.index_files:,} FAISS files",
+            "features": f"{counts.segments:,} file" + "s" * (counts.segments != 1),
+            "index": f"{counts.index_files:,} FAISS file" + "s" * (counts.index_files != 1),
         }
         if counts.index_recall is not None:
-            lines["index"] += f", which find at least {counts.index_recall:.1%} of what exact search finds"
+            lines["index"] += f" with at least {counts.index_recall:.1%} of what exact search finds"
         if counts.index_stale:
             lines["index"] += " (`indexer rebuild` trains their lists again, or the next build that adds regions)"
         if counts.rows_of_gone:
