@@ -1,7 +1,5 @@
 """An answer as bytes for stdout: a table for people; JSON, JSON lines, CSV and paths for programs."""
 
-import csv
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.boxes import xywh
+from commands.csv_lines import csv_line
 from commands.text import printable
 from search.explanation_text import excluded_lines, explanation_document, explanation_lines, won_line
 
@@ -152,15 +151,13 @@ def as_json_lines(answer: "Answer | Detections", *, explain: bool = False) -> by
 
 def as_csv(answer: "Answer | Detections") -> bytes:
     """One region a line, with its photograph's columns, below a line of column names."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_CSV_COLUMNS.split())
+    lines = [csv_line(_CSV_COLUMNS.split())]
     for hit in answer.hits:
         photo = [hit.rank, hit.path, hit.score, hit.width, hit.height, answer.scoring]
         for region in hit.regions:
             said = [region.score, region.phrase, region.for_phrase, hit.probability, region.probability]
-            writer.writerow([*photo, region.region_id, *xywh(region.box), *said])
-    return text.getvalue().encode("utf-8", "backslashreplace")
+            lines.append(csv_line([*photo, region.region_id, *xywh(region.box), *said]))
+    return b"".join(lines)
 
 
 def as_paths(answer: "Answer | Detections") -> bytes:
