@@ -10,6 +10,7 @@ import click
 
 from commands.errors import plain_errors
 from commands.many_values import ManyValuesCommand, ManyValuesOption
+from commands.options import PathType
 from commands.text import printable
 from search import output
 from search.arguments import find_photos, has_photo_name, refuse_photos_among_phrases
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     "--in",
     "places",
     cls=ManyValuesOption,
-    type=click.Path(path_type=Path),
+    type=PathType(),
     metavar="PHOTO...",
     help="Photographs, or folders of them, to look at on the spot. Default: the collection.",
 )
