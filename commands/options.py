@@ -38,6 +38,16 @@ class LocationType(PathType):
         return value if "://" in os.fspath(value) else super().convert(value, parameter, context)
 
 
+class NumberType(click.FloatRange):
+    """A number in a range; "nan" is none, though it is not outside of it."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        number = super().convert(value, parameter, context)
+        if number != number:
+            self.fail(f"{value} is no number.", parameter, context)
+        return number
+
+
 _collection_option = click.option(
     "--collection",
     type=LocationType(),

@@ -8,7 +8,7 @@ import click
 
 from commands.errors import EXIT_INTERRUPTED, Failure, plain_errors
 from commands.next_commands import runnable
-from commands.options import PathType, collection_option, device_option, weights_option
+from commands.options import NumberType, PathType, collection_option, device_option, weights_option
 from commands.text import counted, printable
 from indexer.cli.waiting import choose_progress, wait_option, when_unlocked
 
@@ -57,14 +57,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--commit-seconds",
-    type=click.FloatRange(min=0),
+    type=NumberType(min=0),
     default=5.0,
     show_default=True,
     help="Time between commits: the work that a power cut costs at most.",
 )
 @click.option(
     "--lease-seconds",
-    type=click.FloatRange(min=1),
+    type=NumberType(min=1),
     default=60.0,
     show_default=True,
     help="On a server, several builds share the work: what one has begun others take over once it has been silent for "

@@ -7,6 +7,7 @@ import click
 
 from commands.errors import plain_errors
 from commands.next_commands import runnable
+from commands.options import NumberType
 from commands.text import printable
 from fcln.scoring import SCORINGS
 from search.cli.answer_options import answer_options
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--min-score",
     "least",
-    type=click.FloatRange(0, 1),
+    type=NumberType(0, 1),
     metavar="P",
     help="Only photographs that answer with at least this probability, 0 to 1.",
 )
