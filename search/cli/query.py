@@ -176,7 +176,8 @@ def query(
         if not answer.hits and answer.end is not None and least is not None:
             return 1
         if not answer.hits and answer.excluded:
-            click.echo("Nothing found: every photograph looked at was left out.", err=True)
+            if answer.end is None or answer.end.next is None:
+                click.echo("Nothing found: every photograph looked at was left out.", err=True)
             return 1
         if not answer.hits:
             place = printable(opened.location)
