@@ -36,7 +36,7 @@ def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf
     lines = [click.style(f"{asked}: {count}, {answer.scored}", dim=True)]
     regions = [region for hit in answer.hits for region in hit.regions]
     asks = max((len(region.for_phrase) for region in regions), default=0)
-    phrases = max((len(region.phrase) for region in regions), default=0)
+    phrases = max((len(printable(region.phrase)) for region in regions), default=0)
     for hit in answer.hits:
         score = click.style(_sure(hit.probability, hit.score), fg="green")
         lines.append(
@@ -47,7 +47,9 @@ def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf
             x, y, width, height = (round(side) for side in xywh(region.box))
             ask = click.style(f"{region.for_phrase:{asks}}", fg="cyan")
             where = f"{f'{width}x{height}':>9} at {x},{y}"
-            lines.append(f"     {_sure(region.probability, region.score)}  {ask}  {region.phrase:{phrases}}  {where}")
+            lines.append(
+                f"     {_sure(region.probability, region.score)}  {ask}  {printable(region.phrase):{phrases}}  {where}"
+            )
         if explain and hit.explanation is not None:
             lines += [f"               {line}" for line in explanation_lines(hit.explanation, hit.score)]
     if explain and isinstance(excluded := getattr(answer, "excluded", None), list):
@@ -100,11 +102,12 @@ def descriptions_as_table(photos: "Sequence[DescribedPhoto]", count: int | None,
     for photo in photos:
         surest = photo.surest(count)
         lines.append(f"{shown(photo.path)}  ({photo.width}x{photo.height}, {_regions(len(photo.phrases))})")
-        longest = max(len(photo.phrases[row]) for row, _ in surest)
+        phrases = {row: printable(photo.phrases[row]) for row, _ in surest}
+        longest = max(map(len, phrases.values()))
         for row, confidence in surest:
             x, y, width, height = (round(side) for side in xywh(photo.regions.boxes[row].tolist()))
             where = f"{f'{width}x{height}':>9} at {x},{y}"
-            lines.append(f"  {confidence:5.2f}  {photo.phrases[row]:{longest}}  {where}")
+            lines.append(f"  {confidence:5.2f}  {phrases[row]:{longest}}  {where}")
     return ("\n".join(lines) + "\n").encode(encoding, "backslashreplace")
 
 
