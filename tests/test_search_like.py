@@ -282,6 +282,7 @@ def test_what_the_command_refuses(like, album, tmp_path):
         ([], "Name a photograph, as in `search like photo.jpg`, or give --photo-id."),
         ([tmp_path / "none.jpg"], "There is no photograph"),
         (["--photo-id", 999], "holds no photograph 999"),
+        ([album.photos / "1.jpg", "--not", "no dog"], '"no dog" is negated twice: name the thing alone, "a dog".'),
         ([album.photos / "1.jpg", "--box", "1,2,3"], "1,2,3 is no box: x, y, width and height in pixels"),
         ([album.photos / "1.jpg", "--box", "1,2,0,5"], "is no box"),
         ([album.photos / "1.jpg", "--box", "5000,0,10,10"], "The box 5000,0,10,10 holds nothing of a photograph of"),
