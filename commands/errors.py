@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import click
 
 from commands.next_commands import runnable
+from commands.program import EXIT_INTERRUPTED
 from commands.text import printable
 
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 
 class Failure(click.ClickException):

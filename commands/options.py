@@ -19,16 +19,38 @@ version_option = click.version_option(
 )
 
 
-class LocationType(click.Path):
+class PathType(click.Path):
+    """A Path. "" is none, though Path() is the folder that one is in: `indexer remove "$NOT_SET"` forgets nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if value == "":
+            self.fail('"" names no file and no folder; "." is the folder that you are in.', parameter, context)
+        return super().convert(value, parameter, context)
+
+
+class LocationType(PathType):
     """A folder as a Path; the URL of a server as it was typed."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
         return value if "://" in os.fspath(value) else super().convert(value, parameter, context)
 
 
+class NumberType(click.FloatRange):
+    """A number in a range; "nan" is none, though it is not outside of it."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        number = super().convert(value, parameter, context)
+        if number != number:
+            self.fail(f"{value} is no number.", parameter, context)
+        return number
+
+
 _collection_option = click.option(
     "--collection",
-    type=LocationType(path_type=Path),
+    type=LocationType(),
     metavar="PATH|URL",
     help="The folder that holds the collection, or a server (postgresql://user@host/database?schema=name). Default: "
     "$DENSECAP_SEARCH_COLLECTION, or a folder in your data folder (`indexer status` prints it).",
@@ -59,7 +81,7 @@ def collection_option(command: Command) -> Command:
 
 weights_option = click.option(
     "--weights",
-    type=click.Path(path_type=Path),
+    type=PathType(),
     metavar="FILE",
     help="The network's weights, if not those that come with the program. A collection is searched with the weights "
     "that described it.",

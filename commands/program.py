@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from commands.errors import EXIT_INTERRUPTED
+EXIT_INTERRUPTED = 130
 
 _M_ARENA_MAX = -8  # malloc.h
 
@@ -24,6 +24,8 @@ def run(main: Callable[[], object]) -> None:
             # Everything is closed. A batch may still be in the network, and to take that apart in order takes seconds.
             os._exit(EXIT_INTERRUPTED)
         raise
+    except KeyboardInterrupt:  # while it was being loaded
+        os._exit(EXIT_INTERRUPTED)
     finally:
         _flush()
 

@@ -23,7 +23,7 @@ def default_collection() -> Location:
     """What `DENSECAP_SEARCH_COLLECTION` names, else `collection` in the user's data folder. Creates nothing."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     if named:
-        return named if is_server(named) else Path(named).expanduser()
+        return named if is_server(named) else Path(os.path.expanduser(named))
     return Path(platformdirs.user_data_dir("densecap-search", appauthor=False)) / "collection"
 
 
@@ -43,7 +43,7 @@ def roots_here() -> dict[str, Path]:
         name, equals, path = entry.partition("=")
         if not (name and equals and path):
             raise CollectionError(f"--root-as takes NAME=PATH, such as photos=/media/photos, not {entry!r}.")
-        found[name] = Path(path).expanduser().resolve()
+        found[name] = Path(os.path.expanduser(path)).resolve()
     return found
 
 

@@ -20,7 +20,7 @@ class Relocation:
 
 
 def relocate(collection: Collection, old: Path, new: Path) -> Relocation:
-    """Let what is remembered of a folder be true of another one: by hand, nothing is compared.
+    """Let what is remembered of a folder be true of another one: by hand, no content is compared.
 
     Args:
         collection: open for writing.
@@ -28,7 +28,8 @@ def relocate(collection: Collection, old: Path, new: Path) -> Relocation:
         new: where it is now; what is remembered there already stays.
 
     Raises:
-        FolderError: nothing is remembered of the old folder, or the new one is not there. The collection is as before.
+        FolderError: nothing is remembered of the old folder, or the new one is not there or has none of the
+            photographs. The collection is as before.
     """
     new = Path(os.path.realpath(new))
     if not new.is_dir():
@@ -46,6 +47,12 @@ def relocate(collection: Collection, old: Path, new: Path) -> Relocation:
     if not stats and not whole:
         command = f"indexer status{option(collection.location)}"
         raise FolderError(f"the collection knows nothing in {printable(old)}: `{command}` lists its folders")
+    there = [(roots[root_id] / path).relative_to(old) for (root_id, path), stat in stats.items() if not stat.failed]
+    if there and not any(os.path.lexists(new / path) for path in there):
+        raise FolderError(
+            f"{printable(new)} has none of the photographs of {printable(old)}, such as {printable(there[0])}: "
+            "give the folder where they are now"
+        )
     around = [root_id for root_id, root in roots.items() if new.is_relative_to(root)]
     inside = [root for root_id, root in roots.items() if root.is_relative_to(new) and root_id not in whole]
     count = sum(not stat.failed for stat in stats.values())

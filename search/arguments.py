@@ -35,7 +35,7 @@ def find_photos(arguments: Iterable[Path]) -> list[Path]:
     """The files given, and those of the folders given that are photographs by their names, each once.
 
     Folders with all that is in them, in the order of names; hidden files and folders are left out. A file given by name
-    may have any.
+    may have any. A folder that cannot be listed stands for what is in it: who opens it learns why.
     """
     found: dict[str, Path] = {}
     for argument in arguments:
@@ -45,8 +45,10 @@ def find_photos(arguments: Iterable[Path]) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
+    unlisted: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=unlisted.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith(".") and has_photo_name(name):
                 yield Path(parent, name)
+    yield from (Path(error.filename) for error in unlisted)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from commands.text import printable
 from search.errors import DeliveryError
+from search.files import fitting_name
 
 
 @dataclass
@@ -68,7 +69,7 @@ def _target(photo: Path, folder: Path, link: bool) -> tuple[Path, bool]:
         if _is_delivered(photo, target, link):
             return target, True
         number += 1
-        target = folder / f"{photo.stem}-{number}{photo.suffix}"
+        target = folder / fitting_name(photo.stem, f"-{number}{photo.suffix}")
     return target, False
 
 
@@ -88,7 +89,7 @@ def _link(photo: Path, target: Path) -> None:
 
 
 def _copy(photo: Path, target: Path) -> None:
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = target.with_name(f".{os.getpid()}.part")
     try:
         shutil.copy2(photo, part)
         try:

@@ -16,6 +16,7 @@ from decoding.photos import OpenedPhoto, Photograph
 from fcln.boxes import iou
 from search.errors import ExampleError
 from search.file_description import MAX_REGIONS
+from search.files import open_file
 from search.filters import places_of
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _known(collection: "Collection", path: Path | None, photo_id: int | None) ->
     if photo_id is not None:
         try:
             collection.photos([photo_id])
-        except UnknownId:
+        except (UnknownId, OverflowError):  # no database has an id that large
             raise ExampleError(f"The collection {collection.location} holds no photograph {photo_id}.") from None
         return photo_id, photo_id
     if path is None:
@@ -130,7 +131,7 @@ def _known(collection: "Collection", path: Path | None, photo_id: int | None) ->
     under = collection.matching(PhotoFilter(under=tuple(sorted(places_of(path))))).photo_ids.tolist()
     same_path = under[0] if under else None
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             content = collection.find_digest(hashlib.file_digest(file, "sha256").hexdigest())
     except FileNotFoundError:
         if same_path is None:
@@ -206,7 +207,7 @@ def is_file_of(collection: "Collection", photo_id: int) -> bool:
     """Whether a photograph of the collection is still there as it was."""
     (photo,) = collection.photos([photo_id])
     try:
-        with open(photo.path, "rb") as file:
+        with open_file(photo.path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == photo.digest
     except OSError:
         return False
@@ -214,7 +215,7 @@ def is_file_of(collection: "Collection", photo_id: int) -> bool:
 
 def _decode(path: Path) -> Photograph:
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             return OpenedPhoto(file).decode()
     except PhotoError as error:
         raise ExampleError(f"{path} cannot be looked at: {error}.") from error

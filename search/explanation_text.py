@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from commands.text import printable
+
 if TYPE_CHECKING:
     from search.exclusion import Excluded
     from search.explanation import ExplainedThing, Explanation
@@ -33,7 +35,7 @@ def excluded_lines(excluded: "Sequence[Excluded]", shown: Callable[[Any], str]) 
     """Which photographs fell away, and the region that is the evidence. shown: of a path."""
     for photo in excluded:
         x1, y1, x2, y2 = map(round, photo.region.box)
-        what = f'"{photo.region.phrase}"' if photo.region.phrase else "a region"
+        what = f'"{printable(photo.region.phrase)}"' if photo.region.phrase else "a region"
         where = f"{x2 - x1}x{y2 - y1} at {x1},{y1}"
         yield f"left out {shown(photo.path)}: {what} {where} shows {photo.region.for_phrase}, {photo.region.score:.2f}"
 
@@ -79,5 +81,5 @@ def explanation_document(explanation: "Explanation", region: "Callable[[HitRegio
 
 
 def _thing(thing: "ExplainedThing") -> str:
-    regions = "; ".join(f'"{region.phrase}" {region.score:.3f}' for region in thing.regions)
+    regions = "; ".join(f'"{printable(region.phrase)}" {region.score:.3f}' for region in thing.regions)
     return f'"{thing.phrase}" {thing.score:.3f}, answered by {regions}'

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from decoding.errors import PhotoError
 from decoding.photos import OpenedPhoto, Photograph
+from search.files import open_file
 from search.grounding import PhotoRegions
 from search.hits import DescribedPhoto
 
@@ -69,7 +70,7 @@ def describe_from_collection(collection: "Collection", path: Path) -> DescribedP
     The file's own path is the result's.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
@@ -120,7 +121,7 @@ def _decode(paths: Iterable[Path], unreadable: list[Unreadable]) -> Iterator[tup
     """The photographs as a build decodes them, and so describes them alike."""
     for path in paths:
         try:
-            with open(path, "rb") as file:
+            with open_file(path) as file:
                 photo = OpenedPhoto(file).decode()
         except FileNotFoundError:
             reason = "there is no such file"

@@ -219,5 +219,5 @@ def places_of(folder: Path) -> set[Path]:
 
     A collection keeps its roots resolved, but what a link inside of one leads to by the link's name.
     """
-    path = Path(os.path.abspath(folder.expanduser()))
+    path = Path(os.path.abspath(os.path.expanduser(folder)))
     return {path, *(Path(os.path.realpath(parent), path.relative_to(parent)) for parent in [path, *path.parents])}

@@ -1,7 +1,5 @@
 """An answer as bytes for stdout: a table for people; JSON, JSON lines, CSV and paths for programs."""
 
-import csv
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.boxes import xywh
+from commands.csv_lines import csv_line
 from commands.text import printable
 from search.explanation_text import excluded_lines, explanation_document, explanation_lines, won_line
 
@@ -40,7 +39,7 @@ def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf
     lines = [click.style(f"{asked}: {count}, {answer.scored}", dim=True)]
     regions = [region for hit in answer.hits for region in hit.regions]
     asks = max((len(region.for_phrase) for region in regions), default=0)
-    phrases = max((len(region.phrase) for region in regions), default=0)
+    phrases = max((len(printable(region.phrase)) for region in regions), default=0)
     for hit in answer.hits:
         score = click.style(_sure(hit.probability, hit.score), fg="green")
         lines.append(
@@ -51,7 +50,9 @@ def as_table(answer: "Answer | Detections", *, color: bool, encoding: str = "utf
             x, y, width, height = (round(side) for side in xywh(region.box))
             ask = click.style(f"{region.for_phrase:{asks}}", fg="cyan")
             where = f"{f'{width}x{height}':>9} at {x},{y}"
-            lines.append(f"     {_sure(region.probability, region.score)}  {ask}  {region.phrase:{phrases}}  {where}")
+            lines.append(
+                f"     {_sure(region.probability, region.score)}  {ask}  {printable(region.phrase):{phrases}}  {where}"
+            )
         if explain and hit.explanation is not None:
             lines += [f"               {line}" for line in explanation_lines(hit.explanation, hit.score)]
     if explain and isinstance(excluded := getattr(answer, "excluded", None), list):
@@ -104,11 +105,12 @@ def descriptions_as_table(photos: "Sequence[DescribedPhoto]", count: int | None,
     for photo in photos:
         surest = photo.surest(count)
         lines.append(f"{shown(photo.path)}  ({photo.width}x{photo.height}, {_regions(len(photo.phrases))})")
-        longest = max(len(photo.phrases[row]) for row, _ in surest)
+        phrases = {row: printable(photo.phrases[row]) for row, _ in surest}
+        longest = max(map(len, phrases.values()))
         for row, confidence in surest:
             x, y, width, height = (round(side) for side in xywh(photo.regions.boxes[row].tolist()))
             where = f"{f'{width}x{height}':>9} at {x},{y}"
-            lines.append(f"  {confidence:5.2f}  {photo.phrases[row]:{longest}}  {where}")
+            lines.append(f"  {confidence:5.2f}  {phrases[row]:{longest}}  {where}")
     return ("\n".join(lines) + "\n").encode(encoding, "backslashreplace")
 
 
@@ -155,15 +157,13 @@ def as_json_lines(answer: "Answer | Detections", *, explain: bool = False) -> by
 
 def as_csv(answer: "Answer | Detections") -> bytes:
     """One region a line, with its photograph's columns, below a line of column names."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_CSV_COLUMNS.split())
+    lines = [csv_line(_CSV_COLUMNS.split())]
     for hit in answer.hits:
         photo = [hit.rank, hit.path, hit.score, hit.width, hit.height, answer.scoring]
         for region in hit.regions:
             said = [region.score, region.phrase, region.for_phrase, hit.probability, region.probability]
-            writer.writerow([*photo, region.region_id, *xywh(region.box), *said])
-    return text.getvalue().encode("utf-8", "backslashreplace")
+            lines.append(csv_line([*photo, region.region_id, *xywh(region.box), *said]))
+    return b"".join(lines)
 
 
 def as_paths(answer: "Answer | Detections") -> bytes:

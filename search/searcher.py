@@ -342,8 +342,8 @@ class Searcher:
             return parse_query(phrases, self._lexicon, excluded=excluded, as_typed=as_typed)
         if not excluded:
             return Query([], [], [], [])
-        unwanted = parse_query(excluded, self._lexicon, as_typed=as_typed, taken_apart=False)
-        return replace(unwanted, given=[], phrases=[], grounded_phrases=[], excluded=unwanted.phrases)
+        unwanted = parse_query([], self._lexicon, excluded=excluded, as_typed=as_typed)
+        return replace(unwanted, given=[], phrases=[], grounded_phrases=[])
 
     @_one_at_a_time
     def rank(self, phrases: Sequence[str], *, scoring: str | None = None, judged_regions: int | None = None) -> Ranking:

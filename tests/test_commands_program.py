@@ -31,6 +31,22 @@ def main():
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "12 new", "")
 
 
+@pytest.mark.parametrize("name", ["search", "indexer"])
+def test_interrupted_while_it_is_loaded_it_ends_without_a_traceback(name):
+    code = f"""
+import sys
+class Interrupt:
+    def find_spec(self, module, *_):
+        if module == "{name}.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+from {name}.__main__ import run
+run()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, text=True, timeout=300, capture_output=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize(("said", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
 def test_threads_that_wait_sleep_unless_the_environment_says_otherwise(said, expected, monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)

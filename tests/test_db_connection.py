@@ -1,10 +1,12 @@
 import os
+import shutil
 import sqlite3
+from types import SimpleNamespace
 
 import pytest
 
 from db.errors import CollectionDamaged, CollectionError
-from db.local.sqlite.connection import Database
+from db.local.sqlite.connection import Database, plain_errors
 
 
 @pytest.fixture
@@ -111,3 +113,21 @@ def test_an_altered_database_is_said_to_be_damaged(path, damage):
     with pytest.raises(CollectionDamaged, match=r"photos\.db is damaged \(.*\): run `indexer verify --repair`\.$"):
         count(store)
     store.close()
+
+
+def test_a_full_disk_is_called_one(tmp_path, monkeypatch):
+    """SQLite needs room beside photos.db also to read, and calls it an I/O error."""
+
+    def refuse():
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+        raise error
+
+    ours = tmp_path / "photos.db"
+    sentence = r"^SQLite refuses .*photos\.db: disk I/O error\.$"
+    with pytest.raises(CollectionError, match=sentence), plain_errors(ours):
+        refuse()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    sentence = r"^SQLite needs room beside .*photos\.db, and the disk is full\.$"
+    with pytest.raises(CollectionError, match=sentence), plain_errors(ours):
+        refuse()

@@ -14,6 +14,8 @@ def test_the_environment_variable_names_the_collection(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DENSECAP_SEARCH_COLLECTION", "~/mine")
     assert default_collection() == tmp_path / "mine"
+    monkeypatch.setenv("DENSECAP_SEARCH_COLLECTION", "~nobodys")
+    assert default_collection() == Path("~nobodys")
 
 
 def test_else_it_is_in_the_users_data_folder_and_nothing_is_created(monkeypatch, tmp_path):

@@ -107,6 +107,12 @@ def test_build_needs_a_folder():
     assert "FOLDERS" in result.stderr
 
 
+@pytest.mark.parametrize("option", ["--commit-seconds", "--lease-seconds"])
+def test_a_time_is_a_number(option):
+    result = invoke("build", ".", option, "nan")
+    assert result.exit_code == 2 and f"Invalid value for '{option}': nan is no number." in result.stderr
+
+
 # -- building
 
 

@@ -220,6 +220,13 @@ def test_closing_ends_what_is_being_decoded(tmp_path, mark):
         decoders.decode(path)
 
 
+def test_processes_that_the_system_does_not_start(tmp_path, monkeypatch):
+    """It is not the photograph that cannot be read."""
+    monkeypatch.setattr(decoders_module, "WORKER", (str(tmp_path / "no such program"),))
+    with Decoders() as decoders, pytest.raises(DecoderError, match=r"does not start \(No such file or directory\)"):
+        decoders.decode(photo(tmp_path / "a.png", GOOD))
+
+
 def test_processes_that_do_not_start(tmp_path, monkeypatch):
     monkeypatch.setattr(decoders_module, "WORKER", (sys.executable, "-c", "raise SystemExit(3)"))
     with Decoders() as decoders, pytest.raises(DecoderError, match=r"does not start \(exit code 3\)"):

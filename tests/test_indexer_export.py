@@ -292,6 +292,9 @@ def test_an_earlier_export_is_replaced_as_a_whole_or_not_at_all(tmp_path):
         assert target.read_text() == "before"
     assert target.read_text() == "after"
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    with pytest.raises(ExportError, match=r"cannot be written to .*a\.json: No space left"), OutputFile(target) as file:
+        raise OSError(28, "No space left on device")  # as what writes into `file` itself has it
+    assert target.read_text() == "after"
     with pytest.raises(ExportError, match="No such file or directory"):
         OutputFile(tmp_path / "no" / "a.json")
 

@@ -206,4 +206,9 @@ def test_by_hand_what_cannot_be(shop, tmp_path):
             relocate(collection, shop.root, tmp_path / "nowhere")
         with pytest.raises(FolderError, match=r"the collection knows nothing in .*/collection"):
             relocate(collection, tmp_path / "collection", tmp_path)
+        (tmp_path / "another").mkdir()
+        with pytest.raises(
+            FolderError, match=r"another has none of the photographs of .*, such as .*: give the folder"
+        ):
+            relocate(collection, shop.root, tmp_path / "another")
     assert where(shop) == {str(shop.root): PATHS}

@@ -1,5 +1,7 @@
 """Which of the files and folders given are photographs."""
 
+import os
+
 import pytest
 
 from search.arguments import find_photos, has_photo_name
@@ -41,3 +43,16 @@ def test_a_link_to_the_same_file_is_looked_at_once(tmp_path):
     photo = touch(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").symlink_to(photo)
     assert find_photos([tmp_path]) == [photo]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    photo, secret = touch(tmp_path / "a.jpg"), touch(tmp_path / "secret" / "b.jpg").parent
+    scandir = os.scandir
+
+    def refuse(folder):
+        if os.fspath(folder) == str(secret):
+            raise PermissionError(13, "Permission denied", str(secret))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert find_photos([tmp_path]) == [photo, secret]

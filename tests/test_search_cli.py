@@ -456,8 +456,11 @@ def test_photographs_that_have_moved_away_are_listed_and_drawn_grey(search, plac
     assert (pixels == (229, 229, 234)).all(axis=2).sum() > 50_000
 
 
-def test_a_picture_that_cannot_be_written_loses_no_hits(search, tmp_path):
-    (tmp_path / "full.png").symlink_to("/dev/full")
+def test_a_picture_that_cannot_be_written_loses_no_hits(search, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
     result = search("dog on couch", "--draw", tmp_path / "full.png")
     assert result.code == 2
     assert len(result.out.splitlines()) == 3
@@ -617,8 +620,8 @@ def test_drawings_overwrite_drawings_only(detect, search, place, tmp_path):
             ["dog", "--in", "1.jpg", "--collection", "c"],
             r"^Error: Name photographs or a collection, not both: 1.jpg",
         ),
-        (["dog", "--in", "1.jpg", "--threshold", "nan"], "nan is no number between 0 and 1"),
-        (["dog", "--in", "1.jpg", "--prior", "nan"], "nan is no number between 0 and 1"),
+        (["dog", "--in", "1.jpg", "--threshold", "nan"], "nan is no number"),
+        (["dog", "--in", "1.jpg", "--prior", "nan"], "nan is no number"),
         (["dog", "--in", "1.jpg", "--threshold", "1.5"], "1.5 is not in the range 0<=x<=1"),
         (["dog", "--in", "1.jpg", "--threshold", "half"], "'half' is not a valid float"),
         (["dog", "--in", "1.jpg", "--prior", "0"], "0.0 is not in the range 0<x<1"),
@@ -676,6 +679,7 @@ def test_detect_in_a_process_of_its_own(photos, place):
         (["dog " * 500], r"at most \d+ words, .* has 500\.$"),
         (["dog"] * 500, r"These are 500 phrases, and a query may have at most \d+"),
         (["dog", "-k", "0"], "'-k' / '--top': 0 is not in the range x>=1"),
+        (["dog", "--min-score", "nan"], "nan is no number"),
         (["dog", "-k", "many"], "'many' is not a valid integer"),
         (["dog", "--scoring", "best"], "'best' is not one of 'embedding', 'likelihood', 'fused'"),
         (["dog", "--device", "abacus"], "'abacus' is not one of 'auto', 'cpu', 'cuda'"),
@@ -792,6 +796,9 @@ def test_an_answer_that_cannot_be_written_is_told(place, tiny_checkpoint):
     with open("/dev/full", "w") as full:
         run = command(*asked, stdout=full, stderr=subprocess.PIPE, text=True)
     assert (run.returncode, run.stderr) == (2, "Error: The answer could not be written: No space left on device.\n")
+    with open("/dev/full", "w") as full:
+        run = command("phrases", "a", "--collection", place.full, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (run.returncode, run.stderr) == (2, "Error: No space left on device.\n")
     reader, writer = os.pipe()
     os.close(reader)
     run = command(*asked, "--json", stdout=writer, stderr=subprocess.PIPE, text=True)

@@ -1,6 +1,7 @@
 """`search describe`: the real command."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -141,6 +142,13 @@ def test_a_broken_file_among_others_is_skipped_and_said(album, describe, tmp_pat
     document = json.loads(result.stdout)
     assert len(document["photographs"]) == 1
     assert document["unreadable"][0]["path"] == str(tmp_path / "broken.jpg")
+
+
+def test_a_pipe_is_not_waited_for(album, describe, tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    result = describe(album.photos / "1.jpg", "pipe.jpg")
+    assert result.returncode == 0
+    assert "Skipped pipe.jpg: cannot be read (it is a pipe or a device)\n" in result.stderr
 
 
 def test_several_photographs_do_not_fit_one_picture(album, describe):

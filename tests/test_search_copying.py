@@ -101,6 +101,17 @@ def test_a_copy_that_fails_leaves_no_half(photos, folder, monkeypatch):
     assert sorted(path.name for path in folder.iterdir()) == ["a-2.jpg", "a.jpg"]
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_the_longest_names(tmp_path, folder, link):
+    photos = [tmp_path / name / f"{'n' * 251}.jpg" for name in ("a", "b")]
+    for photo in photos:
+        photo.parent.mkdir()
+        photo.write_text(str(photo))
+    done = deliver_photographs(photos, folder, link=link)
+    assert [path.name for path in done.written] == [f"{'n' * 251}.jpg", f"{'n' * 249}-2.jpg"]
+    assert [path.read_text() for path in done.written] == list(map(str, photos))
+
+
 def test_a_file_system_without_links_is_copied_to_as_well(photos, folder, monkeypatch):
     def no_links(*_):
         raise OSError(1, "Operation not permitted")

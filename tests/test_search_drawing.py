@@ -7,6 +7,7 @@ from PIL import Image
 
 from search.drawing import MAX_DRAWN, check_target, draw_hits, write_png
 from search.drawing import sheet as drawing
+from search.drawing.files import free_targets
 from search.errors import DrawError
 from search.hits import Hit, HitRegion
 from search.searcher import Answer
@@ -198,8 +199,26 @@ def test_where_no_picture_can_be_written(tmp_path, name, message):
         check_target(tmp_path / name)
 
 
-def test_a_disk_that_refuses(tmp_path):
-    (tmp_path / "full.png").symlink_to("/dev/full")
-    check_target(tmp_path / "full.png")
-    with pytest.raises(DrawError, match="No space left on device"):
-        write_png(Image.new("RGB", (300, 200), GREEN), tmp_path / "full.png")
+def test_a_disk_that_refuses_keeps_the_picture_that_was_there(tmp_path, monkeypatch):
+    target = tmp_path / "sheet.png"
+    write_png(Image.new("RGB", (300, 200), GREEN), target)
+    before = target.read_bytes()
+
+    def full(picture, path, **options):
+        Path(path).write_bytes(before[:50])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(DrawError, match=r"sheet\.png: No space left on device"):
+        write_png(Image.new("RGB", (30, 20), GREEN), target)
+    assert target.read_bytes() == before and os.listdir(tmp_path) == ["sheet.png"]
+
+
+def test_a_picture_of_the_longest_name_has_a_name(tmp_path):
+    first, second = free_targets(
+        [Path("a/é" + "n" * 249 + ".jpg"), Path("b/é" + "n" * 249 + ".jpg")], tmp_path, ".regions.png"
+    )
+    assert first.name == "é" + "n" * (255 - 2 - len(".regions.png")) + ".regions.png"
+    assert second.name == "é" + "n" * (255 - 2 - len("-2.regions.png")) + "-2.regions.png"
+    write_png(Image.new("RGB", (3, 2), GREEN), first)
+    assert first.is_file()

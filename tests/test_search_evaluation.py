@@ -152,6 +152,7 @@ def test_a_file_name_that_two_have_names_neither(tmp_path, questions):
         (b'["a dog"]', "line 1 is no {"),
         (b'\n{"photograph": "a.jpg"}', 'line 2 has no "phrase"'),
         (b'{"phrase": "a dog", "photograph": 3}', 'no "photograph"'),
+        (b'{"phrase": "a dog", "photograph": "a\\u0000.jpg"}', 'no "photograph"'),
         (b'{"phrase": "a dog", "photograph": "a.jpg", "box": [1, 2, 3]}', "not [x, y, width, height]"),
         (b'{"phrase": "a dog", "photograph": "a.jpg", "box": [1, 2, 0, 3]}', "not [x, y, width, height]"),
         (b'{"phrase": "a dog", "photograph": "a.jpg", "box": [NaN, 2, 3, 3]}', "not [x, y, width, height]"),

@@ -83,6 +83,8 @@ def test_a_folder_under_all_its_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "disk")
     assert tmp_path / "disk" / "album" in Filters(under=(Path("album"),)).photos.under
     assert tmp_path / "disk" in Filters(under=(Path("."),)).photos.under
+    # Nobody's home: the shell leaves the name as it is, and so a folder may be called.
+    assert tmp_path / "disk" / "~old" in Filters(under=(Path("~old"),)).photos.under
 
 
 def test_what_json_says_of_filters():

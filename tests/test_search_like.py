@@ -161,8 +161,9 @@ def test_a_short_answer_is_the_start_of_a_long_one(searcher, collection):
 
 
 def test_what_is_no_example(collection, tmp_path):
-    with pytest.raises(ExampleError, match="holds no photograph 99"):
-        find_example(collection, unused, photo_id=99)
+    for photo_id in (99, 10**30):
+        with pytest.raises(ExampleError, match=f"holds no photograph {photo_id}"):
+            find_example(collection, unused, photo_id=photo_id)
     with pytest.raises(ExampleError, match=r"There is no photograph .*nowhere\.jpg, and the collection .* knows none"):
         find_example(collection, unused, path=tmp_path / "nowhere.jpg")
     with pytest.raises(ExampleError, match="is a folder"):
@@ -170,6 +171,9 @@ def test_what_is_no_example(collection, tmp_path):
     (tmp_path / "text.jpg").write_text("no photograph")
     with pytest.raises(ExampleError, match=r"text\.jpg cannot be looked at: "):
         find_example(collection, unused, path=tmp_path / "text.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ExampleError, match=r"pipe\.jpg cannot be read \(it is a pipe or a device\)"):
+        find_example(collection, unused, path=tmp_path / "pipe.jpg")
     for box in ((200, 0, 250, 90), (0, -50, 90, 0), (float("nan"), 0, 10, 10), (10, 10, 10.5, 20)):
         with pytest.raises(ExampleError, match="holds nothing of a photograph of 200x100 pixels"):
             find_example(collection, unused, photo_id=1, box=box)
@@ -278,6 +282,7 @@ def test_what_the_command_refuses(like, album, tmp_path):
         ([], "Name a photograph, as in `search like photo.jpg`, or give --photo-id."),
         ([tmp_path / "none.jpg"], "There is no photograph"),
         (["--photo-id", 999], "holds no photograph 999"),
+        ([album.photos / "1.jpg", "--not", "no dog"], '"no dog" is negated twice: name the thing alone, "a dog".'),
         ([album.photos / "1.jpg", "--box", "1,2,3"], "1,2,3 is no box: x, y, width and height in pixels"),
         ([album.photos / "1.jpg", "--box", "1,2,0,5"], "is no box"),
         ([album.photos / "1.jpg", "--box", "5000,0,10,10"], "The box 5000,0,10,10 holds nothing of a photograph of"),

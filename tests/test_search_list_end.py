@@ -11,6 +11,9 @@ import pytest
 from fcln.checkpoint import load_checkpoint, save_checkpoint
 from fcln.scoring import AnswerCalibration
 from helpers.labelled_photos import write_photo
+from search.cli.answers import tell_end
+from search.likely import ListEnd
+from search.searcher import Answer
 
 
 def run(arguments, *, check: bool = False) -> subprocess.CompletedProcess:
@@ -55,3 +58,9 @@ def test_lists_stop_by_their_probabilities(calibrated, tmp_path):
     assert none.stderr.startswith("Nothing found with at least 100%: the closest answers with ")
     refused = run([*asked, "--min-score", "0.5", "--scoring", "likelihood"])
     assert refused.returncode == 2 and "embedding scoring only" in refused.stderr
+
+
+def test_where_only_what_is_unlikely_is_left_it_is_said_how_to_see_it(capsys):
+    """As where all that is likely shows what is not wanted."""
+    tell_end(Answer(["a dog"], "embedding", [], end=ListEnd(0, 0.17)), None, None)
+    assert capsys.readouterr().err == "Nothing found that convinces: the closest answers with 17%; -k 20 shows more.\n"

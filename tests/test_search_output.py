@@ -5,9 +5,12 @@ import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+
 from db.records import PhotoHeaders
-from search.hits import Hit, HitRegion
-from search.output import as_csv, as_json, as_json_lines, as_paths, as_paths0, as_table
+from search.grounding import PhotoRegions
+from search.hits import DescribedPhoto, Hit, HitRegion
+from search.output import as_csv, as_json, as_json_lines, as_paths, as_paths0, as_table, descriptions_as_table
 from search.searcher import Answer
 
 DOG = HitRegion(11, (1.5, 2.0, 31.75, 42.0), 0.81, "brown dog", "a dog")
@@ -123,6 +126,14 @@ def test_a_table_never_holds_control_characters():
     assert "/photos/line\\nbreak \\xff.jpg" in table
     assert "/photos/\\x1b[31mchien é.jpg" in table
     assert len(table.splitlines()) == 5
+    # Of boxes that somebody gave, the phrases are theirs.
+    told = replace(DOG, phrase="a dog\n\x1b[31mred")
+    table = as_table(Answer(["dog"], "fused", [hit(1, "/photos/a.jpg", told)]), color=True).decode()
+    assert "a dog\\n\\x1b[31mred" in table and len(table.splitlines()) == 3
+    boxes = PhotoRegions(np.array([[0.0, 0, 10, 10]], np.float32), np.array([0.5], np.float32))
+    described = DescribedPhoto(1, Path("/photos/a.jpg"), 100, 75, boxes, [11], [told.phrase])
+    table = descriptions_as_table([described], None).decode()
+    assert "a dog\\n\\x1b[31mred" in table and len(table.splitlines()) == 2
 
 
 def test_a_table_in_a_terminal_that_is_not_unicode():

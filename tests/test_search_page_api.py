@@ -242,6 +242,8 @@ def test_an_original_is_given_out_only_while_it_is_a_photograph(tmp_path):
         ("/api/search?q=" + "&q=".join(["dog"] * 17), 400, "at most 16"),
         ("/api/search?q=" + "&q=".join(["x" * 400] * 30), 414, "too long"),
         ("/api/search?q=xqzzy+qwvvx", 400, "English"),
+        ("/api/search?q=dog&under=", 400, "path of a folder"),
+        ("/api/search?q=dog&under=%00", 400, "path of a folder"),
         ("/api/photos/999", 404, "no described photograph 999"),
         ("/api/photos/-1", 400, "greater than or equal to 0"),
         ("/api/photos/99999999999999999999999", 400, "photo_id"),
@@ -278,7 +280,7 @@ def test_others_may_not_ask(server):
     for host in ("evil.example", f"evil.example:{server.port}", "", "127.0.0.1.evil.example", "10.0.0.1"):
         assert server.ask("/api/collection", headers={"host": host}).status == 421, host
     assert server.ask("/api/collection", headers={"origin": f"http://{own}"}).status == 200
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", "file://"):
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", "file://", "http://[", f"ftp://{own}", ""):
         assert server.ask("/api/collection", headers={"origin": origin}).status == 403, origin
     for site in ("cross-site", "same-site"):
         image = {"sec-fetch-site": site, "sec-fetch-mode": "no-cors"}

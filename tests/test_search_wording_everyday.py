@@ -94,6 +94,20 @@ def test_function_words_alone_are_refused(lexicon, question):
         parse_query([question], lexicon)
 
 
+@pytest.mark.parametrize(
+    ("unwanted", "sentence"),
+    [
+        ("the", '"the" says nothing of what a photograph shows'),
+        ("no dog", '"no dog" is negated twice: name the thing alone, "a dog"'),
+        ("without a person", '"without a person" is negated twice'),
+    ],
+)
+def test_what_is_not_wanted_is_a_thing(lexicon, unwanted, sentence):
+    with pytest.raises(QueryError, match=sentence):
+        parse_query(["beach"], lexicon, excluded=["a cat", unwanted])
+    assert parse_query(["beach"], lexicon, excluded=["no parking sign"]).excluded == ["no parking sign"]
+
+
 @pytest.mark.parametrize("word", ["gato", "chien", "katze", "perro", "fahrrad", "voiture"])
 def test_a_word_of_another_language_is_no_slip(lexicon, word):
     with pytest.raises(QueryError, match=f"knows none of these words: {word}. It reads plain English"):

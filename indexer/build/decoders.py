@@ -160,14 +160,17 @@ class _Worker:
 
     def __init__(self, seconds: float, memory_limit: int):
         self._seconds = seconds
-        self._process = subprocess.Popen(
-            [*WORKER, str(seconds), str(memory_limit)],
-            cwd=_IMPORT_FROM,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pipesize=_PIPE_SIZE,
-            start_new_session=True,  # Ctrl-C is for the build, which decides what is still to be decoded
-        )
+        try:
+            self._process = subprocess.Popen(
+                [*WORKER, str(seconds), str(memory_limit)],
+                cwd=_IMPORT_FROM,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pipesize=_PIPE_SIZE,
+                start_new_session=True,  # Ctrl-C is for the build, which decides what is still to be decoded
+            )
+        except OSError as error:  # of the system (no memory, too many processes), not of a photograph
+            raise DecoderError(f"{' '.join(WORKER)} does not start ({error.strerror or error})") from error
         assert self._process.stdin is not None and self._process.stdout is not None
         self._questions, self._answers = self._process.stdin, self._process.stdout
         self._ready = False

@@ -8,7 +8,7 @@ import click
 
 from commands.errors import EXIT_INTERRUPTED, Failure, plain_errors
 from commands.next_commands import runnable
-from commands.options import collection_option, device_option, weights_option
+from commands.options import NumberType, PathType, collection_option, device_option, weights_option
 from commands.text import counted, printable
 from indexer.cli.waiting import choose_progress, wait_option, when_unlocked
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("folders", nargs=-1, type=PathType())
 @collection_option
 @weights_option
 @device_option
@@ -57,14 +57,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--commit-seconds",
-    type=click.FloatRange(min=0),
+    type=NumberType(min=0),
     default=5.0,
     show_default=True,
     help="Time between commits: the work that a power cut costs at most.",
 )
 @click.option(
     "--lease-seconds",
-    type=click.FloatRange(min=1),
+    type=NumberType(min=1),
     default=60.0,
     show_default=True,
     help="On a server, several builds share the work: what one has begun others take over once it has been silent for "
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
 @click.option(
     "--regions",
     "regions_file",
-    type=click.Path(path_type=Path),
+    type=PathType(),
     metavar="FILE.json",
     help="Describe the boxes of this file (COCO's format) in the place of those that the network finds: photographs by "
     "their names relative to the folder, phrases by captions or categories. Photographs that it lacks stay "

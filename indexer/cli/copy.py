@@ -1,7 +1,6 @@
 """`indexer copy`: a collection into another one, a folder to a server or back."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="FROM", type=LocationType(path_type=Path))
-@click.argument("target", metavar="TO", type=LocationType(path_type=Path))
+@click.argument("source", metavar="FROM", type=LocationType())
+@click.argument("target", metavar="TO", type=LocationType())
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @plain_errors()
 def copy(source: "Location", target: "Location", quiet: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from commands.errors import Failure, plain_errors
-from commands.options import collection_option
+from commands.options import PathType, collection_option
 from commands.text import printable
 from indexer.cli.waiting import choose_progress
 
@@ -33,7 +33,7 @@ _WITH_FEATURES = ("coco", "jsonl", "parquet")
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PathType(),
     metavar="FILE",
     help="Where to write: a file, for visual-genome a folder. Appears once it is whole, in the place of an earlier "
     "one. Default: standard output.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from commands.errors import plain_errors
-from commands.options import collection_option
+from commands.options import PathType, collection_option
 from commands.text import counted, printable
 from indexer.cli.waiting import wait_option, when_unlocked
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("old", type=click.Path(path_type=Path))
-@click.argument("new", type=click.Path(path_type=Path))
+@click.argument("old", type=PathType())
+@click.argument("new", type=PathType())
 @collection_option
 @wait_option
 @plain_errors()

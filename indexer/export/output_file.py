@@ -46,6 +46,8 @@ class OutputFile:
             self.file.close()
             if kind is None:
                 self._part.replace(self._target)
+            elif isinstance(error, OSError):
+                raise error
         except OSError as failed:
             raise _cannot(self._target, failed) from failed
         finally:

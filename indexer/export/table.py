@@ -1,11 +1,10 @@
 """A region a row: CSV."""
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from commands.boxes import xywh
+from commands.csv_lines import csv_line
 from indexer.export.documents import Write
 from indexer.export.photographs import ExportedPhoto, identity, known_headers
 
@@ -37,13 +36,8 @@ def rows(photo: ExportedPhoto) -> Iterator[dict[str, Any]]:
 def write_csv(photographs: Iterable[ExportedPhoto], write: Write) -> None:
     """A line a region, below a line of column names; keywords with ; between."""
     columns = [*PHOTO_COLUMNS, *HEADER_COLUMNS, *REGION_COLUMNS]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
+    write(csv_line(columns))
     for photo in photographs:
         for row in rows(photo):
-            writer.writerow({**row, "keywords": ";".join(row["keywords"] or [])})
-        write(text.getvalue().encode("utf-8", "backslashreplace"))
-        text.seek(0)
-        text.truncate()
-    write(text.getvalue().encode("utf-8"))
+            told = {**row, "keywords": ";".join(row["keywords"] or [])}
+            write(csv_line(told[column] for column in columns))

@@ -84,7 +84,7 @@ class Measured:
 @click.option(
     "--like",
     multiple=True,
-    type=LocationType(path_type=Path),
+    type=LocationType(),
     metavar="PATH|URL",
     help="A collection with real vectors. Repeatable.",
 )

@@ -1,11 +1,10 @@
 """The options that `search query`, `search like` and `search detect` have in common."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 
-from commands.options import collection_option, device_option, weights_option, with_options
+from commands.options import PathType, collection_option, device_option, weights_option, with_options
 from search.cli.delivery import delivery_options
 from search.cli.filters import filter_options, sort_option
 from search.cli.options import as_typed_option, fold_option, form_options
@@ -24,7 +23,7 @@ def answer_options(*, draw: str, metavar: str = "FILE.png") -> Callable[[Command
         sort_option,
         form_options,
         fold_option,
-        click.option("--draw", type=click.Path(path_type=Path), metavar=metavar, help=draw),
+        click.option("--draw", type=PathType(), metavar=metavar, help=draw),
         delivery_options,
         collection_option,
         weights_option,

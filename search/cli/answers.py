@@ -38,6 +38,10 @@ def tell_end(answer: "Answer", top: int | None, least: float | None) -> None:
         closest = "is this photograph" if len(answer.hits) == 1 else f"are these {len(answer.hits)} photographs"
         more = "; -k 20 shows more" if top is None and end.next is not None else ""
         click.echo(f"Nothing convincing: the closest {closest}{more}.", err=True)
+    elif not answer.hits and end.next is not None:
+        click.echo(
+            f"Nothing found that convinces: the closest answers with {end.next:.0%}; -k 20 shows more.", err=True
+        )
     elif top is None and end.next is not None:
         click.echo(
             f"The list stops at {len(answer.hits)}: the next photograph answers with {end.next:.0%}; "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from commands.options import with_options
+from commands.options import PathType, with_options
 from commands.text import printable
 from search import output
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 _OPTIONS = (
     click.option(
         "--html",
-        type=click.Path(path_type=Path),
+        type=PathType(),
         metavar="FILE.html",
         help="Also write one web page that needs no other file: the photographs, their boxes, phrases and scores.",
     ),
     click.option(
         "--copy",
-        type=click.Path(path_type=Path),
+        type=PathType(),
         metavar="FOLDER",
         help="Also copy the photographs into a folder. Nothing that is there is overwritten.",
     ),
     click.option(
         "--link",
-        type=click.Path(path_type=Path),
+        type=PathType(),
         metavar="FOLDER",
         help="Also make links to the photographs in a folder, which a viewer shows as an album.",
     ),

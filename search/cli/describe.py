@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from commands.errors import plain_errors
-from commands.options import collection_option, device_option, weights_option
+from commands.options import PathType, collection_option, device_option, weights_option
 from commands.text import printable
 from search import output
 from search.arguments import find_photos
@@ -46,7 +46,7 @@ class _DrawingCommand(click.Command):
 
 
 @click.command(cls=_DrawingCommand)
-@click.argument("places", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO...")
+@click.argument("places", nargs=-1, required=True, type=PathType(), metavar="PHOTO...")
 @click.option(
     "--regions",
     "count",

@@ -10,6 +10,7 @@ import click
 
 from commands.errors import plain_errors
 from commands.many_values import ManyValuesCommand, ManyValuesOption
+from commands.options import NumberType, PathType
 from commands.text import printable
 from search import output
 from search.arguments import find_photos, has_photo_name, refuse_photos_among_phrases
@@ -17,7 +18,6 @@ from search.cli.answer_options import answer_options
 from search.cli.answers import WRITERS, show_answer
 from search.cli.delivery import Delivery, draw_sheet
 from search.cli.filters import tell_selection
-from search.cli.options import Share
 from search.errors import DetectError, DrawError
 from search.one_thread import compute_in_one_thread
 
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     "--in",
     "places",
     cls=ManyValuesOption,
-    type=click.Path(path_type=Path),
+    type=PathType(),
     metavar="PHOTO...",
     help="Photographs, or folders of them, to look at on the spot. Default: the collection.",
 )
 @click.option(
     "--threshold",
-    type=Share(0, 1),
+    type=NumberType(0, 1),
     metavar="P",
     help="The least confidence of a box, 0 to 1. Default: 0.25; over a collection 0.05, the best come first anyway.",
 )
 @click.option(
     "--prior",
-    type=Share(0, 1, min_open=True, max_open=True),
+    type=NumberType(0, 1, min_open=True, max_open=True),
     metavar="SHARE",
     help="The share of the photographs that you expect to show it. Default: 0.5; over a collection that of the "
     "labelled photographs which the confidence was fitted on, about 0.02.",

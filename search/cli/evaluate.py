@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from commands.errors import plain_errors
-from commands.options import collection_option, device_option, weights_option
+from commands.options import PathType, collection_option, device_option, weights_option
 from commands.text import printable
 from fcln.scoring import SCORINGS
 from search.one_thread import compute_in_one_thread
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("questions", type=click.Path(path_type=Path), metavar="QUESTIONS.jsonl")
+@click.argument("questions", type=PathType(), metavar="QUESTIONS.jsonl")
 @click.option("--scoring", type=click.Choice(SCORINGS), help="As of `search query`.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, with every question, the worst first.")
 @click.option(
     "--html",
-    type=click.Path(path_type=Path),
+    type=PathType(),
     metavar="FILE.html",
     help="Also write a page of the questions answered worst: what answers, and what came first instead.",
 )
-@click.option("--draw", type=click.Path(path_type=Path), metavar="FILE.png", help="The same as a picture.")
+@click.option("--draw", type=PathType(), metavar="FILE.png", help="The same as a picture.")
 @click.option(
     "--worst",
     type=click.IntRange(min=0),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from commands.next_commands import runnable
-from commands.options import with_options
+from commands.options import PathType, with_options
 from commands.text import printable
 from search.errors import FilterError
 
@@ -53,7 +53,7 @@ _OPTIONS = (
     click.option(
         "--under",
         multiple=True,
-        type=click.Path(path_type=Path),
+        type=PathType(),
         metavar="DIR",
         help="Only photographs in this folder, or below. Given several times, as --camera and --format may be: one of "
         "them fits.",

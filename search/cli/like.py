@@ -1,5 +1,6 @@
 """`search like`: a photograph, or a part of one -> photographs that are like it, and where in them."""
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,7 @@ def like(
     """
     if photo_id is None and not words:
         raise click.UsageError("Name a photograph, as in `search like photo.jpg`, or give --photo-id.")
-    path = Path(words[0]).expanduser() if photo_id is None else None
+    path = Path(os.path.expanduser(words[0])) if photo_id is None else None
     phrases = [_AND.sub("", phrase, count=1) if _AND.match(phrase) else phrase for phrase in words[path is not None :]]
     compute_in_one_thread()
     with plain_errors():

@@ -42,13 +42,3 @@ def form_options(function: Callable[..., int]) -> Callable[..., int]:
         return function(form=given[0] if given else None, **values)
 
     return with_options(*_FORMS.values())(with_form)
-
-
-class Share(click.FloatRange):
-    """A number in a range; "nan" is none, though it is not outside of it."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if number != number:
-            self.fail(f"{value} is no number between 0 and 1.", param, ctx)
-        return number

@@ -38,12 +38,12 @@ def phrases(words: tuple[str, ...], top: int | None, as_json: bool, collection: 
         with open_collection(collection or default_collection()) as opened:
             found = dict(list(opened.phrases_with(words).items())[:top])
             where = printable(opened.location)
-    if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        for phrase, photographs in found.items():
-            click.echo(f"{photographs:>7,}  {printable(phrase)}")
-    if not found:
-        click.echo(f"Nothing found: no phrase in {where} has {' and '.join(map(printable, words))}.", err=True)
-        return 1
-    return 0
+        if as_json:
+            click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        else:
+            for phrase, photographs in found.items():
+                click.echo(f"{photographs:>7,}  {printable(phrase)}")
+        if not found:
+            click.echo(f"Nothing found: no phrase in {where} has {' and '.join(map(printable, words))}.", err=True)
+            return 1
+        return 0

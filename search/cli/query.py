@@ -7,6 +7,7 @@ import click
 
 from commands.errors import plain_errors
 from commands.next_commands import runnable
+from commands.options import NumberType
 from commands.text import printable
 from fcln.scoring import SCORINGS
 from search.cli.answer_options import answer_options
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--min-score",
     "least",
-    type=click.FloatRange(0, 1),
+    type=NumberType(0, 1),
     metavar="P",
     help="Only photographs that answer with at least this probability, 0 to 1.",
 )
@@ -175,7 +176,8 @@ def query(
         if not answer.hits and answer.end is not None and least is not None:
             return 1
         if not answer.hits and answer.excluded:
-            click.echo("Nothing found: every photograph looked at was left out.", err=True)
+            if answer.end is None or answer.end.next is None:
+                click.echo("Nothing found: every photograph looked at was left out.", err=True)
             return 1
         if not answer.hits:
             place = printable(opened.location)

@@ -9,6 +9,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from commands.text import printable
 from search.errors import DrawError
+from search.files import fitting_name
 
 # Says in a PNG who drew it: only such a file is ever overwritten.
 _MARK = ("Software", "densecap-search")
@@ -39,13 +40,17 @@ def check_folder(target: Path) -> None:
 
 
 def write_png(picture: Image.Image, target: Path) -> None:
-    """Write a picture as PNG. Raises DrawError if that fails."""
+    """Write a picture as PNG, as a whole or not at all. Raises DrawError."""
     mark = PngInfo()
     mark.add_text(*_MARK)
+    part = target.with_name(f".{os.getpid()}.part")
     try:
-        picture.save(target, format="PNG", pnginfo=mark)
+        picture.save(part, format="PNG", pnginfo=mark)
+        part.replace(target)
     except OSError as error:
         raise DrawError(f"The picture cannot be written to {printable(target)}: {error.strerror or error}.") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def free_targets(photos: Iterable[Path], folder: Path, suffix: str, *, keep: Iterable[Path] = ()) -> list[Path]:
@@ -57,10 +62,10 @@ def free_targets(photos: Iterable[Path], folder: Path, suffix: str, *, keep: Ite
     taken = {os.path.realpath(path) for path in keep}
     targets = []
     for photo in photos:
-        number, target = 1, folder / f"{photo.stem}{suffix}"
+        number, target = 1, folder / fitting_name(photo.stem, suffix)
         while os.path.realpath(target) in taken or is_foreign(target):
             number += 1
-            target = folder / f"{photo.stem}-{number}{suffix}"
+            target = folder / fitting_name(photo.stem, f"-{number}{suffix}")
         taken.add(os.path.realpath(target))
         targets.append(target)
     return targets

@@ -6,6 +6,7 @@ from PIL import Image
 
 from decoding.errors import PhotoError
 from decoding.photos import OpenedPhoto, Photograph
+from search.files import open_file
 
 
 class NotShown(Exception):
@@ -18,7 +19,7 @@ def open_photo(path: Path, size: tuple[int, int], *, side: int) -> Photograph:
     Raises NotShown.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             photo = OpenedPhoto(file).decode(side)
     except FileNotFoundError as error:
         raise NotShown("not there any more") from error

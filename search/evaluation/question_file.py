@@ -112,7 +112,7 @@ def _line(number: int, text: str, where: str) -> Line:
 
 def _words(value: dict[str, Any], name: str, where: str) -> str:
     given = value.get(name)
-    if not isinstance(given, str) or not given.strip():
+    if not isinstance(given, str) or not given.strip() or "\0" in given:
         raise EvaluationError(f'{where} has no "{name}".')
     return given
 
@@ -125,7 +125,7 @@ def _find(
     name: str, folders: Sequence[Path], by_path: Mapping[str, int], by_name: Mapping[str, int | None]
 ) -> int | None:
     for folder in folders:
-        path = os.path.abspath(folder / Path(name).expanduser())
+        path = os.path.abspath(folder / os.path.expanduser(name))
         for candidate in map(_composed, (path, os.path.realpath(path))):
             if candidate in by_path:
                 return by_path[candidate]

@@ -85,6 +85,8 @@ def given_filters(
 
     Raises FilterError for those that cannot be meant.
     """
+    if not all(folder and "\0" not in folder for folder in under or ()):
+        raise RequestError(400, "under is the path of a folder: under=/photos/2024.")
     if near is None:
         circle = None
     else:

@@ -1,6 +1,5 @@
 """What is taken away from the page: photographs as a ZIP archive, regions as COCO or CSV, paths as text."""
 
-import csv
 import io
 import json
 import zipfile
@@ -10,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from commands.boxes import xywh
+from commands.csv_lines import csv_line
 from commands.text import printable
 from db.records import PhotoRow, RegionRow
 from search.output import path_line
@@ -128,15 +128,13 @@ def as_coco(photos: Sequence[TakenPhoto]) -> bytes:
 
 def as_csv(photos: Sequence[TakenPhoto]) -> bytes:
     """One region a line, below a line of column names."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_CSV_COLUMNS.split())
+    lines = [csv_line(_CSV_COLUMNS.split())]
     for photo in photos:
         row = photo.photo
         for region in photo.regions:
             about = [region.row.region_id, *xywh(region.row.box), region.score, region.row.phrase, region.for_phrase]
-            writer.writerow([row.path, row.width, row.height, *about])
-    return text.getvalue().encode("utf-8", "backslashreplace")
+            lines.append(csv_line([row.path, row.width, row.height, *about]))
+    return b"".join(lines)
 
 
 def as_paths(photos: Sequence[TakenPhoto]) -> bytes:

@@ -11,7 +11,7 @@ import json
 import socket
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -86,7 +86,7 @@ class Guard:
         if not self._is_own(host):
             return 421, f"This server is not {host[:100] or 'nameless'}: open the address that `search serve` printed."
         origin = headers.get("origin")
-        if origin is not None and (urlsplit(origin).netloc != host or urlsplit(origin).scheme not in ("http", "https")):
+        if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
             return 403, "Other pages may not ask this server."
         # What a foreign page embeds (an image, a script) has no Origin. A link to a page of ours may stand anywhere.
         is_page = headers.get("sec-fetch-mode") == "navigate" and not scope["path"].startswith("/api/")

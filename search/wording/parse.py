@@ -134,6 +134,8 @@ def parse_query(
         read, unwanted, conditions = ([_plain(p, lexicon) for p in some] for some in (given, unwanted, conditions))
         every = [*read, *unwanted]
     else:
+        for phrase in unwanted:
+            _check_unwanted(phrase, lexicon)
         plain, unwanted = _without_negation(given, unwanted, lexicon, is_question=is_question)
         conditions = [_plain(phrase, lexicon) for phrase in conditions]
         said = _words_said([*(plain if is_question else []), *conditions], lexicon)
@@ -314,14 +316,23 @@ def _check_words(phrase: str, lexicon: "Lexicon") -> None:
         )
 
 
+def _check_unwanted(phrase: str, lexicon: "Lexicon") -> None:
+    if things := only_negated(phrase, lexicon.noun_phrases):
+        raise QueryError(f'"{phrase}" is negated twice: name the thing alone, "{things[0]}".')
+    if not content_words(words_of(phrase)):
+        raise _says_nothing(phrase)
+
+
+def _says_nothing(phrase: str) -> QueryError:
+    return QueryError(f'"{phrase}" says nothing of what a photograph shows: name a thing, such as "dog on couch".')
+
+
 def _check_content(phrases: Sequence[str], corrected: Sequence[str], lexicon: "Lexicon", said: frozenset[str]) -> None:
     """phrases: as typed; corrected: with the words that were meant. said: words that say how things lie."""
     every = dict.fromkeys(word for phrase in phrases for word in words_of(phrase))
     words = content_words([word for word in every if word not in said])
     if not words:
-        raise QueryError(
-            f'"{" ".join(phrases)}" says nothing of what a photograph shows: name a thing, such as "dog on couch".'
-        )
+        raise _says_nothing(" ".join(phrases))
 
     def is_strange(word: str) -> bool:
         return word in FOREIGN_FUNCTION_WORDS or bool(lexicon.unknown_words(word))

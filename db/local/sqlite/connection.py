@@ -1,6 +1,7 @@
 """photos.db: one SQLite connection, its pragmas and its transactions."""
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,6 +15,7 @@ from sqlalchemy.pool import StaticPool
 from db.errors import CollectionDamaged, CollectionError
 
 BUSY_SECONDS = 10.0  # how long SQLite waits for another process's brief lock
+_NEEDED_BYTES = 1 << 20
 
 
 class Database:
@@ -99,9 +101,19 @@ def plain_errors(path: Path) -> Iterator[None]:
         code = getattr(reason, "sqlite_errorcode", 0) & 0xFF  # the low byte is the kind of error
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise CollectionDamaged(f"{path} is damaged ({reason})") from error
+        if code == sqlite3.SQLITE_IOERR and _is_full(path.parent):
+            raise CollectionError(f"SQLite needs room beside {path}, and the disk is full.") from error
         raise CollectionError(f"SQLite refuses {path}: {reason}.") from error
     except UnicodeDecodeError as error:  # sqlite3 quotes what it does not understand
         raise CollectionDamaged(f"{path} is damaged ({error.reason})") from error
     except OSError as error:
         where = error.filename or path
         raise CollectionError(f"The system refuses {where}: {error.strerror or error}.") from error
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether a disk has no room for the files that SQLite needs beside its own, to read too."""
+    try:
+        return shutil.disk_usage(folder).free < _NEEDED_BYTES
+    except OSError:
+        return False
