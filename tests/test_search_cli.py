@@ -290,6 +290,14 @@ def test_json_is_the_promised_document(search, place, scoring):
             assert region["for"] in ["dog on couch", "a dog", "the couch", "a couch"]
 
 
+@pytest.mark.parametrize(
+    ("word", "said"), [("-dog", "No such option '-dog': --not dog leaves out"), ("-x", "No such option '-x'.")]
+)
+def test_what_is_left_out_without_quotation_marks_is_told_how(search, word, said):
+    answer = search("couch", word)
+    assert (answer.code, answer.out) == (2, b"") and said in answer.err
+
+
 def test_how_things_lie_may_be_an_option(search):
     document = json.loads(search("a dog", "--where", "dog left of couch", "--json", "--explain").out)
     assert document["relations"] == [{"subject": "a dog", "relation": "left of", "object": "the couch"}]

@@ -22,7 +22,21 @@ if TYPE_CHECKING:
     from search.hits import Sort
 
 
-@click.command()
+class _QuestionCommand(click.Command):
+    """Knows what is meant by `beach -person`, which is a question in quotation marks only."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.NoSuchOption as error:
+            for word in args:
+                if word.startswith(error.option_name) and word[1:].isalpha() and len(word) > 2:
+                    hint = f"--not {word[1:]} leaves out photographs that show it"
+                    raise click.NoSuchOption(word, f"No such option '{word}': {hint}.", ctx=ctx) from None
+            raise
+
+
+@click.command(cls=_QuestionCommand)
 @click.argument("phrases", nargs=-1, metavar="PHRASE...")
 @click.option(
     "-k", "--top", type=click.IntRange(min=1),
