@@ -693,3 +693,16 @@ def test_without_folders_all_that_were_built_are_built_again(photos, place, tiny
     (photos / "1.png").unlink()
     again = invoke("build", *options)
     assert again.stdout.startswith("0 new, 0 changed, 0 moved, 1 gone, 2 unchanged, 0 failed in ")
+
+
+def test_so_is_one_of_given_regions_whose_photographs_all_fail(tmp_path, place, tiny_checkpoint):
+    folder = tmp_path / "album"
+    folder.mkdir()
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    Image.new("RGB", (40, 30), "red").save(folder / "not_given.jpg")
+    given = {"images": [{"id": 1, "file_name": "broken.jpg", "width": 40, "height": 30}],
+             "annotations": [{"id": 1, "image_id": 1, "bbox": [0, 0, 20, 20], "caption": "a dog"}]}  # fmt: skip
+    (tmp_path / "boxes.json").write_text(json.dumps(given))
+    options = ["--regions", tmp_path / "boxes.json", "--collection", place, "--weights", tiny_checkpoint]
+    result = invoke("build", folder, *options)
+    assert result.exit_code == 2 and "No photograph could be described: 1 file failed" in result.stderr

@@ -25,9 +25,9 @@ class BuildReport:
 
     @property
     def nothing_but_failures(self) -> bool:
-        """Whether every file that was found failed, in this run or before."""
+        """Whether every file that was found, and was to be described, failed, in this run or before."""
         failed = self.failed + self.failed_before
-        return failed > 0 and not (self.new or self.changed or self.moved or self.unchanged or self.without_regions)
+        return failed > 0 and not (self.new or self.changed or self.moved or self.unchanged)
 
     @property
     def counts(self) -> dict[str, int]:
