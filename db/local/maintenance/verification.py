@@ -48,7 +48,8 @@ class VerificationReport:
             "index": f"{counts.index_files:,} FAISS file" + "s" * (counts.index_files != 1),
         }
         if counts.index_recall is not None:
-            lines["index"] += f" with at least {counts.index_recall:.1%} of what exact search finds"
+            find = "finds" if counts.index_files == 1 else "find"
+            lines["index"] += f", which {find} at least {counts.index_recall:.1%} of what exact search finds"
         if counts.index_stale:
             lines["index"] += " (`indexer rebuild` trains their lists again, or the next build that adds regions)"
         if counts.rows_of_gone:
