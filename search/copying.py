@@ -9,7 +9,7 @@ from pathlib import Path
 
 from commands.text import printable
 from search.errors import DeliveryError
-from search.files import fitting_name
+from search.files import fitting_name, part_beside
 
 
 @dataclass
@@ -89,7 +89,7 @@ def _link(photo: Path, target: Path) -> None:
 
 
 def _copy(photo: Path, target: Path) -> None:
-    part = target.with_name(f".{os.getpid()}.part")
+    part = part_beside(target)
     try:
         shutil.copy2(photo, part)
         try:

@@ -1,8 +1,10 @@
-"""Opening a file that somebody named, and naming one after it."""
+"""Files that somebody named: opened, written as a whole, and others named after them."""
 
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
@@ -15,6 +17,22 @@ def open_file(path: Path) -> BufferedReader:
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # of a folder the system says that it is one
         raise OSError(errno.EINVAL, "it is a pipe or a device")
     return open(path, "rb")
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Where to write what takes the place of `target` if all goes well, and leaves it as it was if not."""
+    part = part_beside(target)
+    try:
+        yield part
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def part_beside(target: Path) -> Path:
+    """A file in the folder of `target`, for this process to begin it in; its name is short, however long the other."""
+    return target.with_name(f".{os.getpid()}.part")
 
 
 def fitting_name(stem: str, end: str) -> str:

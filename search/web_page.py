@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from commands.text import printable
 from search.drawing.photo import NotShown, open_photo, resized
 from search.errors import DeliveryError
+from search.files import written_whole
 from search.told import numbers, sureness
 
 if TYPE_CHECKING:
@@ -131,12 +132,10 @@ def check_page(target: Path) -> None:
 
 def write_page(text: str, target: Path) -> None:
     """Write a page as a whole, or not at all. Raises DeliveryError."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(target)
+        with written_whole(target) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise DeliveryError(f"The page cannot be written to {printable(target)}: {error.strerror or error}.") from error
 
 

@@ -9,7 +9,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from commands.text import printable
 from search.errors import DrawError
-from search.files import fitting_name
+from search.files import fitting_name, written_whole
 
 # Says in a PNG who drew it: only such a file is ever overwritten.
 _MARK = ("Software", "densecap-search")
@@ -43,14 +43,11 @@ def write_png(picture: Image.Image, target: Path) -> None:
     """Write a picture as PNG, as a whole or not at all. Raises DrawError."""
     mark = PngInfo()
     mark.add_text(*_MARK)
-    part = target.with_name(f".{os.getpid()}.part")
     try:
-        picture.save(part, format="PNG", pnginfo=mark)
-        part.replace(target)
+        with written_whole(target) as part:
+            picture.save(part, format="PNG", pnginfo=mark)
     except OSError as error:
         raise DrawError(f"The picture cannot be written to {printable(target)}: {error.strerror or error}.") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def free_targets(photos: Iterable[Path], folder: Path, suffix: str, *, keep: Iterable[Path] = ()) -> list[Path]:
