@@ -47,7 +47,7 @@ _SAME_ONE, _SAME_ONE_INSIDE = 0.3, 0.5
 # Log-odds that there are at least n: the n-th region's log posterior less the first one's, times this, plus this.
 # Against what a detector counts in `val` (1,008 times one of seven kinds of things in a photograph) the area under the
 # ROC curve of "at least 3" is 0.90, of "exactly 2" 0.72.
-_COUNT_SLOPE, _COUNT_BIAS = 0.6, 1.2
+_COUNT_SLOPE, _COUNT_BIAS = 0.8, 1.3
 _COUNT_SHOWN = 0.25  # a region that is less surely one of them is not shown
 
 # What says more is more similar to its best region than the things it names are to theirs, in the first five hits of
