@@ -356,5 +356,6 @@ def test_the_benchmark_runs(device: str, tmp_path: Path, tiny_checkpoint: Path) 
     found = json.loads(result.stdout)
     assert found["device"].startswith(device) and found["photographs"] == 6
     assert found["files"]["4"] > 0 and found["decoded"]["4"] > 0 and found["cold"]["4"] > 0
+    assert found["shapes"]["first"] > 0 and found["shapes"]["again"] > 0
     assert {"resize", "backbone", "suppression", "phrases"} <= found["stage_ms"]["default"].keys()
     assert "Python functions" in found["profiles"]["default"]

@@ -4,12 +4,13 @@
     python -m scripts.benchmark.gpu
     python -m scripts.benchmark.gpu --profile --batch-size 128 --photos ~/Pictures
 
-Four things, on JPEGs of 500x375 pixels made out of the photographs of --photos (default: those that scikit-image and
+Five things, on JPEGs of 500x375 pixels made out of the photographs of --photos (default: those that scikit-image and
 scikit-learn carry in their wheels):
 
 \b
     files      from files to regions: the decode processes of `indexer build`, --workers of them, and the network
     decoded    photographs that wait in memory to regions
+    shapes     the same of 26 shapes in turn: when they are met for the first time, and again (GPUs plan each new one)
     paper      the paper's configuration (VGG-16, 720 pixels, 300 proposals) with fresh weights, decoded photographs
                of 960x720 pixels, one by one and in batches
     stages     one batch in which each stage is waited for: who takes the time where nothing happens side by side
@@ -48,7 +49,7 @@ from fcln.naming import Naming
 from fcln.predictor import Predictor
 from indexer.build.decoders import Decoders
 from indexer.build.waiting import mapped
-from scripts.benchmark.photographs import find_sources, make_photographs
+from scripts.benchmark.photographs import find_sources, make_photographs, small_shapes
 from scripts.benchmark.stages import Place, Stages
 from scripts.demo import copy_photographs
 from scripts.evaluate.command import errors_as_sentences, show
@@ -97,6 +98,7 @@ class Times:
     cold: dict[int, float]  # of the first batch of files; of the smallest size: of the process
     decoded: dict[int, float]
     decoding: float  # photographs decoded a second, nothing else
+    shapes: dict[str, float]  # "first" and "again", in the largest batches
     paper_ms: dict[int, float]
     stage_ms: dict[str, dict[str, float]]  # of the default network and of the paper's
     memory_gb: float  # the most that torch held on the GPU
@@ -132,15 +134,26 @@ def main(
         folder = Path(temporary)
         sources = find_sources(photos or copy_photographs(folder / "sources"))
         made = make_photographs(sources, folder / "photos", count)
+        mixed = make_photographs(sources, folder / "mixed", count, size_of=small_shapes)
         large = make_photographs(sources, folder / "large", paper_count, size=PAPER_SIZE)
         times = measure(
-            made, large, sorted(set(sizes)), sorted(set(paper_sizes)), workers, rounds, weights, device, profile=profile
+            made,
+            mixed,
+            large,
+            sorted(set(sizes)),
+            sorted(set(paper_sizes)),
+            workers,
+            rounds,
+            weights,
+            device,
+            profile=profile,
         )
     show(asdict(times), lambda: table(times), as_json=as_json)
 
 
 def measure(
     made: Sequence[Path],
+    mixed: Sequence[Path],
     large: Sequence[Path],
     sizes: Sequence[int],
     paper_sizes: Sequence[int],
@@ -151,7 +164,10 @@ def measure(
     *,
     profile: bool = False,
 ) -> Times:
-    """Everything, one thing after the other. large: photographs for the paper's configuration, or none."""
+    """Everything, one thing after the other.
+
+    mixed: photographs of many shapes. large: photographs for the paper's configuration, or none.
+    """
     predictor = Predictor.load(weights, device=device)
     files, cold, decoded, profiles = {}, {}, {}, {}
     with Decoders() as decoders, ThreadPoolExecutor(workers) as pool:
@@ -169,6 +185,15 @@ def measure(
                 lambda: [predictor.describe(images[n : n + size]) for n in range(0, len(images), size)],  # noqa: B023
                 len(images), rounds, predictor.device,
             )  # fmt: skip
+    some = [decode(path) for path in mixed]
+    shapes = {
+        when: len(some)
+        / timed(
+            lambda: [predictor.describe(some[n : n + sizes[-1]]) for n in range(0, len(some), sizes[-1])],
+            predictor.device,
+        )
+        for when in ("first", "again")
+    }
     stage_ms = {"default": stages(predictor, images[: sizes[-1]])}
     if profile:
         profiles["default"] = profiled(predictor, images[: sizes[-1]])
@@ -197,6 +222,7 @@ def measure(
         cold=cold,
         decoded=decoded,
         decoding=decoding,
+        shapes=shapes,
         paper_ms=paper_ms,
         stage_ms=stage_ms,
         memory_gb=torch.cuda.max_memory_reserved(predictor.device) / 1e9 if on_gpu else 0.0,
@@ -332,6 +358,8 @@ def table(times: Times) -> str:
             for size in times.files
         ),
     ]
+    first, again = times.shapes["first"], times.shapes["again"]
+    lines.append(f"of 26 shapes, batches of {max(times.files)}: {first:.1f} photographs/s at first, {again:.1f} again")
     lines += [f"paper's configuration, batches of {size}: {ms:.2f} ms" for size, ms in times.paper_ms.items()]
     for network, of_one in times.stage_ms.items():
         lines.append(f"stages, {network}, ms a photograph (sum {sum(of_one.values()):.2f})")

@@ -20,10 +20,15 @@ def find_sources(folder: Path) -> list[Path]:
     return found
 
 
+def small_shapes(number: int) -> tuple[int, int]:
+    """Width and height of photographs of 26 shapes, 500 pixels the longer side."""
+    side, lies = 200 + 25 * (number // 2 % 13), number % 2 == 0
+    return (500, side) if lies else (side, 500)
+
+
 def many_shapes(number: int) -> tuple[int, int]:
     """Width and height of the photographs of a folder of all kinds: 26 shapes, every 16th of 12 or 48 megapixels."""
-    side, lies = 200 + 25 * (number // 2 % 13), number % 2 == 0
-    size = (500, side) if lies else (side, 500)
+    size = small_shapes(number)
     if number % 16 != 5:
         return size
     scale = ((48e6 if number % 64 == 5 else 12e6) / (size[0] * size[1])) ** 0.5
