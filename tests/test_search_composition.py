@@ -126,11 +126,11 @@ def test_a_count_prefers_so_many_and_shows_each(searcher):
 @pytest.mark.parametrize(
     ("count", "expected"),
     [
-        # The second of four is 0.05, the third 0.25 less similar than the first: 0.6 * 24 * -0.05 + 1.2 = 0.48, -2.4.
-        (Count(2), (0.02 + 0.96 * 0.61775) * (0.98 - 0.96 * 0.08317)),
-        (Count(2, at_least=True), 0.02 + 0.96 * 0.61775),
-        (Count(3), (0.02 + 0.96 * 0.08317) * (0.98 - 0.96 * 0.00369)),  # the fourth 0.472: -5.597
-        (Count(3, at_least=True), 0.02 + 0.96 * 0.08317),
+        # The second of four is 0.05, the third 0.25 less similar than the first: 0.8 * 20 * -0.05 + 1.3 = 0.5, -2.7.
+        (Count(2), (0.02 + 0.96 * 0.62246) * (0.98 - 0.96 * 0.06297)),
+        (Count(2, at_least=True), 0.02 + 0.96 * 0.62246),
+        (Count(3), (0.02 + 0.96 * 0.06297) * (0.98 - 0.96 * 0.00192)),  # the fourth 0.472: -6.252
+        (Count(3, at_least=True), 0.02 + 0.96 * 0.06297),
     ],
 )
 def test_how_many_there_are_is_said_by_how_alike_they_are(count, expected):
