@@ -32,9 +32,9 @@ class GroundingWeights:
     objectness: float
 
 
-# For likelihoods, natural logarithms, the score is log P(phrase | region) itself. (Chosen on `val`: of the embedding, all
-# 3,970 phrases of three words or more, localization@0.1/0.3/0.5 is 0.912/0.820/0.678 at 20 and 0.3, 0.908/0.817/0.677 at
-# 24 and 0.4, 0.913/0.822/0.675 at 16 and 0.3, 0.906/0.814/0.672 at 28 and 0.3.)
+# For likelihoods, natural logarithms, the score is log P(phrase | region) itself. (Chosen on `val`: of the embedding,
+# all 3,970 phrases of three words or more, localization@0.1/0.3/0.5 is 0.912/0.820/0.678 at 20 and 0.3,
+# 0.908/0.817/0.677 at 24 and 0.4, 0.913/0.822/0.675 at 16 and 0.3, 0.906/0.814/0.672 at 28 and 0.3.)
 GROUNDING_WEIGHTS = {
     "embedding": GroundingWeights(20, 0.3),
     "likelihood": GroundingWeights(1, 0.6),
