@@ -35,13 +35,13 @@ from fcln.weights_file import checkpoint_digest
 # Log-likelihoods are computed for this many regions at a time: on a CPU as many as leave their 3,000 words' scores in
 # its cache (512 take half again as long), on a GPU as many as keep it busy.
 _CHUNK = {"cpu": 256, "cuda": 8192}
-# Images that are regions themselves go through the network this many at a time: bounds memory.
-_IMAGES = 16
 # Photographs that go through the network together on a CPU: more gain nothing (97 ms of CPU a photograph in fours and
 # in sixteens, 102 in twos) and take memory.
 CPU_BATCH = 4
 # And on a GPU: as many as keep it busy, in few enough for others to be resized and named meanwhile.
 GPU_BATCH = 32
+# Images that are regions themselves go through the network this many at a time: bounds memory.
+_IMAGES = {"cpu": 16, "cuda": GPU_BATCH}
 # Groups of them that are on the way at one moment: one is resized, one is in the network, one is put into words.
 _GPU_LANES = 3
 # Threads that resize photographs for a GPU.
@@ -179,9 +179,10 @@ class Predictor:
         what is around a region (`fcln.training.scene`).
         """
         codes = np.empty((len(images), self.code_size), np.float16)
+        most = _IMAGES[self.device.type]
         for size, numbers in self._by_size(images).items():
-            for start in range(0, len(numbers), _IMAGES):
-                some = numbers[start : start + _IMAGES]
+            for start in range(0, len(numbers), most):
+                some = numbers[start : start + most]
                 with self._autocast():
                     features, sizes = self._features([images[n] for n in some], size)
                     found = self._model.codes(self._model.maps(features), sizes, whole_boxes(sizes))
