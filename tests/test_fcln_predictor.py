@@ -238,7 +238,7 @@ def test_codes_of_images_are_those_of_the_regions_that_are_all_of_them(tiny_pred
     sizes = [(96, 64), (50, 80), (96, 64), (192, 128), (20, 20)]
     images = [photo(*size, seed) for seed, size in enumerate(sizes)]
     whole = [tiny_predictor.describe_boxes(image, [[0, 0, *image.size]]).codes[0] for image in images]
-    monkeypatch.setattr(fcln.predictor, "_IMAGES", 2)  # of the three of one size
+    monkeypatch.setattr(fcln.predictor, "_IMAGES", {"cpu": 2})  # of the three of one size
     codes = tiny_predictor.image_codes(images)
     assert codes.dtype == np.float16
     np.testing.assert_allclose(codes, np.stack(whole), atol=0.01, rtol=0.02)  # bfloat16 sums differ with the batch
