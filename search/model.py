@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from db.errors import CheckpointMismatch
+from db.location import option
 from search.wording.lexicon import KnowsWords
 
 if TYPE_CHECKING:
@@ -34,6 +35,6 @@ def require_same_checkpoint(collection: "Collection", model: Model) -> None:
     if collection.model.digest != model.digest:
         raise CheckpointMismatch(
             f"The collection {collection.location} was described by the checkpoint {collection.model.digest[:12]}, "
-            f"this one is {model.digest[:12]}: search it with the weights that it was built with, or build "
-            "another collection with these."
+            f"this one is {model.digest[:12]}: name the weights that it was built with (--weights), or have these "
+            f"describe it again by `indexer build --redescribe{option(collection.location)}`."
         )

@@ -725,6 +725,7 @@ def test_a_collection_of_another_checkpoint(search, place):
     result = search("dog", collection=place.other)
     assert result.code == 2
     assert re.search(r"^Error: The collection .*/other was described by the checkpoint ffffffffffff", result.err)
+    assert f"by `indexer build --redescribe --collection {place.other}`." in result.err
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut off", "text"])

@@ -26,7 +26,7 @@ from db.local.sqlite.migrations import columns_of, schema_version
 from db.local.sqlite.snapshot import Snapshot, read_segments
 from db.local.sqlite.writes import add, finish, next_id, replace_indexes
 from db.local.vectors.index_files import IndexFiles
-from db.location import Location, collection_folder
+from db.location import Location, collection_folder, option
 from db.matching import matching
 from db.records import (
     AreaRange,
@@ -103,7 +103,7 @@ class LocalCollection:
                     raise CheckpointMismatch(
                         f"The collection {layout.folder} was described by the checkpoint {stored.digest[:12]}, not by "
                         f"{model.digest[:12]}: use that one, or move the collection over with "
-                        "`indexer build --redescribe`."
+                        f"`indexer build --redescribe{option(layout.folder)}`."
                     )
                 collection = cls(layout, database, lock, stored)
                 if write:

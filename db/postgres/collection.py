@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from db import queries, writes
 from db.candidates import closest_photos
 from db.errors import CheckpointMismatch, CollectionError
-from db.location import roots_here
+from db.location import option, roots_here
 from db.matching import matching, regions_of_area
 from db.postgres import indexes, nearest
 from db.postgres.address import Address
@@ -99,7 +99,8 @@ class PostgresCollection:
             if model is not None and model != stored:
                 raise CheckpointMismatch(
                     f"The collection {address} was described by the checkpoint {stored.digest[:12]}, not by "
-                    f"{model.digest[:12]}: use that one, or move the collection over with `indexer build --redescribe`."
+                    f"{model.digest[:12]}: use that one, or move the collection over with "
+                    f"`indexer build --redescribe{option(str(address))}`."
                 )
             collection = cls(server, stored, write=write, indexed=indexed)
             if not write:
