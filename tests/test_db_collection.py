@@ -359,9 +359,8 @@ def test_creating_needs_a_model_and_the_lock(location):
 def test_another_checkpoint_is_refused_with_both_digests_and_a_way_out(location):
     create(location).close()
     for write in (False, True):
-        with pytest.raises(
-            CheckpointMismatch, match=r"by the checkpoint a{12}, not by b{12}: .*`indexer build --redescribe`"
-        ):
+        said = r"by the checkpoint a{12}, not by b{12}: .*`indexer build --redescribe --collection .*`"
+        with pytest.raises(CheckpointMismatch, match=said):
             open_collection(location, write=write, model=OTHER_MODEL)
     with pytest.raises(CheckpointMismatch):
         open_collection(location, write=True, create=True, model=OTHER_MODEL)
