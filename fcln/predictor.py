@@ -40,10 +40,10 @@ _CHUNK = {"cpu": 256, "cuda": 8192}
 CPU_BATCH = 4
 # And on a GPU: as many as keep it busy, in few enough for others to be resized and named meanwhile.
 GPU_BATCH = 32
-# Images that are regions themselves go through the network this many at a time: bounds memory.
-_IMAGES = {"cpu": 16, "cuda": GPU_BATCH}
 # Groups of them that are on the way at one moment: one is resized, one is in the network, one is put into words.
 _GPU_LANES = 3
+# Images that are regions themselves go through the network this many at a time: bounds memory.
+_IMAGES = {"cpu": 16, "cuda": GPU_BATCH}
 # Threads that resize photographs for a GPU.
 _RESIZING = min(16, os.cpu_count() or 1)
 

@@ -41,7 +41,11 @@ GROUNDING_WEIGHTS = {
     "fused": GroundingWeights(20, 0.3),
 }
 # A region is nearly as likely the right one as the likeliest: 0.05 less similar, or half as likely to be described so.
-_SHOWN_MARGIN = {"embedding": 1.0, "likelihood": float(np.log(2)), "fused": 1.0}
+_SHOWN_MARGIN = {
+    "embedding": 0.05 * GROUNDING_WEIGHTS["embedding"].score,
+    "likelihood": float(np.log(2)),
+    "fused": 0.05 * GROUNDING_WEIGHTS["fused"].score,
+}
 
 
 @dataclass(frozen=True)

@@ -182,16 +182,12 @@ def measure(
                 len(made), rounds, predictor.device,
             )  # fmt: skip
             decoded[size] = rate(
-                lambda: [predictor.describe(images[n : n + size]) for n in range(0, len(images), size)],  # noqa: B023
+                lambda: describe_all(predictor, images, size),  # noqa: B023
                 len(images), rounds, predictor.device,
             )  # fmt: skip
     some = [decode(path) for path in mixed]
     shapes = {
-        when: len(some)
-        / timed(
-            lambda: [predictor.describe(some[n : n + sizes[-1]]) for n in range(0, len(some), sizes[-1])],
-            predictor.device,
-        )
+        when: len(some) / timed(lambda: describe_all(predictor, some, sizes[-1]), predictor.device)
         for when in ("first", "again")
     }
     stage_ms = {"default": stages(predictor, images[: sizes[-1]])}
@@ -205,7 +201,7 @@ def measure(
             predictor.describe(images[:size])
             some = images[: max(size, 8)] if size == 1 else images
             paper_ms[size] = 1e3 / rate(
-                lambda: [predictor.describe(some[n : n + size]) for n in range(0, len(some), size)],  # noqa: B023
+                lambda: describe_all(predictor, some, size),  # noqa: B023
                 len(some), rounds, predictor.device,
             )  # fmt: skip
         stage_ms["paper"] = stages(predictor, images[: paper_sizes[-1]])
@@ -241,6 +237,12 @@ def paper_predictor(weights: Path | None, device: str, *, config: FCLNConfig | N
     torch.nn.init.normal_(model.localization.score.weight)  # else all proposals score alike
     checkpoint = Checkpoint(model, words.vocabulary, words.pieces, words.word_uses, words.scoring, words.names)
     return Predictor(checkpoint, "fresh weights", device=device)
+
+
+def describe_all(predictor: Predictor, images: Sequence[Image.Image], size: int) -> None:
+    """Photographs that wait in memory, in batches of that size."""
+    for start in range(0, len(images), size):
+        predictor.describe(images[start : start + size])
 
 
 def decode(path: Path) -> Image.Image:
