@@ -11,8 +11,9 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from db import queries, writes
+from db.checkpoints import require_checkpoint, require_unmoved
 from db.checks import check_changes, check_photo
-from db.errors import CheckpointMismatch, CollectionDamaged, CollectionError
+from db.errors import CollectionDamaged, CollectionError
 from db.local import successor
 from db.local.files import sync_folder
 from db.local.layout import Layout
@@ -26,7 +27,7 @@ from db.local.sqlite.migrations import columns_of, schema_version
 from db.local.sqlite.snapshot import Snapshot, read_segments
 from db.local.sqlite.writes import add, finish, next_id, replace_indexes
 from db.local.vectors.index_files import IndexFiles
-from db.location import Location, collection_folder, option
+from db.location import Location, collection_folder
 from db.matching import matching
 from db.records import (
     AreaRange,
@@ -99,12 +100,7 @@ class LocalCollection:
             database = Database(layout.database, write=write)
             try:
                 stored = prepare(database, layout, write=write, create=model if create else None)
-                if model is not None and model != stored:
-                    raise CheckpointMismatch(
-                        f"The collection {layout.folder} was described by the checkpoint {stored.digest[:12]}, not by "
-                        f"{model.digest[:12]}: use that one, or move the collection over with "
-                        f"`indexer build --redescribe{option(layout.folder)}`."
-                    )
+                require_checkpoint(stored, model, layout.folder)
                 collection = cls(layout, database, lock, stored)
                 if write:
                     sync_folder(layout.folder)  # photos.db may be new
@@ -147,11 +143,7 @@ class LocalCollection:
         self.forget_loaded()
         with self.database.session() as session:
             model = queries.model(session)
-        if model != self.model:
-            raise CheckpointMismatch(
-                f"The collection {self.path} has moved from the checkpoint {self.model.digest[:12]} to "
-                f"{model.digest[:12]}: open it again with that one."
-            )
+        require_unmoved(model, self.model, self.path)
 
     @property
     def path(self) -> Path:

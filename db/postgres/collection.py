@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 
 from db import queries, writes
 from db.candidates import closest_photos
-from db.errors import CheckpointMismatch, CollectionError
-from db.location import option, roots_here
+from db.checkpoints import require_checkpoint, require_unmoved
+from db.errors import CollectionError
+from db.location import roots_here
 from db.matching import matching, regions_of_area
 from db.postgres import indexes, nearest
 from db.postgres.address import Address
@@ -96,12 +97,7 @@ class PostgresCollection:
         try:
             made = model if create else None
             stored = server.first(lambda session: prepare(session, address, write=write, create=made))
-            if model is not None and model != stored:
-                raise CheckpointMismatch(
-                    f"The collection {address} was described by the checkpoint {stored.digest[:12]}, not by "
-                    f"{model.digest[:12]}: use that one, or move the collection over with "
-                    f"`indexer build --redescribe{option(str(address))}`."
-                )
+            require_checkpoint(stored, model, str(address))
             collection = cls(server, stored, write=write, indexed=indexed)
             if not write:
                 server.read(queries.revision)  # the snapshot begins here
@@ -125,12 +121,7 @@ class PostgresCollection:
         if self._writes:
             return
         self.server.refresh()
-        model = self.server.read(queries.model)
-        if model != self.model:
-            raise CheckpointMismatch(
-                f"The collection {self.location} has moved from the checkpoint {self.model.digest[:12]} to "
-                f"{model.digest[:12]}: open it again with that one."
-            )
+        require_unmoved(self.server.read(queries.model), self.model, self.location)
 
     def use(self, model: ModelIdentity) -> None:
         """Take the collection for one of this checkpoint from now on."""
