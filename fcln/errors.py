@@ -28,3 +28,14 @@ class TrainingError(FclnError):
 
 class DeviceError(FclnError):
     """An accelerator was asked for that this computer does not have."""
+
+
+def in_words(error: Exception) -> str:
+    """What is wrong with a document, of the error that reading it raised: for people who need not know Python."""
+    if isinstance(error, KeyError):
+        return f"{error.args[0]!r} is missing"
+    if isinstance(error, (TypeError, AttributeError)):
+        return "a part of it has another form"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error)

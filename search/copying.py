@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from commands.files import fitting_name, part_beside
 from commands.text import printable
 from search.errors import DeliveryError
-from search.files import fitting_name, part_beside
 
 
 @dataclass

@@ -12,11 +12,11 @@ import numpy as np
 from db.errors import UnknownId
 from db.records import PhotoFilter
 from decoding.errors import PhotoError
-from decoding.photos import OpenedPhoto, Photograph
+from decoding.files import decode_file, open_file
+from decoding.photos import Photograph
 from fcln.boxes import iou
 from search.errors import ExampleError
 from search.file_description import MAX_REGIONS
-from search.files import open_file
 from search.filters import places_of
 
 if TYPE_CHECKING:
@@ -215,8 +215,7 @@ def is_file_of(collection: "Collection", photo_id: int) -> bool:
 
 def _decode(path: Path) -> Photograph:
     try:
-        with open_file(path) as file:
-            return OpenedPhoto(file).decode()
+        return decode_file(path)
     except PhotoError as error:
         raise ExampleError(f"{path} cannot be looked at: {error}.") from error
     except OSError as error:

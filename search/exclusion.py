@@ -51,7 +51,7 @@ def evidence(
     offsets: np.ndarray | None,
     scoring: "Scoring",
 ) -> HitRegion | None:
-    """The region that most surely shows an unwanted thing; None if none does surely enough.
+    """The region that shows an unwanted thing, as surely as the photograph does; None if it does not surely enough.
 
     similarities: (X, N) cosines of X unwanted phrases and the photograph's N regions. offsets: (X,) of
     `unwanted_offsets`. scoring: with a calibration.
@@ -61,7 +61,7 @@ def evidence(
     if presence[phrase] < EXCLUDED_PRESENCE:
         return None
     assert scoring.calibration is not None
-    confidence = confidences(scoring.calibration, similarities, photo.regions.objectness)
+    confidence = confidences(scoring.calibration, similarities, photo.regions.objectness, presence=presence)
     row = int(confidence[phrase].argmax())
     return photo.hit_region(row, confidence[phrase, row], phrases[phrase])
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from decoding.errors import PhotoError
-from decoding.photos import OpenedPhoto, Photograph
-from search.files import open_file
+from decoding.files import decode_file, open_file
+from decoding.photos import Photograph
 from search.grounding import PhotoRegions
 from search.hits import DescribedPhoto
 
@@ -121,8 +121,7 @@ def _decode(paths: Iterable[Path], unreadable: list[Unreadable]) -> Iterator[tup
     """The photographs as a build decodes them, and so describes them alike."""
     for path in paths:
         try:
-            with open_file(path) as file:
-                photo = OpenedPhoto(file).decode()
+            photo = decode_file(path)
         except FileNotFoundError:
             reason = "there is no such file"
         except OSError as error:

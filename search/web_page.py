@@ -9,10 +9,10 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from commands.files import written_whole
 from commands.text import printable
 from search.drawing.photo import NotShown, open_photo, resized
 from search.errors import DeliveryError
-from search.files import written_whole
 from search.told import numbers, sureness
 
 if TYPE_CHECKING:

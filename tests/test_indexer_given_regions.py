@@ -177,15 +177,18 @@ def test_what_is_not_there_and_what_has_no_box_is_told(build):
     [
         (None, "There is no file"),
         ("not json", "is not JSON"),
-        ("[1, 2]", "is not in COCO's format"),
-        ('{"images": []}', "is not in COCO's format"),
+        ("[1, 2]", r"is not in COCO's format \(a part of it has another form\): it has"),
+        ('{"images": []}', r"is not in COCO's format \('annotations' is missing\)"),
         ('{"images": [], "annotations": []}', "has no box of any photograph"),
         (
             '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": [1, 2]}]}',
-            "not in COCO's",
+            r"not in COCO's format \(a bbox of \[1, 2\]\)",
         ),
         ('{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": [1, 2, NaN, 3]}]}', "bbox"),
-        ('{"images": [{"id": 1}], "annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]}', "not in COCO's format"),
+        (
+            '{"images": [{"id": 1}], "annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]}',
+            r"\('file_name' is missing\)",
+        ),
     ],
 )
 def test_a_file_that_is_not_in_the_format_is_one_sentence(tmp_path, text, sentence):

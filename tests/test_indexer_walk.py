@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -141,7 +142,20 @@ def test_things_that_are_no_files_are_left_out(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
     touch(tmp_path, "a.jpg")
-    assert found(Walk(tmp_path)) == ["a.jpg"]
+    (tmp_path / "device.png").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "pipe.txt")
+    walk = Walk(tmp_path)
+    assert found(walk) == ["a.jpg"]
+    assert walk.unreadable == [(name, "it is a pipe or a device") for name in ("device.png", "pipe.jpg")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where Linux keeps them")
+def test_what_the_kernel_makes_up_is_left_out(tmp_path):
+    walk = Walk(Path("/"), exclude=[name for name in os.listdir("/") if name not in ("proc", "sys", "dev")])
+    assert found(walk) == [] and walk.unreadable == []
+    (tmp_path / "proc").mkdir()
+    touch(tmp_path, "proc/a.jpg")
+    assert found(Walk(tmp_path)) == ["proc/a.jpg"]
 
 
 def test_names_that_are_no_text_survive(tmp_path):

@@ -1,6 +1,8 @@
 """Photographs that show what is not wanted fall away."""
 
 import json
+import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,9 @@ from db.collection import open_collection
 from fcln.scoring import Calibration, Scoring
 from helpers.word_predictor import SixWords, WordPredictor, build
 from search.errors import QueryError
+from search.exclusion import evidence, unwanted_presences
+from search.grounding import PhotoRegions
+from search.hits import DescribedPhoto
 from search.output import as_json
 from search.searcher import Searcher
 
@@ -117,3 +122,18 @@ def test_a_detector_takes_a_phrase_as_the_name_of_a_thing(searcher):
     found = detector.detect_in_collection(["a dog -lamp"], searcher._collection, threshold=0.0, prior=0.5)
     assert np.isfinite([hit.score for hit in found.hits]).all()
     assert {region.for_phrase for hit in found.hits for region in hit.regions} == {"a dog - lamp"}
+
+
+def test_the_evidence_is_as_sure_as_what_decided():
+    """Two places that are likely, but not surely where it is: together they are as sure as the photograph is."""
+    boxes = np.array([[0, 0, 10, 10], [20, 20, 30, 30]], np.float32)
+    regions = PhotoRegions(boxes, np.array([0.5, 0.5], np.float32))
+    photo = DescribedPhoto(1, Path("a.jpg"), 40, 40, regions, [1, 2], ["thing", "thing"])
+    # The photograph shows it with log-odds of 2; each place is a coin's throw.
+    scoring = Scoring("embedding", calibration=Calibration((2.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0), prevalence=0.02))
+    similarities = np.array([[0.8, 0.7]])
+    (presence,) = unwanted_presences(photo, similarities, ["lamp"], None, scoring)
+    assert presence == pytest.approx(1 / (1 + math.exp(-2)))
+    region = evidence(photo, similarities, ["lamp"], None, scoring)
+    # each 1/2 of what both together, 1 - 1/4, have
+    assert region is not None and region.score == pytest.approx(presence * 0.5 / 0.75, abs=1e-6)

@@ -5,13 +5,16 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from fcln.checkpoint import load_checkpoint, save_checkpoint
 from fcln.scoring import AnswerCalibration
 from helpers.labelled_photos import write_photo
-from search.cli.answers import tell_end
+from search.cli.answers import tell_nothing_found
+from search.exclusion import Excluded
+from search.hits import HitRegion
 from search.likely import ListEnd
 from search.searcher import Answer
 
@@ -60,7 +63,19 @@ def test_lists_stop_by_their_probabilities(calibrated, tmp_path):
     assert refused.returncode == 2 and "embedding scoring only" in refused.stderr
 
 
-def test_where_only_what_is_unlikely_is_left_it_is_said_how_to_see_it(capsys):
-    """As where all that is likely shows what is not wanted."""
-    tell_end(Answer(["a dog"], "embedding", [], end=ListEnd(0, 0.17)), None, None)
-    assert capsys.readouterr().err == "Nothing found that convinces: the closest answers with 17%; -k 20 shows more.\n"
+@pytest.mark.parametrize(
+    ("end", "excluded", "least", "sentence"),
+    [
+        # As where all that is likely shows what is not wanted.
+        (ListEnd(0, 0.17), True, None, " that convinces: the closest answers with 17%; -k 20 shows more."),
+        (ListEnd(0, 0.17), True, 0.5, " with at least 50%: the closest answers with 17%."),
+        (ListEnd(0, None), True, 0.5, ": every photograph looked at was left out."),
+        (None, True, None, ": every photograph looked at was left out."),
+        (None, False, 0.5, ": /nas/c holds no photographs; `indexer build FOLDER` adds them."),
+    ],
+)
+def test_why_nothing_is_found_is_one_sentence(capsys, end, excluded, least, sentence):
+    region = HitRegion(1, (0, 0, 9, 9), "a leash", 0.9, "a leash", 0.9)
+    fallen = [Excluded(1, Path("a.jpg"), region)] if excluded else []
+    tell_nothing_found(Answer(["a dog"], "embedding", [], excluded=fallen, end=end), least, Path("/nas/c"))
+    assert capsys.readouterr().err == f"Nothing found{sentence}\n"

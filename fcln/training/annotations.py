@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from fcln.boxes import iou
-from fcln.errors import DatasetError
+from fcln.errors import DatasetError, in_words
 from fcln.modeling.backbone import STRIDE
 from fcln.modeling.boxes import resize_shape
 
@@ -81,7 +81,7 @@ def load_annotations(
                 weak.append(True)
         except (KeyError, TypeError) as error:
             raise DatasetError(
-                f"{annotations}: image {image_id} is not in Visual Genome's format ({error!r})."
+                f"{annotations}: image {image_id} is not in Visual Genome's format ({in_words(error)})."
             ) from error
         if boxes or unlabelled or named.get(image_id) or (names and captions.get(image_id)):
             found.append(
@@ -121,7 +121,7 @@ def _by_image(path: Path, field: str | None = None, *, optional: bool = False) -
         entries = _read(path, optional=optional)
         return {e["image_id"] if "image_id" in e else e["id"]: e[field] if field else e for e in entries}
     except (KeyError, TypeError) as error:
-        raise DatasetError(f"{path} is not in Visual Genome's format ({error!r}).") from error
+        raise DatasetError(f"{path} is not in Visual Genome's format ({in_words(error)}).") from error
 
 
 def _photo_path(photos: Path, image_id: int) -> Path | None:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from fcln.errors import DatasetError
+from fcln.errors import DatasetError, in_words
 from fcln.vocabulary import words_of
 
 # Words of a phrase's end that are looked up together ("flat screen television").
@@ -33,7 +33,7 @@ class Terms:
             # Phrases that regions may be called by. Older files do not choose: all names, with an article.
             self.names: tuple[str, ...] = tuple(values.get("names") or dict.fromkeys(f[0] for f in self.forms[:direct]))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DatasetError(f"{path} is not a file of scripts.data.terms ({error!r}).") from error
+            raise DatasetError(f"{path} is not a file of scripts.data.terms ({in_words(error)}).") from error
 
     def __len__(self) -> int:
         return len(self.forms)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from commands.text import printable
+from fcln.errors import in_words
 from indexer.errors import RegionsError
 
 # The frame of the annotations may be another size of the photograph, but not another shape.
@@ -100,7 +101,7 @@ def read_regions(file: Path) -> GivenRegions:
         given = _parse(file, document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RegionsError(
-            f"{name} is not in COCO's format ({type(error).__name__}: {error}): it has images (id, file_name), "
+            f"{name} is not in COCO's format ({in_words(error)}): it has images (id, file_name), "
             "annotations (image_id, bbox: x, y, width, height) and categories (id, name)."
         ) from error
     if not given.by_name:
@@ -118,9 +119,9 @@ def _parse(file: Path, document: dict[str, Any]) -> GivenRegions:
         if not box or annotation["image_id"] not in images:
             without_box += 1
             continue
-        x, y, width, height = map(float, box)
-        if not np.isfinite([x, y, width, height]).all():
+        if len(box) != 4 or not np.isfinite(numbers := [float(number) for number in box]).all():
             raise ValueError(f"a bbox of {box}")
+        x, y, width, height = numbers
         phrase = annotation.get("caption") or names.get(annotation.get("category_id"), "")
         phrase = "" if phrase in _NO_PHRASE else str(phrase)
         found.setdefault(annotation["image_id"], []).append(([x, y, x + width, y + height], phrase))

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from commands.files import part_beside
 from commands.text import printable
 from indexer.errors import ExportError
 
@@ -17,7 +18,7 @@ class OutputFile:
 
     def __init__(self, target: Path):
         self._target = target
-        self._part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        self._part = part_beside(target)
         try:
             self.file = open(self._part, "xb")  # noqa: SIM115  # closed by __exit__
         except OSError as error:

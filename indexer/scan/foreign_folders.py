@@ -42,6 +42,9 @@ _PATTERNS = (
 )
 _FOREIGN = re.compile("|".join(_PATTERNS), re.DOTALL).fullmatch
 
+# Devices and what is known of processes, met where somebody gives "/".
+_KERNEL = frozenset({"/dev", "/proc", "/sys"})
+
 # Libraries of Apple's programs: what their owner imported is in one folder, everything else is made of that.
 _LIBRARY = (".photoslibrary", ".photolibrary", ".aplibrary", ".migratedphotolibrary")
 _ORIGINALS = frozenset({"originals", "masters"})
@@ -78,6 +81,11 @@ def is_foreign(name: str) -> bool:
     """Whether a folder is no album, by its name."""
     lower = name.lower()
     return lower in _NAMES or _FOREIGN(lower) is not None
+
+
+def is_made_by_kernel(path: str) -> bool:
+    """Whether a folder, by its absolute path, is no disk's: Linux makes up its files when they are read."""
+    return path in _KERNEL
 
 
 def is_made_by_immich(name: str, entries: Iterable[str]) -> bool:

@@ -14,7 +14,15 @@ from decoding.formats import EXTRAS, Extra, left_out_kind, photo_suffixes
 from decoding.ifd import read_header
 from decoding.signatures import HEAD, TIFF, photo_format
 from decoding.tiff_pages import is_raw
-from indexer.scan.foreign_folders import is_foreign, is_library, is_made_by_immich, is_of_owner, is_wish, may_be_wish
+from indexer.scan.foreign_folders import (
+    is_foreign,
+    is_library,
+    is_made_by_immich,
+    is_made_by_kernel,
+    is_of_owner,
+    is_wish,
+    may_be_wish,
+)
 
 # Folders with a file that says so, among the kinds of what is left out.
 NO_MEDIA = "folders that ask to be left out (.nomedia)"
@@ -79,7 +87,7 @@ class Walk:
         exclude: patterns, see `Exclusion`. The folder that the walk begins with is never left out.
 
     Attributes, complete once the iteration is:
-        unreadable: (relative path, reason) of directories and links that could not be looked into; "" is the root.
+        unreadable: (relative path, reason) of what could not be looked into: directories, links, pipes; "" is the root.
         without_decoder: relative paths of photographs whose decoder is not installed, by the extra that has it.
         left_out: how many files there are of each kind that people look at but that cannot be described: those
             photographs, videos and others; and folders that ask to be left out.
@@ -144,7 +152,11 @@ class Walk:
                         yield PhotoFile(relative, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
                     elif entry.is_dir():
                         leads_back = entry.is_symlink() and self._leads_into_a_root(entry.path)
-                        if not leads_back and (is_of_owner(folder_name, name) if in_library else not is_foreign(name)):
+                        if not leads_back and (
+                            is_of_owner(folder_name, name)
+                            if in_library
+                            else not is_foreign(name) and not is_made_by_kernel(entry.path)
+                        ):
                             subfolders.append(relative)
                     elif entry.is_file():
                         if not in_library and self._is_photo_after_all(entry.path, relative, suffix):
@@ -152,6 +164,8 @@ class Walk:
                             yield PhotoFile(relative, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
                     elif entry.is_symlink() and not os.path.exists(entry.path):
                         self.unreadable.append((relative, "broken link"))
+                    elif suffix in suffixes and not in_library:
+                        self.unreadable.append((relative, "it is a pipe or a device"))
                 except OSError as error:
                     self.unreadable.append((relative, error.strerror or str(error)))
             pending.extend(reversed(subfolders))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 
-from fcln.errors import DatasetError, FclnError
+from fcln.errors import DatasetError, FclnError, in_words
 from fcln.vocabulary import words_of
 from scripts.data.visual_genome_format import AnnotatedImage, write_annotations
 
@@ -152,7 +152,7 @@ def read_splits(path: Path) -> dict[str, set[int]]:
         document = json.loads(path.read_text(encoding="utf-8"))
         splits = {name: {int(image_id) for image_id in document[name]} for name in SPLITS}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path} does not list the image ids of train, val and test ({error!r}).") from error
+        raise DatasetError(f"{path} does not list the image ids of train, val and test ({in_words(error)}).") from error
     if sum(map(len, splits.values())) != len(set().union(*splits.values())):
         raise DatasetError(f"{path} has an image in two splits.")
     return splits

@@ -31,11 +31,10 @@ from pathlib import Path
 
 import click
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from decoding.errors import PhotoError
-from decoding.photos import OpenedPhoto
+from decoding.files import decode_file
 from fcln.boxes import iou
 from fcln.caption_confidence import caption_confidences
 from fcln.checkpoint import load_checkpoint
@@ -106,7 +105,7 @@ def describe(photograph: AnnotatedImage, predictor: Predictor, max_regions: int,
 
     Raises PhotoError if its file cannot be decoded, EvaluationError if people said nothing that can be compared.
     """
-    image = opened(photograph)
+    image = decode_file(photograph.path).image
     boxes, captions = labelled_captions(photograph, image.size)
     if not captions:
         raise EvaluationError(f"it has no phrase of 1 to {MAX_WORDS} words.")
@@ -124,12 +123,6 @@ def describe(photograph: AnnotatedImage, predictor: Predictor, max_regions: int,
         Prediction(given.boxes, given.scores, given.phrases),
         {count: overlaps[:, :count].max(axis=1) for count in PROPOSALS},
     )
-
-
-def opened(photograph: AnnotatedImage) -> Image.Image:
-    """A photograph as the product decodes it. Raises PhotoError if it cannot be decoded."""
-    with open(photograph.path, "rb") as file:
-        return OpenedPhoto(file).decode().image
 
 
 def labelled_captions(photograph: AnnotatedImage, size: tuple[int, int]) -> tuple[np.ndarray, list[str]]:

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import click
 
+from fcln.errors import in_words
 from fcln.vocabulary import words_of
 from scripts.evaluate.command import errors_as_sentences
 from scripts.evaluate.errors import EvaluationError
@@ -116,7 +117,7 @@ def read_captions(annotations: Path) -> tuple[dict[int, list[str]], dict[int, li
             {int(entry["id"]): [region["phrase"] for region in entry["regions"]] for entry in regions},
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(f"{annotations} holds no captions and labelled phrases ({error!r}).") from error
+        raise EvaluationError(f"{annotations} holds no captions and labelled phrases ({in_words(error)}).") from error
 
 
 def composed_questions(

@@ -20,6 +20,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from fcln.errors import in_words
 from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from fcln.vocabulary import words_of
@@ -99,7 +100,7 @@ def read_questions(path: Path) -> list[Question]:
     except FileNotFoundError as error:
         raise EvaluationError(f"{path} does not exist: name a file with --questions.") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(f"{path} is not a list of questions ({error!r}).") from error
+        raise EvaluationError(f"{path} is not a list of questions ({in_words(error)}).") from error
 
 
 def find_answers(question: Question, photos: Sequence[LabelledPhoto]) -> set[int]:

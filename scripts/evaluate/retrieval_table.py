@@ -33,7 +33,8 @@ from tqdm import tqdm
 
 from db.collection import Collection
 from db.records import Features
-from decoding.photos import OpenedPhoto, Photograph
+from decoding.files import decode_file
+from decoding.photos import Photograph
 from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from fcln.vocabulary import token_count
@@ -161,7 +162,7 @@ def read_photographs(collection: Collection, rnn: Predictor) -> Features:
     """Every photograph as one region, whose id is the photograph's, with the code that an Image RNN makes of it."""
     photos = collection.photos(collection.photo_ids().tolist())
     codes = [
-        rnn.image_codes([decode(photo.path).image for photo in some])
+        rnn.image_codes([decode_file(photo.path).image for photo in some])
         for some in _batches(photos, desc="Reading photographs")
     ]
     ids = np.array([photo.photo_id for photo in photos])
@@ -177,16 +178,10 @@ def read_crops(collection: Collection, regions: Features, rnns: Sequence[Predict
     boxes = np.array([region.box for region in collection.regions(regions.region_ids.tolist())], np.float32)
     codes: list[list[np.ndarray]] = [[] for _ in rnns]
     for some in _batches(list(zip(photos, np.split(boxes, begins[1:]), strict=True)), desc="Reading crops"):
-        crops = [crop for photo, its_boxes in some for crop in cut(decode(photo.path), its_boxes)]
+        crops = [crop for photo, its_boxes in some for crop in cut(decode_file(photo.path), its_boxes)]
         for found, rnn in zip(codes, rnns, strict=True):
             found.append(rnn.image_codes(crops))
     return [replace(regions, codes=np.concatenate(found)) for found in codes]
-
-
-def decode(path: Path) -> Photograph:
-    """Raises PhotoError if it cannot be decoded any more."""
-    with open(path, "rb") as file:
-        return OpenedPhoto(file).decode()
 
 
 def cut(photo: Photograph, boxes: np.ndarray) -> list[Image.Image]:

@@ -35,6 +35,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from fcln.errors import in_words
 from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
 from fcln.vocabulary import words_of
@@ -167,7 +168,7 @@ def read_pairs(path: Path) -> tuple[list[WordPair], list[WordPair], list[WordPai
     except FileNotFoundError as error:
         raise EvaluationError(f"{path} does not exist: name a file with --pairs.") from error
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise EvaluationError(f"{path} is not a file of word pairs ({error!r}).") from error
+        raise EvaluationError(f"{path} is not a file of word pairs ({in_words(error)}).") from error
     return synonyms, slips, named
 
 
@@ -184,7 +185,9 @@ def read_training_words(folder: Path) -> TrainingWords:
     except FileNotFoundError as error:
         raise EvaluationError(f"{error.filename} does not exist: name the training data with --training.") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(f"{folder} does not hold annotations in Visual Genome's format ({error!r}).") from error
+        raise EvaluationError(
+            f"{folder} does not hold annotations in Visual Genome's format ({in_words(error)})."
+        ) from error
     return TrainingWords(in_phrases, frozenset(everywhere))
 
 

@@ -21,10 +21,11 @@ import numpy as np
 from tqdm import tqdm
 
 from decoding.errors import PhotoError
+from decoding.files import decode_file
 from fcln.caption_confidence import WEIGHTS, confidence_features, confidences_of
 from fcln.predictor import Predictor
 from fcln.training.annotations import load_annotations
-from scripts.evaluate.captions import labelled_captions, opened
+from scripts.evaluate.captions import labelled_captions
 from scripts.evaluate.command import errors_as_sentences, network_options, show
 from scripts.evaluate.dense_captioning_metric import (
     IOUS,
@@ -64,7 +65,7 @@ def main(photos: Path, annotations: Path, weights: Path | None, device: str, as_
         for photograph in tqdm(photographs, unit="photo", desc="Describing", mininterval=5):
             meteor.check()
             try:
-                image = opened(photograph)
+                image = decode_file(photograph.path).image
             except PhotoError as error:
                 click.echo(f"Left out: {photograph.path}: {error}", err=True)
                 continue

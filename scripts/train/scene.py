@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from decoding.errors import PhotoError
-from decoding.photos import OpenedPhoto
+from decoding.files import decode_file
 from fcln.checkpoint import Checkpoint, load_checkpoint, new_model, save_checkpoint
 from fcln.errors import DatasetError, FclnError
 from fcln.predictor import Predictor
@@ -68,8 +68,7 @@ def look(photographs: Sequence[AnnotatedImage], predictor: Predictor, terms: Ter
             if not found:
                 continue
             try:
-                with open(photograph.path, "rb") as file:
-                    images.append(OpenedPhoto(file).decode().image)
+                images.append(decode_file(photograph.path).image)
             except PhotoError as error:
                 click.echo(f"Left out: {photograph.path}: {error}", err=True)
                 continue

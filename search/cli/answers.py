@@ -13,6 +13,7 @@ from commands.text import printable
 from search import output
 
 if TYPE_CHECKING:
+    from db.location import Location
     from search.detector import Detections
     from search.searcher import Answer
 
@@ -25,29 +26,35 @@ WRITERS: dict[str, Callable[..., bytes]] = {
 }
 
 
-def tell_end(answer: "Answer", top: int | None, least: float | None) -> None:
-    """Say on stderr why a list stopped where it did, and how to see more of it."""
+def tell_end(answer: "Answer", top: int | None) -> None:
+    """Say on stderr why a list of photographs stopped where it did, and how to see more of it."""
     end = answer.end
     if end is None:
         return
-    if not answer.hits and least is not None:
-        if end.next is not None:
-            click.echo(f"Nothing found with at least {least:.0%}: the closest answers with {end.next:.0%}.", err=True)
-        return
-    if not end.convincing and answer.hits:
+    if not end.convincing:
         closest = "is this photograph" if len(answer.hits) == 1 else f"are these {len(answer.hits)} photographs"
         more = "; -k 20 shows more" if top is None and end.next is not None else ""
         click.echo(f"Nothing convincing: the closest {closest}{more}.", err=True)
-    elif not answer.hits and end.next is not None:
-        click.echo(
-            f"Nothing found that convinces: the closest answers with {end.next:.0%}; -k 20 shows more.", err=True
-        )
     elif top is None and end.next is not None:
         click.echo(
             f"The list stops at {len(answer.hits)}: the next photograph answers with {end.next:.0%}; "
             f"-k {max(20, 2 * len(answer.hits))} shows more.",
             err=True,
         )
+
+
+def tell_nothing_found(answer: "Answer", least: float | None, location: "Location") -> None:
+    """Say on stderr why a list holds no photograph."""
+    closest = None if answer.end is None else answer.end.next
+    if closest is not None and least is not None:
+        reason = f" with at least {least:.0%}: the closest answers with {closest:.0%}."
+    elif closest is not None:
+        reason = f" that convinces: the closest answers with {closest:.0%}; -k 20 shows more."
+    elif answer.excluded:
+        reason = ": every photograph looked at was left out."
+    else:
+        reason = runnable(f": {printable(location)} holds no photographs; `indexer build FOLDER` adds them.")
+    click.echo(f"Nothing found{reason}", err=True)
 
 
 def tell_excluded(answer: "Answer") -> None:

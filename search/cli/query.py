@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 import click
 
 from commands.errors import plain_errors
-from commands.next_commands import runnable
 from commands.options import NumberType
 from commands.text import printable
 from fcln.scoring import SCORINGS
 from search.cli.answer_options import answer_options
-from search.cli.answers import WRITERS, show_answer, tell_end, tell_excluded
+from search.cli.answers import WRITERS, show_answer, tell_end, tell_excluded, tell_nothing_found
 from search.cli.delivery import Delivery, draw_sheet
 from search.cli.filters import tell_selection
 from search.one_thread import compute_in_one_thread
@@ -186,18 +185,10 @@ def query(
         tell_excluded(answer)
         if answer.selection is not None and not tell_selection(answer.selection, opened.location):
             return 1
-        tell_end(answer, top, least)
-        if not answer.hits and answer.end is not None and least is not None:
-            return 1
-        if not answer.hits and answer.excluded:
-            if answer.end is None or answer.end.next is None:
-                click.echo("Nothing found: every photograph looked at was left out.", err=True)
-            return 1
         if not answer.hits:
-            place = printable(opened.location)
-            nothing = f"Nothing found: {place} holds no photographs; `indexer build FOLDER` adds them."
-            click.echo(runnable(nothing), err=True)
+            tell_nothing_found(answer, least, opened.location)
             return 1
+        tell_end(answer, top)
         if draw is not None:
             draw_sheet(answer, draw)
         delivery.deliver(answer, drawn=draw)

@@ -7,9 +7,9 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from commands.files import fitting_name, written_whole
 from commands.text import printable
 from search.errors import DrawError
-from search.files import fitting_name, written_whole
 
 # Says in a PNG who drew it: only such a file is ever overwritten.
 _MARK = ("Software", "densecap-search")

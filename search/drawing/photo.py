@@ -5,8 +5,8 @@ from pathlib import Path
 from PIL import Image
 
 from decoding.errors import PhotoError
-from decoding.photos import OpenedPhoto, Photograph
-from search.files import open_file
+from decoding.files import decode_file
+from decoding.photos import Photograph
 
 
 class NotShown(Exception):
@@ -19,8 +19,7 @@ def open_photo(path: Path, size: tuple[int, int], *, side: int) -> Photograph:
     Raises NotShown.
     """
     try:
-        with open_file(path) as file:
-            photo = OpenedPhoto(file).decode(side)
+        photo = decode_file(path, side)
     except FileNotFoundError as error:
         raise NotShown("not there any more") from error
     except (OSError, PhotoError) as error:
