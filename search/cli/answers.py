@@ -61,7 +61,7 @@ def tell_excluded(answer: "Answer") -> None:
     """Note how many photographs fell away for what they show."""
     if answer.excluded:
         count = f"{len(answer.excluded)} photograph{'s' if len(answer.excluded) > 1 else ''}"
-        click.echo(f"Note: left out {count} with {', '.join(map(printable, answer.without))}.", err=True)
+        click.echo(f"Note: left out {count} that may show {', '.join(map(printable, answer.without))}.", err=True)
 
 
 def show_answer(

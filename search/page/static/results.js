@@ -210,7 +210,7 @@ export class Results extends EventTarget {
       );
     }
     if (answer.without?.length && answer.excluded?.length) {
-      parts.push(element("p", { class: "small", text: `Left out: ${counted(answer.excluded.length, "photograph")} with ${answer.without.join(", ")}.` }));
+      parts.push(element("p", { class: "small", text: `Left out: ${counted(answer.excluded.length, "photograph")} that may show ${answer.without.join(", ")}.` }));
     }
     this.stop.replaceChildren(...parts);
     this.stop.hidden = !parts.length;
