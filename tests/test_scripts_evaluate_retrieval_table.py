@@ -14,6 +14,7 @@ from PIL import Image
 
 from db.collection import Collection, open_collection
 from db.records import Features, RegionRow
+from decoding.files import decode_file
 from decoding.photos import Photograph
 from fcln.checkpoint import load_checkpoint, new_model, save_checkpoint
 from fcln.predictor import Predictor
@@ -33,7 +34,6 @@ from scripts.evaluate.retrieval_table import (
     as_json_row,
     as_read,
     cut,
-    decode,
     first_regions,
     main,
     outcome,
@@ -205,7 +205,7 @@ def by_hand(labelled: tuple[Path, Path], fcln: Predictor, rnn: Predictor, collec
     photos = [LabelledPhoto(ids[photo.image_id].photo_id, photo, photo.boxes) for photo in photographs]
     cuts = []
     for photo in sorted(ids.values(), key=lambda row: row.photo_id):
-        image = decode(photo.path)
+        image = decode_file(photo.path)
         region_ids = collection.features([photo.photo_id]).region_ids[:crops].tolist()
         boxes = np.array([region.box for region in collection.regions(region_ids)], np.float32)
         cuts.append((photo.photo_id, cut(image, boxes) if crops else [image.image]))
