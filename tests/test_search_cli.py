@@ -425,8 +425,9 @@ def test_what_is_left_out_is_told(search, place, question, unwanted):
     assert (result.code, document["hits"], document["without"]) == (1, [], [unwanted])
     assert {os.fsencode(photo["path"]) for photo in document["excluded"]} == set(place.paths)
     assert result.err.splitlines() == [
-        f"Note: left out 3 photographs that may show {unwanted}.", "Nothing found: every photograph looked at was left out.",
-    ]  # fmt: skip
+        f"Note: left out 3 photographs that may show {unwanted}.",
+        "Nothing found: every photograph looked at was left out.",
+    ]
 
 
 def test_an_empty_collection_finds_nothing(search, place):
