@@ -1,8 +1,9 @@
 """Files that a command writes: as a whole or not at all, under names that file systems have room for."""
 
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _NAME_BYTES = 255
@@ -10,13 +11,24 @@ _NAME_BYTES = 255
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
-    """Where to write what takes the place of `target` if all goes well, and leaves it as it was if not."""
+    """Where to write what takes the place of `target` if all goes well, and leaves it as it was if not.
+
+    A link stays one: what it leads to is replaced. Who may read and write the file stays as it is, too.
+    """
+    target = Path(os.path.realpath(target))
     part = part_beside(target)
     try:
         yield part
+        keep_mode(target, part)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def keep_mode(target: Path, part: Path) -> None:
+    """Let who may read and write what takes the place of a file be the same."""
+    with suppress(FileNotFoundError):
+        shutil.copymode(target, part)
 
 
 def part_beside(target: Path) -> Path:

@@ -165,6 +165,14 @@ class Collection(Protocol):
         """
         ...
 
+    def regions_of(self, photo_ids: Sequence[int] | np.ndarray) -> list[list[RegionRow]]:
+        """The regions of each of these photos, ascending by id, in the order asked. Reads no features.
+
+        Raises:
+            UnknownId: an id that is not known or was not described.
+        """
+        ...
+
     def boxes(self, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """The boxes of N regions, in the order asked, for who needs no phrases: (N, 5) float64, x1 y1 x2 y2 score.
 

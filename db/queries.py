@@ -36,7 +36,9 @@ _CONTENTS = (
 )
 _COPIES = _CONTENTS.with_only_columns(_ASKED.id, Photo.id, maintain_column_froms=True)
 _BOX = Region.x1, Region.y1, Region.x2, Region.y2, Region.score
-_REGIONS = select(Region.id, Region.photo_id, *_BOX, Region.phrase).where(among_given(Region.id))
+_REGION = Region.id, Region.photo_id, *_BOX, Region.phrase
+_REGIONS = select(*_REGION).where(among_given(Region.id))
+_REGIONS_OF = select(*_REGION).where(among_given(Region.photo_id)).order_by(Region.id)
 _BOXES = select(Region.id, *_BOX).where(among_given(Region.id)).order_by(Region.id)
 
 
@@ -202,6 +204,20 @@ def regions(session: Session, region_ids: Sequence[int] | np.ndarray) -> list[Re
         for region_id, photo_id, x1, y1, x2, y2, score, phrase in rows.cursor.fetchall()
     }
     return _in_order(found, region_ids, "region")
+
+
+def regions_of(session: Session, photo_ids: Sequence[int] | np.ndarray) -> list[list[RegionRow]]:
+    """The regions of each photo, ascending by id, in the order asked.
+
+    Raises:
+        UnknownId: an id that is not known or was not described: every described photo has a region.
+    """
+    rows = session.connection().execute(_REGIONS_OF, _ids(photo_ids))
+    assert rows.cursor is not None  # it is a SELECT
+    found: dict[int, list[RegionRow]] = {}
+    for region_id, photo_id, x1, y1, x2, y2, score, phrase in rows.cursor.fetchall():
+        found.setdefault(photo_id, []).append(RegionRow(region_id, photo_id, (x1, y1, x2, y2), score, phrase))
+    return _in_order(found, photo_ids, "described photograph")
 
 
 def boxes(session: Session, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -26,7 +26,8 @@ def check_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise DeliveryError(f"{printable(folder)} is a file: name a folder for the photographs.") from error
+        what = "a link to nothing" if folder.is_symlink() and not folder.exists() else "a file"
+        raise DeliveryError(f"{printable(folder)} is {what}: name a folder for the photographs.") from error
     except OSError as error:
         raise DeliveryError(f"The folder {printable(folder)} cannot be made: {error.strerror}.") from error
     if not os.access(folder, os.W_OK | os.X_OK):

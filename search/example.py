@@ -141,6 +141,8 @@ def _known(collection: "Collection", path: Path | None, photo_id: int | None) ->
         return same_path, same_path
     except OSError as error:
         raise ExampleError(f"{path} cannot be read ({error.strerror or error}).") from error
+    if content is not None and same_path is not None and same_path in with_copies(collection, content):
+        content = same_path  # of copies the one that is asked for: boxes may have been given to each
     return content, same_path
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from decoding.errors import PhotoError
 from decoding.files import decode_file, open_file
 from decoding.photos import Photograph
+from search.filters import places_of
 from search.grounding import PhotoRegions
 from search.hits import DescribedPhoto
 
@@ -67,7 +68,7 @@ def describe_files(
 def describe_from_collection(collection: "Collection", path: Path) -> DescribedPhoto | None:
     """What a collection knows of the content of a file, whatever its name there; None: nothing, or it cannot be read.
 
-    The file's own path is the result's.
+    Of several files of that content the one at this path, if it is among them. The path given is the result's.
     """
     try:
         with open_file(path) as file:
@@ -77,8 +78,10 @@ def describe_from_collection(collection: "Collection", path: Path) -> DescribedP
     photo_id = collection.find_digest(digest)
     if photo_id is None:
         return None
-    (photo,) = collection.photos([photo_id])
-    rows = collection.regions(collection.features([photo_id]).region_ids)
+    copies = collection.contents([photo_id])[photo_id]
+    photo = next((copy for copy in copies if copy.path in places_of(path)), copies[0])
+    photo_id = photo.photo_id
+    (rows,) = collection.regions_of([photo_id])
     best_first = sorted(rows, key=lambda row: -row.score)
     described = DescribedPhoto.from_rows(photo, best_first)
     return DescribedPhoto(

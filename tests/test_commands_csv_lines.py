@@ -16,4 +16,4 @@ def test_any_name_comes_back(name):
 
 
 def test_bytes_that_are_no_text_are_written_out():
-    assert csv_line(["caf\udce9.jpg", "b"]) == b"caf\\udce9.jpg,b\n"
+    assert csv_line(["caf\udce9.jpg", "b"]) == b"caf\\xe9.jpg,b\n"

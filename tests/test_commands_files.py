@@ -21,6 +21,18 @@ def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="modes and links are others there")
+def test_a_link_and_who_may_read_stay(tmp_path):
+    kept = tmp_path / "kept.html"
+    kept.write_text("before")
+    kept.chmod(0o640)
+    (tmp_path / "link.html").symlink_to("kept.html")
+    with written_whole(tmp_path / "link.html") as part:
+        part.write_text("after")
+    assert (tmp_path / "link.html").is_symlink() and kept.read_text() == "after"
+    assert kept.stat().st_mode & 0o777 == 0o640
+
+
 @pytest.mark.parametrize("name", ["x" * 250 + ".json", "ü" * 125 + ".json", "a.json"])
 def test_what_is_begun_beside_a_file_has_a_name_that_fits(tmp_path, name):
     part = part_beside(tmp_path / name)

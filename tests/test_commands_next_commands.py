@@ -1,12 +1,14 @@
 """Commands that messages name run as they are printed."""
 
+import os
+
 import click
 import pytest
 from click.testing import CliRunner
 
 from commands.errors import Failure
 from commands.next_commands import runnable
-from commands.options import collection_option
+from commands.options import LocationType, collection_option
 from db.location import ENVIRONMENT_VARIABLE
 
 
@@ -54,3 +56,23 @@ def test_the_default_collection_needs_no_name_and_a_password_is_not_shown():
 
 def test_outside_of_a_command_a_message_stays_as_it_is():
     assert runnable("`indexer errors`") == "`indexer errors`"
+
+
+@click.command()
+@click.argument("source", type=LocationType())
+@click.argument("target", type=LocationType())
+@click.argument("message")
+def two(source, target, message):
+    click.echo(runnable(message))
+
+
+def test_of_two_collections_the_one_that_is_spoken_of_is_named():
+    def say_of(message):
+        return CliRunner().invoke(two, ["from here", "to there", message]).stdout
+
+    assert say_of("to there is damaged: `indexer verify`") == (
+        "to there is damaged: `indexer verify --collection 'to there'`\n"
+    )
+    damaged = os.path.abspath("from here") + "/features/1.h5 is damaged: `indexer verify`"
+    assert say_of(damaged) == damaged[:-1] + " --collection 'from here'`\n"
+    assert say_of("`indexer verify`") == "`indexer verify`\n"

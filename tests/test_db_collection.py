@@ -152,6 +152,16 @@ def test_regions_come_in_the_order_asked_however_many(writer):
     assert writer.boxes([7, 3, 7]).tolist() == writer.boxes([7, 3, 7, 9]).tolist()[:3]
 
 
+def test_regions_of_photos_come_as_they_were_written_in_the_order_asked(writer):
+    writer.commit(new=[photo(1, f"{number}.jpg", count=count) for number, count in enumerate((3, 1, 5))])
+    every = {row.region_id: row for row in writer.regions(np.arange(1, 10))}
+    by_photo = [[every[i] for i in ids] for ids in ((1, 2, 3), (4,), (5, 6, 7, 8, 9))]
+    first, second, third = writer.photo_ids().tolist()
+    assert writer.regions_of([first, second, third]) == by_photo
+    assert writer.regions_of(np.array([third, first])) == [by_photo[2], by_photo[0]]
+    assert writer.regions_of([]) == []
+
+
 def test_an_empty_collection_answers_with_nothing(location):
     create(location).close()
     with open_collection(location, model=MODEL) as reader:
@@ -171,6 +181,7 @@ def test_unknown_ids_are_key_errors(writer, unknown):
         writer.photos,
         writer.regions,
         writer.boxes,
+        writer.regions_of,
         writer.features,
         writer.codes,
         lambda ids: writer.cosines(np.eye(1, 8, dtype=np.float32), ids),
@@ -179,8 +190,9 @@ def test_unknown_ids_are_key_errors(writer, unknown):
             ask([1, unknown])
     with pytest.raises(KeyError):  # known, but not described
         writer.photos([2])
-    with pytest.raises(KeyError):
-        writer.features([2])
+    for ask in (writer.features, writer.regions_of):
+        with pytest.raises(KeyError):
+            ask([2])
 
 
 def test_every_file_name_that_linux_allows(location, tmp_path):

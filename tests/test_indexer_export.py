@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -255,7 +256,7 @@ def test_names_of_any_bytes_come_back(odd):
     # Of several roots, names relative to each could be the same.
     assert [image["file_name"] for image in json.loads(run("coco"))["images"]] == paths
     rows = list(csv.DictReader(io.StringIO(run("csv").decode(), newline="")))
-    assert {row["path"] for row in rows} == {paths[0].replace("\udcff", "\\udcff"), paths[1]}
+    assert {row["path"] for row in rows} == {paths[0].replace("\udcff", "\\xff"), paths[1]}
 
 
 def test_an_empty_collection_is_a_whole_document(tmp_path):
@@ -295,8 +296,78 @@ def test_an_earlier_export_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     with pytest.raises(ExportError, match=r"cannot be written to .*a\.json: No space left"), OutputFile(target) as file:
         raise OSError(28, "No space left on device")  # as what writes into `file` itself has it
     assert target.read_text() == "after"
-    with pytest.raises(ExportError, match="No such file or directory"):
+    with pytest.raises(ExportError, match=r"there is no folder .*no\."):
         OutputFile(tmp_path / "no" / "a.json")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes and links are others there")
+def test_a_link_and_who_may_read_stay(tmp_path):
+    kept = tmp_path / "kept.csv"
+    kept.write_text("before")
+    kept.chmod(0o600)
+    (tmp_path / "link.csv").symlink_to(kept)
+    with OutputFile(tmp_path / "link.csv") as file:
+        file.write(b"after")
+        (part,) = {path.name for path in tmp_path.iterdir()} - {"kept.csv", "link.csv"}
+        assert (tmp_path / part).stat().st_mode & 0o777 == 0o600  # nobody else reads it meanwhile
+    assert (tmp_path / "link.csv").is_symlink() and kept.read_text() == "after"
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_name_as_long_as_the_file_system_takes(tmp_path):
+    target = tmp_path / ("a" * 250 + ".json")
+    with OutputFile(target) as file, OutputFile(tmp_path / ("b" * 250 + ".json")) as other:
+        file.write(b"a")
+        other.write(b"b")
+    assert target.read_text() == "a" and len(os.listdir(tmp_path)) == 2
+
+
+def test_visual_genome_appears_with_both_files_or_not_at_all(album, tmp_path, monkeypatch):
+    synced = []
+
+    def full(descriptor):
+        synced.append(descriptor)
+        if len(synced) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    arguments = ["export", "--collection", str(album.collection), "--format", "visual-genome"]
+    result = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "v")])
+    assert result.exit_code == 2 and "No space left" in result.stderr
+    assert os.listdir(tmp_path / "v") == []
+
+
+def test_visual_genome_tells_which_regions_it_writes(tmp_path):
+    with create(tmp_path / "c") as collection:
+        collection.add_root(tmp_path / "photos")
+        collection.commit(new=[replace(photo(1, "a.jpg", count=3), phrases=["a dog", "", "a cat"])])
+    arguments = [
+        "export",
+        "--collection",
+        str(tmp_path / "c"),
+        "--format",
+        "visual-genome",
+        "--out",
+        str(tmp_path / "v"),
+    ]
+    result = CliRunner().invoke(main, arguments)
+    assert result.stderr.endswith(f"Wrote 1 photographs, 2 regions (1 without words are left out): {tmp_path / 'v'}\n")
+    (entry,) = json.loads((tmp_path / "v" / "region_descriptions.json").read_text())
+    assert [region["phrase"] for region in entry["regions"]] == ["a dog", "a cat"]
+
+
+def test_what_is_in_the_database_is_exported_though_features_are_damaged(tmp_path):
+    with create(tmp_path / "c") as collection:
+        collection.add_root(tmp_path / "photos")
+        collection.commit(new=[photo(1, "a.jpg", count=3)])
+    (segment,) = (tmp_path / "c" / "features").iterdir()
+    whole = segment.read_bytes()
+    segment.chmod(0o600)
+    segment.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    arguments = ["export", "--collection", str(tmp_path / "c"), "--format", "jsonl"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0 and len(json.loads(result.stdout)["regions"]) == 3
+    assert CliRunner().invoke(main, [*arguments, "--features"]).exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -306,7 +377,7 @@ def test_an_earlier_export_is_replaced_as_a_whole_or_not_at_all(tmp_path):
         (["--format", "coco", "--out", "."], "is a folder: name a file in it, regions.json"),
         (["--format", "csv", "--features"], "csv has no place for --features"),
         (["--format", "visual-genome"], "--out FOLDER"),
-        (["--format", "coco", "--out", "no/a.json"], "cannot be written to no/a.json: No such file or directory."),
+        (["--format", "coco", "--out", "no/a.json"], "The export cannot be written: there is no folder no."),
         ([], "Missing option '--format'"),
     ],
 )

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from helpers.small_album import write_noise
 from indexer.build.given_regions import GivenBoxes, read_regions
 from indexer.cli import main
 from indexer.errors import RegionsError
+from search.example import find_example
+from search.file_description import describe_from_collection
 
 
 def coco(*images, categories=("person", "dog")):
@@ -177,6 +181,17 @@ def test_what_is_not_there_and_what_has_no_box_is_told(build):
     [
         (None, "There is no file"),
         ("not json", "is not JSON"),
+        ("[" * 100_000, "is nested too deeply"),
+        (
+            '{"images": [{"id": 1, "file_name": "a", "width": Infinity, "height": 2}], '
+            '"annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]}',
+            r"\(an image of infx2\)",
+        ),
+        (
+            '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": [%s, 2, 3, 4]}]}'
+            % ("9" * 400),
+            "not in COCO's format",
+        ),
         ("[1, 2]", r"is not in COCO's format \(a part of it has another form\): it has"),
         ('{"images": []}', r"is not in COCO's format \('annotations' is missing\)"),
         ('{"images": [], "annotations": []}', "has no box of any photograph"),
@@ -247,3 +262,66 @@ def test_boxes_of_a_photograph_and_of_its_image_are_each_others(tmp_path, orient
     np.testing.assert_allclose(photo.full_boxes(image), boxes, atol=1.01)
     sliver = photo.image_boxes(np.array([[photo.width - 0.5, 0, photo.width, 0.5]]))
     assert (sliver[:, 2:] > sliver[:, :2]).all()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="both names are one file there")
+def test_names_that_are_written_nearly_alike_keep_their_own_boxes(build, tmp_path, photos):
+    one, other = (unicodedata.normalize(form, "\u00fc.jpg") for form in ("NFC", "NFD"))
+    write_noise(photos / one, 4)
+    write_noise(photos / other, 5)
+    write_noise(photos / "x\\y.jpg", 6)
+    write_noise(photos / "x" / "y.jpg", 7)
+    names = [other, one, "x\\y.jpg", "x/y.jpg"]
+    build(coco(*((name, None, [([n, 0, 50, 50], None, name)]) for n, name in enumerate(names))))
+    for n, name in enumerate(names):
+        assert boxes_of(regions_of(tmp_path)[name][0]) == [[n, 0, n + 50, 50]]
+
+
+def test_a_name_may_be_written_as_another_system_writes_it(build, tmp_path, photos):
+    write_noise(photos / "\u00fc.jpg", 4)
+    decomposed = unicodedata.normalize("NFD", "\u00fc.jpg")
+    box = [([1, 2, 30, 40], 1, None)]
+    build(coco((decomposed, None, box), ("sub\\2.jpg", None, box), ("./1.jpg", None, box)))
+    assert sorted(regions_of(tmp_path)) == ["1.jpg", "sub/2.jpg", "\u00fc.jpg"]
+
+
+def test_a_photograph_that_is_listed_twice_has_both_boxes(build, tmp_path):
+    both = [("1.jpg", (120, 80), [([1, 2, 30, 40], 1, None)]), ("1.jpg", (120, 80), [([5, 6, 70, 20], 0, "a man")])]
+    build(coco(*both))
+    rows, _ = regions_of(tmp_path)["1.jpg"]
+    assert boxes_of(rows) == [[1, 2, 31, 42], [5, 6, 75, 26]]
+    assert [row.phrase for row in rows] == ["dog", "a man"]
+    result = build(coco(both[0], ("1.jpg", (60, 40), both[1][2])), code=2)
+    assert "two images 1.jpg of different sizes" in result.stderr
+
+
+def test_a_name_that_is_in_two_folders_is_refused(tmp_path, tiny_checkpoint):
+    for folder in ("a", "b"):
+        write_noise(tmp_path / folder / "1.jpg", 1)
+    (tmp_path / "r.json").write_text(json.dumps(coco(("1.jpg", None, [([1, 2, 30, 40], 1, None)]))))
+    folders = [str(tmp_path / "a"), str(tmp_path / "b")]
+    arguments = ["--collection", str(tmp_path / "c"), "--weights", str(tiny_checkpoint), "--device", "cpu"]
+    arguments += ["--regions", str(tmp_path / "r.json")]
+    result = CliRunner().invoke(main, ["build", *folders, *arguments])
+    assert result.exit_code == 2 and "has regions of 1.jpg, which several photographs may be" in result.stderr
+    absolute = [(str(tmp_path / folder / "1.jpg"), None, [([1, 2, 30, 40], 1, folder)]) for folder in ("a", "b")]
+    (tmp_path / "r.json").write_text(json.dumps(coco(*absolute)))
+    assert CliRunner().invoke(main, ["build", *folders, *arguments]).exit_code == 0
+    with open_collection(tmp_path / "c") as collection:
+        named = {row.path.parent.name: row.photo_id for row in collection.photos(collection.photo_ids())}
+        assert [collection.regions_of([named[folder]])[0][0].phrase for folder in ("a", "b")] == ["a", "b"]
+        # The files are one content: what is asked for is the photograph of this path.
+        for folder in ("a", "b"):
+            path = tmp_path / folder / "1.jpg"
+            described = describe_from_collection(collection, path)
+            assert described is not None and (described.photo_id, described.phrases) == (named[folder], [folder])
+            assert find_example(collection, pytest.fail, path=path).phrases == [folder]
+        (tmp_path / "elsewhere").mkdir()
+        shutil.copy(tmp_path / "a" / "1.jpg", tmp_path / "elsewhere" / "1.jpg")
+        described = describe_from_collection(collection, tmp_path / "elsewhere" / "1.jpg")
+        assert described is not None and described.phrases == ["a"]
+
+
+def test_frames_may_be_of_any_unit():
+    given = GivenBoxes(np.array([[0.25, 0.25, 0.75, 0.5]]), [""], (1.0, 0.5))
+    assert given.fitted(400, 200)[0].tolist() == [[100, 100, 300, 200]]

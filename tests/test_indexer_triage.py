@@ -86,3 +86,19 @@ def test_what_failed_goes_through_only_if_it_is_to_be_tried_again(shop, retry):
     with open_collection(shop.path, write=True) as collection:
         _, through, _ = triage(shop, collection, retry=retry)
     assert [content.path.name for content in through] == (["moved.jpg"] if retry else [])
+
+
+def test_copies_that_move_together_keep_their_own_rows(shop):
+    for name in ("a.png", "b.png", "c.png"):
+        shop.photo(name)
+    shop.build()
+    with open_collection(shop.path) as collection:
+        before = {row.path.name: row.photo_id for row in collection.photos(collection.photo_ids())}
+    (shop.root / "new").mkdir()
+    for name in ("c.png", "a.png", "b.png"):
+        (shop.root / name).rename(shop.root / "new" / name)
+    shop.build()
+    with open_collection(shop.path) as collection:
+        rows = collection.photos(collection.photo_ids())
+        assert {row.path.name: row.photo_id for row in rows} == before
+        assert {row.path.parent.name for row in rows} == {"new"}

@@ -232,6 +232,10 @@ class LocalCollection:
         with self.database.session() as session:
             return queries.regions(session, region_ids)
 
+    def regions_of(self, photo_ids: Sequence[int] | np.ndarray) -> list[list[RegionRow]]:
+        with self.database.session() as session:
+            return queries.regions_of(session, photo_ids)
+
     def boxes(self, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         with self.database.session() as session:
             return queries.boxes(session, region_ids)

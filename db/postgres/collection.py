@@ -181,6 +181,9 @@ class PostgresCollection:
     def regions(self, region_ids: Sequence[int] | np.ndarray) -> list[RegionRow]:
         return self.server.read(queries.regions, region_ids)
 
+    def regions_of(self, photo_ids: Sequence[int] | np.ndarray) -> list[list[RegionRow]]:
+        return self.server.read(queries.regions_of, photo_ids)
+
     def boxes(self, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:
         return self.server.read(queries.boxes, region_ids)
 

@@ -516,6 +516,11 @@ def _only_given(plan: Plan, given: GivenRegions, progress: Progress) -> int:
     plan.tasks = [task for task in tasks if given.of(task.scope.root, task.file.path) is not None]
     without = len(tasks) - len(plan.tasks)
     name = printable(given.file)
+    if ambiguous := given.ambiguous:
+        raise RegionsError(
+            f"{name} has regions of {printable(ambiguous[0])}, which several photographs may be: give their absolute "
+            "names in it, or build one of the folders only."
+        )
     if without:
         progress.warn(f"{without:,} photographs are not in {name} and stay as they are")
     if unused := given.unused:

@@ -4,6 +4,7 @@ import json
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,13 @@ class GivenBoxes:
 
     boxes: np.ndarray  # (N, 4) float64, x1 y1 x2 y2, pixels of the file's frame
     phrases: list[str]  # N; "": the file has none
-    size: tuple[int, int] | None  # width, height of the frame; None: the photograph's own
+    size: tuple[float, float] | None  # width, height of the frame; None: the photograph's own
+
+    def joined(self, others: "GivenBoxes", name: str) -> "GivenBoxes":
+        """These and more of the same photograph. Raises ValueError if they were drawn in another frame."""
+        if self.size != others.size:
+            raise ValueError(f"two images {name} of different sizes")
+        return GivenBoxes(np.concatenate([self.boxes, others.boxes]), self.phrases + others.phrases, self.size)
 
     def fitted(self, width: int, height: int) -> tuple[np.ndarray, list[str]]:
         """The boxes in pixels of the upright photograph, cut at its border, and their phrases.
@@ -38,7 +45,7 @@ class GivenBoxes:
         frame = self.size or (width, height)
         if abs(frame[0] * height / (frame[1] * width) - 1) > _SAME_SHAPE:
             raise RegionsError(
-                f"the photograph is {width}x{height} upright, its regions were drawn in {frame[0]}x{frame[1]}"
+                f"the photograph is {width}x{height} upright, its regions were drawn in {frame[0]:g}x{frame[1]:g}"
             )
         scale = np.array([width / frame[0], height / frame[1]] * 2)
         border = np.array([width, height, width, height], np.float64)
@@ -56,21 +63,36 @@ class GivenRegions:
     file: Path
     by_name: Mapping[str, GivenBoxes]  # relative to the root, with "/"; or an absolute path
     without_box: int = 0  # annotations that have none, or of no image
-    _used: set[str] = field(default_factory=set)
+    _photographs: dict[str, set[tuple[Path, str]]] = field(default_factory=dict)  # that were asked for by each name
 
     def of(self, root: Path, path: str) -> GivenBoxes | None:
         """The boxes of a photograph of a root, path relative to it with "/"; None: the file has none."""
-        # One system writes umlauts in names of files as one letter, another as two.
-        for name in (_composed(path), _composed(f"{root}/{path}")):
-            if name in self.by_name:
-                self._used.add(name)
-                return self.by_name[name]
-        return None
+        asked = (path, f"{root}/{path}")
+        exact = [name for name in asked if name in self.by_name]
+        alike = [names[0] for name in asked if len(names := self._alike.get(_plain(name), [])) == 1]
+        if not exact and not alike:
+            return None
+        name = (exact or alike)[0]
+        self._photographs.setdefault(name, set()).add((root, path))
+        return self.by_name[name]
+
+    @cached_property
+    def _alike(self) -> dict[str, list[str]]:
+        """The names that are written alike but for how systems write them."""
+        alike: dict[str, list[str]] = {}
+        for name in self.by_name:
+            alike.setdefault(_plain(name), []).append(name)
+        return alike
 
     @property
     def unused(self) -> list[str]:
         """The names that no photograph was asked for by."""
-        return sorted(set(self.by_name) - self._used)
+        return sorted(set(self.by_name) - set(self._photographs))
+
+    @property
+    def ambiguous(self) -> list[str]:
+        """The names that several photographs were asked for by: of several folders, or written nearly alike."""
+        return sorted(name for name, photographs in self._photographs.items() if len(photographs) > 1)
 
 
 def no_photograph_of(given: GivenRegions, folders: Sequence[Path]) -> RegionsError:
@@ -97,9 +119,11 @@ def read_regions(file: Path) -> GivenRegions:
         raise RegionsError(f"{name} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise RegionsError(f"{name} is not JSON: {error}.") from error
+    except RecursionError as error:
+        raise RegionsError(f"{name} is not JSON that anybody meant: it is nested too deeply.") from error
     try:
         given = _parse(file, document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RegionsError(
             f"{name} is not in COCO's format ({in_words(error)}): it has images (id, file_name), "
             "annotations (image_id, bbox: x, y, width, height) and categories (id, name)."
@@ -125,14 +149,24 @@ def _parse(file: Path, document: dict[str, Any]) -> GivenRegions:
         phrase = annotation.get("caption") or names.get(annotation.get("category_id"), "")
         phrase = "" if phrase in _NO_PHRASE else str(phrase)
         found.setdefault(annotation["image_id"], []).append(([x, y, x + width, y + height], phrase))
-    by_name = {}
+    by_name: dict[str, GivenBoxes] = {}
     for image_id, regions in found.items():
         image = images[image_id]
-        size = (int(image["width"]), int(image["height"])) if image.get("width") and image.get("height") else None
-        path = _composed(str(image["file_name"]).replace("\\", "/").removeprefix("./"))
-        by_name[path] = GivenBoxes(np.array([box for box, _ in regions]), [phrase for _, phrase in regions], size)
+        name = str(image["file_name"]).removeprefix("./")
+        boxes = GivenBoxes(np.array([box for box, _ in regions]), [phrase for _, phrase in regions], _size(image))
+        # Files that were made of several list a photograph again.
+        by_name[name] = boxes if name not in by_name else by_name[name].joined(boxes, name)
     return GivenRegions(file, by_name, without_box)
 
 
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+def _size(image: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Width and height of an image; None: it does not say."""
+    width, height = (float(image.get(side) or 0) for side in ("width", "height"))
+    if not (np.isfinite([width, height]).all() and min(width, height) >= 0):
+        raise ValueError(f"an image of {width:g}x{height:g}")
+    return (width, height) if width and height else None
+
+
+def _plain(name: str) -> str:
+    """A name as all systems would write it: umlauts as one letter, and "/" between folders."""
+    return unicodedata.normalize("NFC", name).replace("\\", "/")

@@ -1,5 +1,6 @@
 """Files by their content: what need not be described, because it is known, was moved, is a duplicate or failed."""
 
+import posixpath
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -45,13 +46,13 @@ class Triage:
         self._report = report
         self._retry = retry
         self._missing = {stat.photo_id: stat for stat in plan.missing}
-        self._missing_photos: dict[str, list[int]] = {}  # digest -> photo ids
-        self._missing_failures: dict[str, list[int]] = {}  # the same of files that failed
+        self._missing_photos: dict[str, list[PhotoStat]] = {}  # by digest
+        self._missing_failures: dict[str, list[PhotoStat]] = {}  # the same of files that failed
         for stat in (*plan.missing, *plan.out_of_reach):
             if stat.digest is not None and not stat.failed:
-                self._missing_photos.setdefault(stat.digest, []).append(stat.photo_id)
+                self._missing_photos.setdefault(stat.digest, []).append(stat)
             elif stat.digest is not None and stat.size >= 0 and not retry:
-                self._missing_failures.setdefault(stat.digest, []).append(stat.photo_id)
+                self._missing_failures.setdefault(stat.digest, []).append(stat)
         # Digest of a content that was let through -> other files with it, which get what comes of the first.
         self._duplicates: dict[str, list[Content]] = {}
 
@@ -87,7 +88,7 @@ class Triage:
         if known and not known.failed and known.digest == digest:
             self._report.unchanged += 1
             self._pending.touch(known.photo_id, content)
-        elif (photo_id := self._take_missing(digest, self._missing_photos, failed=False)) is not None:
+        elif (photo_id := self._take_missing(content, self._missing_photos, failed=False)) is not None:
             self._report.moved += 1
             self._move(photo_id, content)
         elif digest in self._duplicates:
@@ -99,7 +100,7 @@ class Triage:
         elif known and self._failed_before(known, content):
             self._report.failed_before += 1
             self._pending.touch(known.photo_id, content)
-        elif (photo_id := self._take_missing(digest, self._missing_failures, failed=True)) is not None:
+        elif (photo_id := self._take_missing(content, self._missing_failures, failed=True)) is not None:
             self._report.failed_before += 1
             self._move(photo_id, content)
         else:
@@ -117,10 +118,14 @@ class Triage:
             return False
         return True
 
-    def _take_missing(self, digest: str, missing: dict[str, list[int]], *, failed: bool) -> int | None:
-        """The id of what is remembered of a missing file of this content; nobody gets it again."""
-        if missing.get(digest):
-            return missing[digest].pop()
+    def _take_missing(self, content: Content, missing: dict[str, list[PhotoStat]], *, failed: bool) -> int | None:
+        """The id of what is remembered of a missing file of this content, best of its name; nobody gets it again."""
+        digest = content.digest
+        if stats := missing.get(digest):
+            name = posixpath.basename(content.task.file.path)
+            stat = next((stat for stat in stats if posixpath.basename(stat.path) == name), stats[0])
+            stats.remove(stat)
+            return stat.photo_id
         if self._queue is None or (failed and self._retry):
             return None
         return self._queue.take_missing(digest, failed=failed)
@@ -132,7 +137,7 @@ class Triage:
         if known is None or known.failed or known.digest != content.digest or boxes is None:
             return False
         (photo,) = self._collection.photos([known.photo_id])
-        rows = self._collection.regions(self._collection.features([known.photo_id]).region_ids)
+        (rows,) = self._collection.regions_of([known.photo_id])
         try:
             wanted, phrases = boxes.fitted(photo.width, photo.height)
         except RegionsError:  # told when it is to be described

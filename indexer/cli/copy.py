@@ -32,7 +32,7 @@ def copy(source: "Location", target: "Location", quiet: bool) -> None:
     """
     from db.collection import open_collection
     from db.copying import copy as copy_collection
-    from db.location import without_password
+    from db.location import option, without_password
     from indexer.interrupts import stop_on_signals
 
     with (
@@ -54,7 +54,8 @@ def copy(source: "Location", target: "Location", quiet: bool) -> None:
     if not report.verified:
         raise Failure(
             f"{len(report.differing):,} photographs of {shown} are not as in {printable(without_password(source))}, "
-            f"the first is {printable(report.differing[0])}: run the command again, or `indexer verify` for both."
+            f"the first is {printable(report.differing[0])}: run the command again, or "
+            f"`indexer verify{option(source)}` and `indexer verify{option(target)}`."
         )
     click.echo(
         f"{report.photographs:,} photographs, {report.regions:,} regions, {report.failed:,} failed files: the same in "

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 _SUFFIXES = {"coco": (".json",), "jsonl": (".jsonl", ".ndjson"), "csv": (".csv",), "parquet": (".parquet",)}
 FORMATS = ("coco", "visual-genome", "jsonl", "csv", "parquet")
 _WITH_FEATURES = ("coco", "jsonl", "parquet")
+
+
+@dataclass
+class Counts:
+    """What was read for an export."""
+
+    photographs: int = 0
+    regions: int = 0
+    without_words: int = 0  # of these
 
 
 @click.command()
@@ -46,7 +56,8 @@ def export(form: str, features: bool, out: Path | None, collection: "Location | 
 
     \b
     coco           COCO's annotations: pycocotools, FiftyOne, CVAT, Label Studio
-    visual-genome  image_data.json and region_descriptions.json in a folder: scripts.train and the evaluations
+    visual-genome  image_data.json and region_descriptions.json in a folder: scripts.train and the evaluations; of the
+                   regions those that have words
     jsonl          a photograph with its regions a line
     csv            a region a line, for spreadsheets
     parquet        a region a row, typed: pandas, Polars, DuckDB (needs `pip install pyarrow`)
@@ -68,13 +79,19 @@ def export(form: str, features: bool, out: Path | None, collection: "Location | 
     _check(form, features, out)
     with open_collection(collection or default_collection()) as opened:
         progress = choose_progress(quiet or out is None)
-        counts = [0, 0]
+        counts = Counts()
         try:
             _write(opened, form, features, out, _counted(opened, features, progress, counts))
         finally:
             progress.close()
     if out is not None:
-        click.echo(f"Wrote {counts[0]:,} photographs, {counts[1]:,} regions: {printable(out)}", err=True)
+        regions, left_out = counts.regions, ""
+        if form == "visual-genome" and counts.without_words:
+            regions -= counts.without_words
+            left_out = f" ({counts.without_words:,} without words are left out)"
+        click.echo(
+            f"Wrote {counts.photographs:,} photographs, {regions:,} regions{left_out}: {printable(out)}", err=True
+        )
 
 
 def _check(form: str, features: bool, out: Path | None) -> None:
@@ -97,15 +114,16 @@ def _check(form: str, features: bool, out: Path | None) -> None:
 
 
 def _counted(
-    collection: "Collection", features: bool, progress: "Progress", counts: list[int]
+    collection: "Collection", features: bool, progress: "Progress", counts: Counts
 ) -> "Iterator[ExportedPhoto]":
     from indexer.export.photographs import read_photographs
 
     progress.start(collection.photo_count(), "Exporting")
     for photo in read_photographs(collection, features=features):
         yield photo
-        counts[0] += 1
-        counts[1] += len(photo.regions)
+        counts.photographs += 1
+        counts.regions += len(photo.regions)
+        counts.without_words += sum(not region.phrase for region in photo.regions)
         progress.advance()
 
 

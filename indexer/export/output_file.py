@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from commands.files import part_beside
+from commands.files import keep_mode, part_beside
 from commands.text import printable
 from indexer.errors import ExportError
 
@@ -17,10 +17,11 @@ class OutputFile:
     """
 
     def __init__(self, target: Path):
-        self._target = target
-        self._part = part_beside(target)
+        self._target = Path(os.path.realpath(target))  # a link stays one: what it leads to is replaced
+        self._part = part_beside(self._target)
         try:
             self.file = open(self._part, "xb")  # noqa: SIM115  # closed by __exit__
+            keep_mode(self._target, self._part)
         except OSError as error:
             raise _cannot(target, error) from error
 
@@ -34,6 +35,14 @@ class OutputFile:
         except OSError as error:
             raise _cannot(self._target, error) from error
 
+    def sync(self) -> None:
+        """Have all that was written on the disk. Raises ExportError if it has no room."""
+        try:
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            raise _cannot(self._target, error) from error
+
     def __enter__(self) -> Self:
         return self
 
@@ -42,8 +51,7 @@ class OutputFile:
     ) -> None:
         try:
             if kind is None:
-                self.file.flush()
-                os.fsync(self.file.fileno())
+                self.sync()
             self.file.close()
             if kind is None:
                 self._part.replace(self._target)
@@ -56,4 +64,6 @@ class OutputFile:
 
 
 def _cannot(target: Path, error: OSError) -> ExportError:
+    if not target.parent.is_dir():
+        return ExportError(f"The export cannot be written: there is no folder {printable(target.parent)}.")
     return ExportError(f"The export cannot be written to {printable(target)}: {error.strerror or error}.")

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,25 +36,17 @@ def read_photographs(collection: Collection, *, features: bool = False) -> Itera
     photo_ids = collection.photo_ids()
     for start in range(0, len(photo_ids), _CHUNK):
         some = photo_ids[start : start + _CHUNK]
-        found = collection.features(some) if features else _region_ids(collection, some)
-        by_id = {row.photo_id: row for row in collection.photos(some)}
-        rows = collection.regions(found.region_ids)
-        bounds = pairwise([*found.starts().tolist(), len(rows)])
-        for (first, last), photo_id in zip(bounds, found.photo_ids[found.starts()].tolist(), strict=True):
-            photo = by_id[photo_id]
-            order = sorted(range(first, last), key=lambda row: -rows[row].score)
+        found = collection.features(some) if features else None
+        for photo, regions in zip(collection.photos(some), collection.regions_of(some), strict=True):
+            regions.sort(key=lambda row: -row.score)
+            rows = None if found is None else np.searchsorted(found.region_ids, [row.region_id for row in regions])
             yield ExportedPhoto(
                 photo,
                 _file_name(photo.path, root),
-                [rows[row] for row in order],
-                found.codes[order] if features else None,
-                found.embeddings[order] if features else None,
+                regions,
+                None if found is None else found.codes[rows],
+                None if found is None else found.embeddings[rows],
             )
-
-
-def _region_ids(collection: Collection, photo_ids: np.ndarray) -> Any:
-    """The regions of some photographs: those that no phrase is compared with."""
-    return collection.cosines(np.zeros((0, collection.model.embedding_size), np.float32), photo_ids)
 
 
 def _file_name(path: Path, root: Path | None) -> str:

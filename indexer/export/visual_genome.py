@@ -31,6 +31,8 @@ def write_visual_genome(photographs: Iterable[ExportedPhoto], folder: Path) -> N
             images.write(b"[")
         images.write(b"\n]\n")
         descriptions.write(b"\n")
+        images.sync()  # before the other one takes its place
+        descriptions.sync()
 
 
 def _dump_image(photo: ExportedPhoto) -> bytes:

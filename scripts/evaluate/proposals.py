@@ -41,8 +41,8 @@ def best_overlaps(labelled: LabelledCollection) -> list[np.ndarray]:
     """For each photograph, (G,) float64 in [0, 1]: the greatest overlap of each labelled box with a region."""
     result = []
     for photo in labelled.photos:
-        region_ids = labelled.collection.features([photo.photo_id]).region_ids
-        boxes = [region.box for region in labelled.collection.regions(region_ids.tolist())]
+        (regions,) = labelled.collection.regions_of([photo.photo_id])
+        boxes = [region.box for region in regions]
         result.append(iou(photo.boxes, boxes).max(axis=1))
     return result
 

@@ -108,7 +108,9 @@ def detect(
         for phrase in map(printable, filter(os.path.exists, () if places else phrases)):
             click.echo(f"Note: {phrase} is read as words; `--in {phrase}` looks into what has that name.", err=True)
         if places and collection is not None:
-            raise DetectError(f"Name photographs or a collection, not both: {printable(places[0])} is a photograph.")
+            raise DetectError(
+                f"Name photographs or a collection, not both: leave out --in {printable(places[0])}, or --collection."
+            )
         if places and filters and not filters.of_regions_only:
             raise DetectError(
                 "Photographs after --in are looked at as they are named: only --min-area and --max-area hold."

@@ -431,7 +431,7 @@ class Api:
         def look_up() -> dict[str, Any]:
             with self.readers.reading() as collection:
                 (row,) = collection.photos([photo_id])
-                regions = collection.regions(collection.features([photo_id]).region_ids)
+                regions = collection.regions_of([photo_id])[0]
                 copy_ids = [i for i in collection.copies([photo_id])[photo_id] if i != photo_id]
                 return documents.photo_document(row, regions, collection.photos(copy_ids))
 
