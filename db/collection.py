@@ -153,6 +153,13 @@ class Collection(Protocol):
         """`copies` as rows: described photos -> all of the same content, themselves too, by ascending id."""
         ...
 
+    def photos_with_given_regions(self, photo_ids: Sequence[int] | None = None) -> list[int]:
+        """The described photos whose regions somebody gave, of these or of all, ascending: the network finds others.
+
+        As far as their boxes tell: one that the network found is all of the photo.
+        """
+        ...
+
     def repeated(self) -> list[list[int]]:
         """The described photos (ids, ascending) of each content that several have."""
         ...

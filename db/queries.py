@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from sqlalchemy import func, literal_column, select
+from sqlalchemy import and_, exists, func, literal_column, select
 from sqlalchemy.orm import Session, aliased
 
 from db.errors import CollectionDamaged, UnknownId
@@ -112,6 +112,17 @@ def contents(
     for row in session.connection().execute(_CONTENTS, _ids(photo_ids)):
         found.setdefault(row[0], []).append(_photo_row(row[1:], folders))
     return found
+
+
+def photos_with_given_regions(session: Session, photo_ids: Sequence[int] | None = None) -> list[int]:
+    """The described photos whose regions somebody gave, of these or of all, ascending.
+
+    Those of which no region is all of the photo, which always is one of those that the network finds.
+    """
+    all_of_it = and_(Region.x1 < 1, Region.y1 < 1, Region.x2 > Photo.width - 1, Region.y2 > Photo.height - 1)
+    has_it = exists().where(Region.photo_id == Photo.id, all_of_it)
+    wanted = select(Photo.id).where(Photo.reason.is_(None), ~has_it).order_by(Photo.id)
+    return list(session.scalars(wanted if photo_ids is None else wanted.where(among(Photo.id, photo_ids))))
 
 
 def repeated(session: Session) -> list[list[int]]:

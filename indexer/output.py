@@ -28,6 +28,11 @@ def summary(report: "BuildReport") -> str:
         text += f"; {report.failed_before:,} failed before and did not change (--retry)"
     if report.without_regions:
         text += f"; {report.without_regions:,} have no given regions and stay as they are"
+    if report.given_before:
+        text += (
+            f"; {report.given_before:,} changed that had given regions, and have the network's now "
+            "(`indexer build FOLDER --regions FILE` gives them theirs)"
+        )
     if report.incomplete:
         text += f"; {report.incomplete:,} {'is' if report.incomplete == 1 else 'are'} incomplete (`indexer errors`)"
     if report.left_out:
@@ -137,7 +142,8 @@ def verification(report: "Verified", disk: "DiskReport", holds: bool) -> str:
     problems = [*report.problems, *disk.problems]
     lines += [f"problem      {problem.what}" for problem in problems]
     if report.to_describe:
-        lines.append(f"to describe  {counted(report.to_describe, 'photograph')}, by the next `indexer build`")
+        again = "by the next `indexer build` (with --regions FILE, if their regions were given)"
+        lines.append(f"to describe  {counted(report.to_describe, 'photograph')}, {again}")
     if problems:
         lines.append("All holds again." if holds else "It does not hold.")
     else:

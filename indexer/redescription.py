@@ -57,6 +57,12 @@ def redescribe(
     options = options or BuildOptions()
     watched: dict[str, Any] = {"progress": progress, "stop": stop}
     report = BuildReport()
+    if given := len(collection.photos_with_given_regions()):
+        (progress or Progress()).warn(
+            f"{given:,} photographs have regions that were given, and get those that the network finds: "
+            "`indexer export --format coco --out regions.json` keeps theirs until then, and afterwards "
+            "`indexer build FOLDER --regions regions.json` gives them back"
+        )
     try:
         with open_successor(collection, model) as successor:
             report = build(successor, folders or list(collection.roots().values()), predictor, options, **watched)

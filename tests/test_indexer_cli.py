@@ -419,8 +419,13 @@ def test_verify_looks_at_the_photographs_too(photos, place, tiny_checkpoint):
     assert "problem      1 photograph is altered, though not in size and time" in result.stdout
     result = invoke("verify", "--deep", "--repair", *options)
     assert (result.exit_code, result.stdout.splitlines()[-2:]) == (
-        0, [f"to describe  1 photograph, by the next `indexer build --collection {place}`", "All holds again."]
-    )  # fmt: skip
+        0,
+        [
+            f"to describe  1 photograph, by the next `indexer build --collection {place}` "
+            "(with --regions FILE, if their regions were given)",
+            "All holds again.",
+        ],
+    )
     (photos / "1.png").unlink()
     result = invoke("verify", "--repair", "--json", "--collection", place)  # which removes nothing: it may have moved
     document = json.loads(result.stdout)

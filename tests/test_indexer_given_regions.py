@@ -16,6 +16,7 @@ from helpers.small_album import write_noise
 from indexer.build.given_regions import GivenBoxes, read_regions
 from indexer.cli import main
 from indexer.errors import RegionsError
+from scripts.torture.tiny_checkpoint import write_tiny_checkpoint
 from search.example import find_example
 from search.file_description import describe_from_collection
 
@@ -325,3 +326,28 @@ def test_a_name_that_is_in_two_folders_is_refused(tmp_path, tiny_checkpoint):
 def test_frames_may_be_of_any_unit():
     given = GivenBoxes(np.array([[0.25, 0.25, 0.75, 0.5]]), [""], (1.0, 0.5))
     assert given.fitted(400, 200)[0].tolist() == [[100, 100, 300, 200]]
+
+
+def test_what_becomes_of_given_regions_without_their_file_is_told(build, tmp_path, photos):
+    build(coco(("1.jpg", None, [([10, 20, 30, 40], 1, None)])))
+    assert "given regions" not in build().stdout  # 3.jpg and sub/2.jpg are new, 1.jpg did not change
+    with open(photos / "1.jpg", "ab") as file:
+        file.write(b"more")
+    with open(photos / "3.jpg", "ab") as file:
+        file.write(b"more")
+    told = "1 changed that had given regions, and have the network's now (`indexer build FOLDER --regions FILE "
+    assert told in build().stdout
+    assert len(regions_of(tmp_path)["1.jpg"][0]) > 1
+
+
+def test_who_describes_again_is_told_of_given_regions(build, tmp_path, photos):
+    build(coco(("1.jpg", None, [([10, 20, 30, 40], 1, None)])))
+    build()
+    other = tmp_path / "other.safetensors"
+    write_tiny_checkpoint(other, seed=1)
+    arguments = ["build", "--redescribe", "--collection", str(tmp_path / "c"), "--weights", str(other)]
+    result = CliRunner().invoke(main, [*arguments, "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert "1 photographs have regions that were given, and get those that the network finds" in result.stderr
+    again = CliRunner().invoke(main, [*arguments[:-1], str(other), "--device", "cpu"])
+    assert "that were given" not in again.stderr

@@ -224,6 +224,10 @@ class LocalCollection:
         with self.database.session() as session:
             return queries.contents(session, photo_ids, self._folders)
 
+    def photos_with_given_regions(self, photo_ids: Sequence[int] | None = None) -> list[int]:
+        with self.database.session() as session:
+            return queries.photos_with_given_regions(session, photo_ids)
+
     def repeated(self) -> list[list[int]]:
         with self.database.session() as session:
             return queries.repeated(session)

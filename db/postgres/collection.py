@@ -175,6 +175,9 @@ class PostgresCollection:
     def contents(self, photo_ids: Sequence[int] | np.ndarray) -> dict[int, list[PhotoRow]]:
         return self.server.read(lambda session: queries.contents(session, photo_ids, self._places.of(session)))
 
+    def photos_with_given_regions(self, photo_ids: Sequence[int] | None = None) -> list[int]:
+        return self.server.read(queries.photos_with_given_regions, photo_ids)
+
     def repeated(self) -> list[list[int]]:
         return self.server.read(queries.repeated)
 

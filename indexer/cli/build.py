@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     metavar="FILE.json",
     help="Describe the boxes of this file (COCO's format) in the place of those that the network finds: photographs by "
     "their names relative to the folder, phrases by captions or categories. Photographs that it lacks stay "
-    "as they are.",
+    "as they are. Photographs that change get what the network finds in a build without this.",
 )
 @wait_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress: only warnings, failed files and the counts at the end.")

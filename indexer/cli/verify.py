@@ -30,7 +30,7 @@ EXIT_PROBLEMS = 1
     "--repair",
     is_flag=True,
     help="Repair what can be repaired; photographs whose data is damaged are described again by the next "
-    "`indexer build`.",
+    "`indexer build`. If regions were given (--regions of `indexer build`), `indexer export` them first.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")
 @weights_option
