@@ -2,12 +2,12 @@
 
 The new descriptions grow in a collection beside the old one (`open_successor`), by ordinary builds: stopped or killed,
 the next one goes on; on a server, several share the work. It takes the old one's place in one commit, once it has every
-photograph that is there.
+photograph that is there. Boxes that were given (`indexer build --regions`) stay, with their phrases.
 """
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from db.errors import CollectionError
 from db.model_switch import moved_by_another, open_successor, pending_photos, switch
 from db.records import ModelIdentity
 from indexer.build.build import Describer, build
+from indexer.build.given_regions import GivenBefore
 from indexer.build.options import BuildOptions
 from indexer.build.report import BuildReport
 from indexer.progress import Progress, Silence
@@ -54,15 +55,9 @@ def redescribe(
     Raises:
         As `build`. What was described before stays beside the collection, for the next call.
     """
-    options = options or BuildOptions()
+    options = replace(options or BuildOptions(), given_before=GivenBefore(collection))
     watched: dict[str, Any] = {"progress": progress, "stop": stop}
     report = BuildReport()
-    if given := len(collection.photos_with_given_regions()):
-        (progress or Progress()).warn(
-            f"{given:,} photographs have regions that were given, and get those that the network finds: "
-            "`indexer export --format coco --out regions.json` keeps theirs until then, and afterwards "
-            "`indexer build FOLDER --regions regions.json` gives them back"
-        )
     try:
         with open_successor(collection, model) as successor:
             report = build(successor, folders or list(collection.roots().values()), predictor, options, **watched)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from db.collection import open_collection
 from decoding.photos import OpenedPhoto
+from fcln.predictor import Predictor
 from helpers.small_album import write_noise
 from indexer.build.given_regions import GivenBoxes, read_regions
 from indexer.cli import main
@@ -340,14 +341,27 @@ def test_what_becomes_of_given_regions_without_their_file_is_told(build, tmp_pat
     assert len(regions_of(tmp_path)["1.jpg"][0]) > 1
 
 
-def test_who_describes_again_is_told_of_given_regions(build, tmp_path, photos):
-    build(coco(("1.jpg", None, [([10, 20, 30, 40], 1, None)])))
+def test_other_weights_describe_the_same_given_boxes(build, tmp_path, photos):
+    shutil.copy(photos / "1.jpg", photos / "copy.jpg")
+    given = coco(
+        ("1.jpg", None, [([10, 20, 30, 40], 1, "my dog"), ([50.5, 10, 20.25, 30], None, "a lamp")]),
+        ("copy.jpg", None, [([10, 20, 30, 40], 1, "my dog"), ([50.5, 10, 20.25, 30], None, "a lamp")]),
+    )
+    build(given)
     build()
+    before = regions_of(tmp_path)
     other = tmp_path / "other.safetensors"
     write_tiny_checkpoint(other, seed=1)
     arguments = ["build", "--redescribe", "--collection", str(tmp_path / "c"), "--weights", str(other)]
     result = CliRunner().invoke(main, [*arguments, "--device", "cpu"])
     assert result.exit_code == 0, result.output
-    assert "1 photographs have regions that were given, and get those that the network finds" in result.stderr
-    again = CliRunner().invoke(main, [*arguments[:-1], str(other), "--device", "cpu"])
-    assert "that were given" not in again.stderr
+    now = regions_of(tmp_path)
+    predictor = Predictor.load(other, device="cpu")
+    for name in ("1.jpg", "copy.jpg"):
+        rows, features = now[name]
+        assert boxes_of(rows) == boxes_of(before[name][0]) == [[10, 20, 40, 60], [50.5, 10, 70.75, 40]]
+        assert [row.phrase for row in rows] == ["my dog", "a lamp"]
+        with open(photos / name, "rb") as file:
+            expected = predictor.describe_boxes(OpenedPhoto(file).decode().image, np.array(boxes_of(rows)))
+        np.testing.assert_allclose(features.embeddings, expected.embeddings, atol=2e-3)
+    assert boxes_of(now["3.jpg"][0]) != boxes_of(before["3.jpg"][0])  # which other weights find elsewhere

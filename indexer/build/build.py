@@ -30,7 +30,7 @@ from fcln.agreement import agree
 from fcln.errors import FclnError
 from indexer.build.content import CHANGING, Content, read
 from indexer.build.decoders import Decoders
-from indexer.build.given_regions import GivenRegions, no_photograph_of
+from indexer.build.given_regions import GivenBoxes, GivenRegions, no_photograph_of
 from indexer.build.options import BATCH_SIZE, BuildOptions
 from indexer.build.pending import Pending
 from indexer.build.report import BuildReport
@@ -400,8 +400,27 @@ class Run:
         if self._options.regions is not None:
             return self._given_outcomes(batch, self._options.regions)
         assert describing is not None
+        found = self._found(batch, describing)
+        if found is None or self._options.given_before is None:
+            return found
+        outcomes: list[Regions | Exception] = []
+        for (content, photograph), outcome in zip(batch, found, strict=True):
+            boxes = self._options.given_before.of(content.path, content.digest)
+            kept = None if boxes is None else self._describe_given(photograph, boxes)
+            if boxes is not None and kept is None:
+                return None
+            outcomes.append(outcome if kept is None or isinstance(kept, RegionsError) else kept)
+        return outcomes
+
+    def _found(
+        self, batch: list[Decoded], describing: "Future[list[Regions]]"
+    ) -> "Sequence[Regions | Exception] | None":
+        """What the network finds in each photograph, or why it fails on it; None: the build was stopped."""
         try:
-            return self._described(describing)
+            described = self._described(describing)
+            if described is None:
+                return None
+            return [_in_photograph(photo, regions) for (_, photo), regions in zip(batch, described, strict=True)]
         except (FclnError, ClusterError):  # no weights, no GPU: has a sentence of its own
             raise
         except Exception as error:
@@ -415,7 +434,7 @@ class Run:
             else:
                 if described is None:
                     return None
-                outcomes.extend(described)
+                outcomes.append(_in_photograph(photo, described[0]))
         self._require_one(batch, outcomes, first)
         return outcomes
 
@@ -433,23 +452,31 @@ class Run:
         for content, photograph in batch:
             boxes = given.of(content.task.scope.root, content.task.file.path)
             assert boxes is not None, "a task without regions"
-            try:
-                full, phrases = boxes.fitted(photograph.width, photograph.height)
-                inside = photograph.image_boxes(full)
-                describing = self._network.submit(self._predictor.describe_boxes, photograph.image, inside)
-                if not done(describing, self._stop, grace=_LAST_BATCH_SECONDS):
-                    return None
-                regions = describing.result()
-                kept = [phrase or own for phrase, own in zip(phrases, regions.phrases, strict=True)]
-                outcomes.append(replace(regions, boxes=full, phrases=kept))
-            except (FclnError, ClusterError):  # no weights, no GPU: has a sentence of its own
-                raise
-            except Exception as error:
-                outcomes.append(error)
+            outcome = self._describe_given(photograph, boxes)
+            if outcome is None:
+                return None
+            outcomes.append(outcome)
         failures = [o for o in outcomes if isinstance(o, Exception) and not isinstance(o, RegionsError)]
         if failures:
             self._require_one(batch, outcomes, failures[0])
         return outcomes
+
+    def _describe_given(self, photograph: Photograph, boxes: GivenBoxes) -> "Regions | Exception | None":
+        """What the network says of given boxes, or why it does not; None: the build was stopped."""
+        try:
+            full, phrases = boxes.fitted(photograph.width, photograph.height)
+            inside = photograph.image_boxes(full)
+            describing = self._network.submit(self._predictor.describe_boxes, photograph.image, inside)
+            if not done(describing, self._stop, grace=_LAST_BATCH_SECONDS):
+                return None
+            regions = describing.result()
+            kept = [phrase or own for phrase, own in zip(phrases, regions.phrases, strict=True)]
+            # Given boxes are of the photograph already, and stay as they were given.
+            return replace(regions, boxes=full, phrases=kept)
+        except (FclnError, ClusterError):  # no weights, no GPU: has a sentence of its own
+            raise
+        except Exception as error:
+            return error
 
     def _start(self, images: "list[Image.Image]") -> "Future[list[Regions]]":
         """The network describes images, while this thread goes on."""
@@ -488,8 +515,7 @@ class Run:
             digest=content.digest,
             width=photograph.width,
             height=photograph.height,
-            # Given boxes are of the photograph already, and stay as they were given.
-            boxes=regions.boxes if self._options.regions else photograph.full_boxes(regions.boxes),
+            boxes=regions.boxes,
             scores=regions.scores,
             phrases=regions.phrases,
             codes=regions.codes,
@@ -499,6 +525,11 @@ class Run:
         self._pending.add(content, photo)
         for duplicate in self._triage.take_duplicates(content):
             self._pending.add_copy(duplicate, photo)
+
+
+def _in_photograph(photograph: Photograph, regions: "Regions") -> "Regions":
+    """Regions of an image, as those of the whole photograph."""
+    return replace(regions, boxes=photograph.full_boxes(regions.boxes))
 
 
 def record_roots(collection: Collection, plan: Plan) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from commands.text import printable
+from db.collection import Collection
 from fcln.errors import in_words
 from indexer.errors import RegionsError
 
@@ -93,6 +94,28 @@ class GivenRegions:
     def ambiguous(self) -> list[str]:
         """The names that several photographs were asked for by: of several folders, or written nearly alike."""
         return sorted(name for name, photographs in self._photographs.items() if len(photographs) > 1)
+
+
+class GivenBefore:
+    """The boxes that were given to photographs of a collection, for who describes these photographs anew."""
+
+    def __init__(self, collection: Collection):
+        self._collection = collection
+        self._photo_ids = frozenset(collection.photos_with_given_regions())
+
+    def of(self, path: Path, digest: str) -> GivenBoxes | None:
+        """Those of the photograph with this content, of several the one at this path; None: none were given."""
+        photo_id = self._collection.find_digest(digest) if self._photo_ids else None
+        if photo_id is None:
+            return None
+        copies = self._collection.contents([photo_id])[photo_id]
+        photo = next((copy for copy in copies if copy.path == path), copies[0])
+        if photo.photo_id not in self._photo_ids:
+            return None
+        (rows,) = self._collection.regions_of([photo.photo_id])
+        return GivenBoxes(
+            np.array([row.box for row in rows]), [row.phrase for row in rows], (photo.width, photo.height)
+        )
 
 
 def no_photograph_of(given: GivenRegions, folders: Sequence[Path]) -> RegionsError:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from db.task_queue import LEASE_SECONDS
 
 if TYPE_CHECKING:
-    from indexer.build.given_regions import GivenRegions
+    from indexer.build.given_regions import GivenBefore, GivenRegions
 
 BATCH_SIZE = 16  # photographs described in one call, where neither the options nor the network say otherwise
 
@@ -28,3 +28,5 @@ class BuildOptions:
     lease_seconds: float = LEASE_SECONDS
     # Boxes to describe in the place of those that the network finds; photographs that it lacks stay as they are.
     regions: "GivenRegions | None" = None
+    # Boxes that photographs keep, in the place of those that the network finds.
+    given_before: "GivenBefore | None" = None
