@@ -143,7 +143,7 @@ def read_regions(file: Path) -> GivenRegions:
     except ValueError as error:
         raise RegionsError(f"{name} is not JSON: {error}.") from error
     except RecursionError as error:
-        raise RegionsError(f"{name} is not JSON that anybody meant: it is nested too deeply.") from error
+        raise RegionsError(f"{name} is nested too deeply to be read.") from error
     try:
         given = _parse(file, document)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
