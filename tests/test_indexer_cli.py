@@ -711,3 +711,13 @@ def test_so_is_one_of_given_regions_whose_photographs_all_fail(tmp_path, place, 
     options = ["--regions", tmp_path / "boxes.json", "--collection", place, "--weights", tiny_checkpoint]
     result = invoke("build", folder, *options)
     assert result.exit_code == 2 and "No photograph could be described: 1 file failed" in result.stderr
+
+
+def test_a_collection_is_not_copied_into_itself(tmp_path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "link").symlink_to("c")
+    for target, sentence in (("c", "is the collection to be copied"), ("link", "is the"), ("c/inside", "lies in ")):
+        result = invoke("copy", tmp_path / "c", tmp_path / target)
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1) and sentence in result.stderr
+    assert list((tmp_path / "c").iterdir()) == []
+    assert "There is no collection in" in invoke("copy", tmp_path / "c", tmp_path / "cc").stderr

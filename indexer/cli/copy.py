@@ -32,9 +32,14 @@ def copy(source: "Location", target: "Location", quiet: bool) -> None:
     """
     from db.collection import open_collection
     from db.copying import copy as copy_collection
-    from db.location import option, without_password
+    from db.location import collection_folder, is_server, option, without_password
     from indexer.interrupts import stop_on_signals
 
+    if not is_server(source) and not is_server(target):
+        original, copied = collection_folder(source).resolve(), collection_folder(target).resolve()
+        if copied.is_relative_to(original):
+            lies = "is the collection to be copied" if copied == original else f"lies in {printable(source)}"
+            raise Failure(f"{printable(target)} {lies}: name another folder.")
     with (
         stop_on_signals() as stop,
         open_collection(source) as from_it,
