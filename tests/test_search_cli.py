@@ -627,7 +627,7 @@ def test_drawings_overwrite_drawings_only(detect, search, place, tmp_path):
         (["dog", "--in", "empty"], r"^Error: There is no photograph in empty\.$"),
         (
             ["dog", "--in", "1.jpg", "--collection", "c"],
-            r"^Error: Name photographs or a collection, not both: 1.jpg",
+            r"^Error: Name photographs or a collection, not both: leave out --in 1.jpg, or --collection.",
         ),
         (["dog", "--in", "1.jpg", "--threshold", "nan"], "nan is no number"),
         (["dog", "--in", "1.jpg", "--prior", "nan"], "nan is no number"),
