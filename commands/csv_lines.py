@@ -2,11 +2,9 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterable
 
-# A byte that is no text, as Python keeps it in paths (os.fsdecode).
-_BYTE = re.compile("[\udc80-\udcff]")
+from commands.text import with_bytes_written
 
 
 def csv_line(values: Iterable[object]) -> bytes:
@@ -17,5 +15,4 @@ def csv_line(values: Iterable[object]) -> bytes:
     """
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerow(values)
-    line = _BYTE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", text.getvalue().removesuffix("\r\n"))
-    return line.encode("utf-8", "backslashreplace") + b"\n"
+    return with_bytes_written(text.getvalue().removesuffix("\r\n")).encode("utf-8", "backslashreplace") + b"\n"

@@ -1,6 +1,9 @@
 """Text that is safe to print."""
 
+import re
 from pathlib import PurePath
+
+_BYTE = re.compile("[\udc80-\udcff]")
 
 
 def printable(text: str | PurePath) -> str:
@@ -8,7 +11,13 @@ def printable(text: str | PurePath) -> str:
 
     A file name must not drive the terminal, and a line must stay a line.
     """
-    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in str(text))
+    letters = with_bytes_written(str(text))
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in letters)
+
+
+def with_bytes_written(text: str) -> str:
+    r"""A path for formats that hold nothing but text: bytes that did not decode (os.fsdecode) as \xff."""
+    return _BYTE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", text)
 
 
 def counted(count: int, thing: str) -> str:
@@ -17,6 +26,4 @@ def counted(count: int, thing: str) -> str:
 
 
 def _escaped(letter: str) -> str:
-    if "\udc80" <= letter <= "\udcff":  # a byte that did not decode (os.fsdecode)
-        return f"\\x{ord(letter) - 0xDC00:02x}"
     return letter.encode("unicode_escape").decode("ascii")

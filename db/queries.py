@@ -210,10 +210,7 @@ def regions(session: Session, region_ids: Sequence[int] | np.ndarray) -> list[Re
     """
     rows = session.connection().execute(_REGIONS, _ids(region_ids))
     assert rows.cursor is not None  # it is a SELECT
-    found = {
-        region_id: RegionRow(region_id, photo_id, (x1, y1, x2, y2), score, phrase)
-        for region_id, photo_id, x1, y1, x2, y2, score, phrase in rows.cursor.fetchall()
-    }
+    found = {row.region_id: row for row in _region_rows(rows.cursor.fetchall())}
     return _in_order(found, region_ids, "region")
 
 
@@ -226,9 +223,17 @@ def regions_of(session: Session, photo_ids: Sequence[int] | np.ndarray) -> list[
     rows = session.connection().execute(_REGIONS_OF, _ids(photo_ids))
     assert rows.cursor is not None  # it is a SELECT
     found: dict[int, list[RegionRow]] = {}
-    for region_id, photo_id, x1, y1, x2, y2, score, phrase in rows.cursor.fetchall():
-        found.setdefault(photo_id, []).append(RegionRow(region_id, photo_id, (x1, y1, x2, y2), score, phrase))
+    for row in _region_rows(rows.cursor.fetchall()):
+        found.setdefault(row.photo_id, []).append(row)
     return _in_order(found, photo_ids, "described photograph")
+
+
+def _region_rows(rows: Iterable[Sequence[Any]]) -> list[RegionRow]:
+    """From the columns of _REGION."""
+    return [
+        RegionRow(region_id, photo_id, (x1, y1, x2, y2), score, phrase)
+        for region_id, photo_id, x1, y1, x2, y2, score, phrase in rows
+    ]
 
 
 def boxes(session: Session, region_ids: Sequence[int] | np.ndarray) -> np.ndarray:

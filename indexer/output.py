@@ -28,9 +28,9 @@ def summary(report: "BuildReport") -> str:
         text += f"; {report.failed_before:,} failed before and did not change (--retry)"
     if report.without_regions:
         text += f"; {report.without_regions:,} have no given regions and stay as they are"
-    if report.given_before:
+    if report.given_lost:
         text += (
-            f"; {report.given_before:,} changed that had given regions, and have the network's now "
+            f"; {report.given_lost:,} changed that had given regions, and have the network's now "
             "(`indexer build FOLDER --regions FILE` gives them theirs)"
         )
     if report.incomplete:

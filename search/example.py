@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from db.contents import photo_of_content
 from db.errors import UnknownId
 from db.records import PhotoFilter
 from decoding.errors import PhotoError
@@ -128,11 +129,12 @@ def _known(collection: "Collection", path: Path | None, photo_id: int | None) ->
         raise ValueError("an example needs a path or a photo id")
     if path.is_dir():
         raise ExampleError(f"{path} is a folder: name a photograph in it.")
-    under = collection.matching(PhotoFilter(under=tuple(sorted(places_of(path))))).photo_ids.tolist()
+    places = places_of(path)
+    under = collection.matching(PhotoFilter(under=tuple(sorted(places)))).photo_ids.tolist()
     same_path = under[0] if under else None
     try:
         with open_file(path) as file:
-            content = collection.find_digest(hashlib.file_digest(file, "sha256").hexdigest())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         if same_path is None:
             raise ExampleError(
@@ -141,9 +143,8 @@ def _known(collection: "Collection", path: Path | None, photo_id: int | None) ->
         return same_path, same_path
     except OSError as error:
         raise ExampleError(f"{path} cannot be read ({error.strerror or error}).") from error
-    if content is not None and same_path is not None and same_path in with_copies(collection, content):
-        content = same_path  # of copies the one that is asked for: boxes may have been given to each
-    return content, same_path
+    content = photo_of_content(collection, digest, places)
+    return None if content is None else content.photo_id, same_path
 
 
 def from_collection(collection: "Collection", photo_id: int, box: Box | None) -> Example:

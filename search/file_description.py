@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from db.contents import photo_of_content
 from decoding.errors import PhotoError
 from decoding.files import decode_file, open_file
 from decoding.photos import Photograph
@@ -75,17 +76,14 @@ def describe_from_collection(collection: "Collection", path: Path) -> DescribedP
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None
-    photo_id = collection.find_digest(digest)
-    if photo_id is None:
+    photo = photo_of_content(collection, digest, places_of(path))
+    if photo is None:
         return None
-    copies = collection.contents([photo_id])[photo_id]
-    photo = next((copy for copy in copies if copy.path in places_of(path)), copies[0])
-    photo_id = photo.photo_id
-    (rows,) = collection.regions_of([photo_id])
+    (rows,) = collection.regions_of([photo.photo_id])
     best_first = sorted(rows, key=lambda row: -row.score)
     described = DescribedPhoto.from_rows(photo, best_first)
     return DescribedPhoto(
-        photo_id,
+        photo.photo_id,
         path.absolute(),
         described.width,
         described.height,

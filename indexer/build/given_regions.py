@@ -12,6 +12,7 @@ import numpy as np
 
 from commands.text import printable
 from db.collection import Collection
+from db.contents import photo_of_content
 from fcln.errors import in_words
 from indexer.errors import RegionsError
 
@@ -105,12 +106,8 @@ class GivenBefore:
 
     def of(self, path: Path, digest: str) -> GivenBoxes | None:
         """Those of the photograph with this content, of several the one at this path; None: none were given."""
-        photo_id = self._collection.find_digest(digest) if self._photo_ids else None
-        if photo_id is None:
-            return None
-        copies = self._collection.contents([photo_id])[photo_id]
-        photo = next((copy for copy in copies if copy.path == path), copies[0])
-        if photo.photo_id not in self._photo_ids:
+        photo = photo_of_content(self._collection, digest, (path,)) if self._photo_ids else None
+        if photo is None or photo.photo_id not in self._photo_ids:
             return None
         (rows,) = self._collection.regions_of([photo.photo_id])
         return GivenBoxes(

@@ -16,7 +16,7 @@ class BuildReport:
     failed: int = 0  # in this run
     failed_before: int = 0  # and not tried again
     without_regions: int = 0  # new or changed, and left as they are: the file of given regions lacks them
-    given_before: int = 0  # changed, had regions that were given, and have those that the network finds
+    given_lost: int = 0  # changed, had regions that were given, and have those that the network finds
     described: int = 0  # photographs that went through the network; copies of known content do not
     regions: int = 0  # found in them
     incomplete: int = 0  # described, though a part of the picture is missing

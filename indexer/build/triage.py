@@ -75,7 +75,7 @@ class Triage:
     def _count_given(self, known: PhotoStat | None) -> None:
         """Note that a photograph loses regions that were given."""
         if self._regions is None and known is not None and not known.failed:
-            self._report.given_before += len(self._collection.photos_with_given_regions([known.photo_id]))
+            self._report.given_lost += len(self._collection.photos_with_given_regions([known.photo_id]))
 
     def next_duplicate(self, content: Content) -> Content | None:
         """Another file of the same content, in the place of one that cannot be read any more."""

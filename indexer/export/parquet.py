@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
+from commands.text import with_bytes_written
 from indexer.errors import ExportError
-from indexer.export.photographs import ExportedPhoto, unicode_path
+from indexer.export.photographs import ExportedPhoto
 from indexer.export.table import rows
 
 # Photographs in a row group.
@@ -71,6 +72,6 @@ def _typed_rows(photo: ExportedPhoto) -> Iterable[dict[str, Any]]:
     from datetime import datetime
 
     for row in rows(photo):
-        row["path"], row["file_name"] = unicode_path(row["path"]), unicode_path(row["file_name"])
+        row["path"], row["file_name"] = with_bytes_written(row["path"]), with_bytes_written(row["file_name"])
         row["taken"] = datetime.fromisoformat(row["taken"]) if row["taken"] else None
         yield row

@@ -1,6 +1,5 @@
 """Photographs with their regions, read from a collection a few at a time."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +91,3 @@ def known_headers(photo: PhotoRow) -> dict[str, Any]:
         "keywords": list(photo.headers.keywords) or None,
     }
     return {name: value for name, value in values.items() if value is not None}
-
-
-def unicode_path(path: Path | str) -> str:
-    r"""A path for formats that hold text only; a byte that is none as \xff."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -5,6 +5,7 @@ Hidden folders (`.thumbnails`, `.snapshot`, `.Trash-1000`) are left out by the w
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 # In lower case.
 _NAMES = frozenset(
@@ -42,8 +43,8 @@ _PATTERNS = (
 )
 _FOREIGN = re.compile("|".join(_PATTERNS), re.DOTALL).fullmatch
 
-# Devices and what is known of processes, met where somebody gives "/".
-_KERNEL = frozenset({"/dev", "/proc", "/sys"})
+# Of no disk, and met where somebody gives "/": Linux makes up these files when they are read.
+OF_THE_KERNEL = frozenset(map(Path, ("/dev", "/proc", "/sys")))
 
 # Libraries of Apple's programs: what their owner imported is in one folder, everything else is made of that.
 _LIBRARY = (".photoslibrary", ".photolibrary", ".aplibrary", ".migratedphotolibrary")
@@ -81,11 +82,6 @@ def is_foreign(name: str) -> bool:
     """Whether a folder is no album, by its name."""
     lower = name.lower()
     return lower in _NAMES or _FOREIGN(lower) is not None
-
-
-def is_made_by_kernel(path: str) -> bool:
-    """Whether a folder, by its absolute path, is no disk's: Linux makes up its files when they are read."""
-    return path in _KERNEL
 
 
 def is_made_by_immich(name: str, entries: Iterable[str]) -> bool:

@@ -15,10 +15,10 @@ from decoding.ifd import read_header
 from decoding.signatures import HEAD, TIFF, photo_format
 from decoding.tiff_pages import is_raw
 from indexer.scan.foreign_folders import (
+    OF_THE_KERNEL,
     is_foreign,
     is_library,
     is_made_by_immich,
-    is_made_by_kernel,
     is_of_owner,
     is_wish,
     may_be_wish,
@@ -108,7 +108,8 @@ class Walk:
 
     def __iter__(self) -> Iterator[PhotoFile]:
         seen = set()
-        for outside in (*self.root.parents, *self.other_roots):
+        of_the_kernel = OF_THE_KERNEL - {self.root / self.below}
+        for outside in (*self.root.parents, *self.other_roots, *of_the_kernel):
             with suppress(OSError):
                 seen.add(_identity(outside))
         pending = [self.below]
@@ -152,11 +153,7 @@ class Walk:
                         yield PhotoFile(relative, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
                     elif entry.is_dir():
                         leads_back = entry.is_symlink() and self._leads_into_a_root(entry.path)
-                        if not leads_back and (
-                            is_of_owner(folder_name, name)
-                            if in_library
-                            else not is_foreign(name) and not is_made_by_kernel(entry.path)
-                        ):
+                        if not leads_back and (is_of_owner(folder_name, name) if in_library else not is_foreign(name)):
                             subfolders.append(relative)
                     elif entry.is_file():
                         if not in_library and self._is_photo_after_all(entry.path, relative, suffix):
