@@ -2,18 +2,21 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.numpy import save_file
 
 from fcln.modeling.fcln import FCLN, FCLNConfig
 from fcln.scoring import Scoring
+from fcln.term_vectors import TermVectors
 from fcln.vocabulary import Vocabulary
 from fcln.weights_file import (
     DEFAULT_WEIGHTS,
     FORMAT,
+    PHRASE_SIDE,
     Checksum,
     Words,
     pack_texts,
@@ -24,6 +27,9 @@ from fcln.weights_file import (
 )
 from fcln.word_pieces import WordPieces
 from fcln.word_uses import WordUse
+
+# Beside the phrase encoder's tensors: who only asks reads both and nothing else.
+TERMS = f"{PHRASE_SIDE}terms"
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Checkpoint:
     word_uses: dict[str, WordUse]
     scoring: Scoring
     names: tuple[str, ...] = ()  # phrases that name what a region may be called, see `fcln.naming`
+    terms: TermVectors = field(default_factory=TermVectors)  # of the embeddings that this network makes
 
 
 def new_model(config: FCLNConfig, vocabulary: Vocabulary, pieces: WordPieces, *, backbone: bool = True) -> FCLN:
@@ -45,10 +52,19 @@ def new_model(config: FCLNConfig, vocabulary: Vocabulary, pieces: WordPieces, *,
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a weights file, whole or not at all; weights as float16."""
-    words = Words(checkpoint.vocabulary, checkpoint.pieces, checkpoint.word_uses, checkpoint.scoring, checkpoint.names)
+    words = Words(
+        checkpoint.vocabulary,
+        checkpoint.pieces,
+        checkpoint.word_uses,
+        checkpoint.scoring,
+        checkpoint.names,
+        checkpoint.terms.forms,
+    )
     texts = {"format": FORMAT, "config": json.dumps(checkpoint.model.config.to_json()), **words.to_texts()}
     state = checkpoint.model.state_dict()
     weights = {name: tensor.detach().half().cpu().contiguous().numpy() for name, tensor in state.items()}
+    if checkpoint.terms.vectors is not None:
+        weights[TERMS] = checkpoint.terms.vectors.astype(np.float16)
     checksum = Checksum(texts)
     for name in sorted(weights):
         checksum.add(name, weights[name])
@@ -72,6 +88,7 @@ def load_checkpoint(path: Path | None = None, *, backbone: bool = True) -> Check
     words = read_words(path, texts)
     try:
         config = FCLNConfig.from_json(json.loads(texts["config"]))
+        terms = TermVectors.of(words.terms, weights.pop(TERMS, None))
         # Not on the meta device: that would spare 0.2 s of random numbers and import torch._dynamo, 1.5 s.
         model = new_model(config, words.vocabulary, words.pieces, backbone=backbone)
         kept = {
@@ -82,4 +99,4 @@ def load_checkpoint(path: Path | None = None, *, backbone: bool = True) -> Check
         model.load_state_dict(kept, assign=True)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise unfit(path, error) from error
-    return Checkpoint(model.eval(), words.vocabulary, words.pieces, words.word_uses, words.scoring, words.names)
+    return Checkpoint(model.eval(), words.vocabulary, words.pieces, words.word_uses, words.scoring, words.names, terms)

@@ -29,6 +29,10 @@ _USUAL = 0.5
 LEAST = 0.2
 # And names below this one: what is far from all names is near to odd ones, a crowd to "a red-breasted merganser".
 LEAST_OF_NAMES = 0.3
+# Of a thing's own vector (`fcln.term_vectors`) in that of its name. It tells photographs apart, and with more of it
+# regions are called what lies around them: of 1,568 labelled boxes of everyday things 0.648 are called right without
+# it, 0.645 so, 0.598 by it alone; of the regions with the highest scores 0.396, 0.415, 0.446.
+SHARE_OF_TERMS = 0.35
 # Names that are encoded at a time: 2,000 at once take 140 MB.
 _AT_ONCE = 256
 # "a man" becomes "a person", "a boy" a child or a person, if that is closer by more.

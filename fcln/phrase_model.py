@@ -9,13 +9,19 @@ import numpy as np
 
 from fcln.errors import CheckpointError
 from fcln.phrase_inference import PhraseInference
-from fcln.weights_file import DEFAULT_WEIGHTS, checkpoint_digest, read_tensors, read_texts, read_words, unfit
+from fcln.term_vectors import TermVectors
+from fcln.weights_file import (
+    DEFAULT_WEIGHTS,
+    PHRASE_SIDE,
+    checkpoint_digest,
+    read_tensors,
+    read_texts,
+    read_words,
+    unfit,
+)
 
 if TYPE_CHECKING:
     from fcln.predictor import Predictor
-
-# Where a state dict has the phrase encoder's tensors.
-_PREFIX = "phrases."
 
 
 class PhraseModel:
@@ -25,12 +31,13 @@ class PhraseModel:
         """Use `load`."""
         self.digest = checkpoint_digest(path)
         texts = read_texts(path)
-        tensors = read_tensors(path, texts, prefix=_PREFIX)
+        tensors = read_tensors(path, texts, prefix=PHRASE_SIDE)
         words = read_words(path, texts)
         try:
             self._encoder = PhraseInference(tensors)
             if self._encoder.pieces != len(words.pieces):
                 raise ValueError(f"{len(words.pieces)} word pieces, but {self._encoder.pieces} vectors")
+            self._terms = TermVectors.of(words.terms, tensors.get("terms"))
         except (KeyError, ValueError) as error:
             raise unfit(path, error) from error
         self.embedding_size = self._encoder.embedding_size
@@ -57,10 +64,10 @@ class PhraseModel:
         return model
 
     def encode_phrases(self, phrases: Sequence[str]) -> np.ndarray:
-        """Phrases in the space of region embeddings: (Q, embedding_size) float32, unit length."""
+        """`Predictor.encode_phrases`: (Q, embedding_size) float32, unit length."""
         if not phrases:
             return np.zeros((0, self.embedding_size), np.float32)
-        return self._encoder(self.pieces.encode(phrases))
+        return self._terms.put(phrases, self._encoder(self.pieces.encode(phrases)))
 
     def log_likelihood(self, phrases: Sequence[str], codes: np.ndarray) -> np.ndarray:
         """`Predictor.log_likelihood`: (Q, N) float32, natural logarithms. The first call takes seconds.

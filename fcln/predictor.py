@@ -27,7 +27,7 @@ from fcln.modeling.int8_linear import can_multiply_int8
 from fcln.modeling.language_model import LanguageModel
 from fcln.modeling.neutral_words import NeutralWords
 from fcln.modeling.normalization import normalize
-from fcln.naming import Naming
+from fcln.naming import SHARE_OF_TERMS, Naming
 from fcln.precision import autocast, has_bfloat16
 from fcln.vocabulary import MAX_PHRASE_WORDS, SPECIAL
 from fcln.weights_file import checkpoint_digest
@@ -84,9 +84,10 @@ class Predictor:
         self.word_uses = checkpoint.word_uses
         self.scoring = checkpoint.scoring
         self.names = checkpoint.names
+        self._terms = checkpoint.terms
         answers = checkpoint.scoring.answers
         usual = answers.usual_similarities if answers else None
-        self._naming = Naming(checkpoint.names, self.encode_phrases, self.device, usual)
+        self._naming = Naming(checkpoint.names, self._encode_names, self.device, usual)
         words = self.vocabulary.words
         self._neutral = NeutralWords.of(words, size=len(self.vocabulary), first=len(SPECIAL)).to(self.device)
         self._model = checkpoint.model.eval().to(self.device)
@@ -315,9 +316,20 @@ class Predictor:
         phrases = self._naming([self.vocabulary.decode(row) for row in tokens.tolist()], alone.cpu().numpy())
         return embeddings, phrases
 
-    @torch.inference_mode()
     def encode_phrases(self, phrases: Sequence[str]) -> np.ndarray:
-        """Phrases in the space of region embeddings: (Q, embedding_size) float32, unit length."""
+        """Phrases in the space of region embeddings: (Q, embedding_size) float32, unit length.
+
+        Those that ask for a thing which has a vector of its own (`fcln.term_vectors`) get that.
+        """
+        return self._terms.put(phrases, self._encode(phrases))
+
+    def _encode_names(self, phrases: Sequence[str]) -> np.ndarray:
+        """The same, for what single regions are called."""
+        return self._terms.put(phrases, self._encode(phrases), share=SHARE_OF_TERMS)
+
+    @torch.inference_mode()
+    def _encode(self, phrases: Sequence[str]) -> np.ndarray:
+        """The same, as the phrase encoder has it."""
         if not phrases:
             return np.zeros((0, self.embedding_size), np.float32)
         return self._model.phrases(torch.from_numpy(self.pieces.encode(phrases)).to(self.device)).cpu().numpy()

@@ -23,6 +23,8 @@ from fcln.word_uses import WordUse
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "default.safetensors"
 FORMAT = "densecap-search 1"
 _KEY = "densecap-search"
+# What the names of the tensors begin with that a question needs.
+PHRASE_SIDE = "phrases."
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Words:
     word_uses: dict[str, WordUse]
     scoring: Scoring
     names: tuple[str, ...] = ()  # phrases that name what a region may be called, see `fcln.naming`
+    terms: tuple[tuple[str, ...], ...] = ()  # the forms of `fcln.term_vectors`
 
     def to_texts(self) -> dict[str, str]:
         """As a weights file keeps them, names included."""
@@ -67,6 +70,7 @@ class Words:
             "noun_phrases": json.dumps(uses, ensure_ascii=False),
             "scoring": json.dumps(self.scoring.to_json()),
             "names": json.dumps(self.names, ensure_ascii=False),
+            "terms": json.dumps(self.terms, ensure_ascii=False),
         }
 
 
@@ -79,6 +83,7 @@ def read_words(path: Path, texts: Mapping[str, str]) -> Words:
             {word: WordUse(*use) for word, use in json.loads(texts["noun_phrases"]).items()},
             Scoring.from_json(json.loads(texts["scoring"])),
             tuple(json.loads(texts.get("names", "[]"))),
+            tuple(tuple(forms) for forms in json.loads(texts.get("terms", "[]"))),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise unfit(path, error) from error

@@ -3,8 +3,8 @@
 \b
     python -m scripts.train.mean_weights runs/mean.safetensors runs/a/weights.safetensors runs/b/weights.safetensors
 
-Wortsman et al., "Model soups" (ICML 2022). Words, scoring and names are the first one's. Weights that all runs left as
-they were stay bit for bit what they are.
+Wortsman et al., "Model soups" (ICML 2022). Words, scoring and names are the first one's; vectors of terms are to be
+fitted again (scripts.train.term_vectors). Weights that all runs left as they were stay bit for bit what they are.
 """
 
 from dataclasses import replace
@@ -15,6 +15,7 @@ import torch
 
 from fcln.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fcln.errors import CheckpointError, FclnError
+from fcln.term_vectors import TermVectors
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -49,7 +50,7 @@ def mean(runs: tuple[Path, ...]) -> Checkpoint:
     with torch.no_grad():
         for name, tensor in result.model.state_dict().items():
             tensor.copy_(sums[name] / len(runs))
-    return result
+    return replace(result, terms=TermVectors())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ phrases of its regions, and all that is broader. Nothing else of the network cha
 fifteen photographs a second on two CPU cores.
 
 Writing it into a weights file makes it another file: collections that it described need `indexer build --redescribe`.
-What is calibrated on embeddings should be fitted again: scripts.train.calibrate_answers, choose_confidence.
+What is fitted to embeddings is to be fitted again: scripts.train.term_vectors, which it leaves out, then
+calibrate_answers, choose_confidence.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from decoding.files import decode_file
 from fcln.checkpoint import Checkpoint, load_checkpoint, new_model, save_checkpoint
 from fcln.errors import DatasetError, FclnError
 from fcln.predictor import Predictor
+from fcln.term_vectors import TermVectors
 from fcln.training.annotations import AnnotatedImage
 from fcln.training.scene import SceneMap, Shown, fit_scene
 from fcln.training.terms import Terms
@@ -96,7 +98,7 @@ def with_scene(checkpoint: Checkpoint, scene: SceneMap) -> Checkpoint:
     model = new_model(replace(checkpoint.model.config, scene=True), checkpoint.vocabulary, checkpoint.pieces)
     fitted = {"scene.weight": torch.from_numpy(scene.weight), "scene.bias": torch.from_numpy(scene.bias)}
     model.load_state_dict(checkpoint.model.state_dict() | fitted)
-    return replace(checkpoint, model=model)
+    return replace(checkpoint, model=model, terms=TermVectors())
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from fcln.modeling.anchors import scaled_anchors
 from fcln.modeling.backbone import load_imagenet, strides_on_conv1
 from fcln.modeling.fcln import FCLNConfig
 from fcln.scoring import Scoring
+from fcln.term_vectors import TermVectors
 from fcln.training.annotations import AnnotatedImage, load_annotations
 from fcln.training.baselines import CAPTION_WORDS, baseline_config, region_crops, whole_photographs
 from fcln.training.distillation import TeacherVectors
@@ -224,7 +225,8 @@ def main(
             config = baseline_config(config, max_words=config.max_words)
         photographs = [photo for one in sets for photo in one]
         if start_from:
-            checkpoint = load_checkpoint(start_from)
+            # Vectors of terms are of embeddings as they are before.
+            checkpoint = replace(load_checkpoint(start_from), terms=TermVectors())
         elif pieces:
             checkpoint = _fresh(config, photographs, pieces, text, backbone_weights, min_count, read_terms)
         else:
