@@ -87,7 +87,7 @@ class Predictor:
         self._terms = checkpoint.terms
         answers = checkpoint.scoring.answers
         usual = answers.usual_similarities if answers else None
-        self._naming = Naming(checkpoint.names, self._encode_names, self.device, usual)
+        self._naming = Naming(checkpoint.names, self._encode, self.device, usual, self._encode_names)
         words = self.vocabulary.words
         self._neutral = NeutralWords.of(words, size=len(self.vocabulary), first=len(SPECIAL)).to(self.device)
         self._model = checkpoint.model.eval().to(self.device)
@@ -324,7 +324,7 @@ class Predictor:
         return self._terms.put(phrases, self._encode(phrases))
 
     def _encode_names(self, phrases: Sequence[str]) -> np.ndarray:
-        """The same, for what single regions are called."""
+        """The same, for the names that single regions may be called by."""
         return self._terms.put(phrases, self._encode(phrases), share=SHARE_OF_TERMS)
 
     @torch.inference_mode()

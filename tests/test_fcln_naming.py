@@ -26,6 +26,15 @@ def test_a_much_closer_name_takes_the_phrase_s_place() -> None:
     assert naming(["a stop sign"], at(1.2)) == ["a giraffe"]
 
 
+def test_names_may_have_vectors_of_their_own() -> None:
+    own = {"a giraffe": -0.5, "a dog": 3.0}
+    naming = Naming(["a giraffe", "a dog"], Encoder(), encode_names=lambda texts: at(*(own[text] for text in texts)))
+    assert naming(["a stop sign"], at(0.0)) == ["a giraffe"]
+    # What a phrase says is still the encoder's: it is where the region is, and the name no closer.
+    assert naming(["a dog"], at(0.0)) == ["a dog"]
+    assert naming(["a stop sign"], at(1.2)) == ["a stop sign"]  # where the encoder has the giraffe
+
+
 def test_a_phrase_stays_where_names_are_hardly_closer() -> None:
     naming = Naming(["a giraffe", "a dog"], Encoder())
     assert np.cos(0.1) - np.cos(0.3) < CLOSER  # the name is a little closer

@@ -10,8 +10,8 @@
 on two CPU cores, and two minutes go into 1,800 vectors. What is calibrated on embeddings should be fitted again:
 scripts.train.calibrate_answers, choose_confidence.
 
-Regions and phrases stay what they are, but the weights file becomes another one: collections that it described need
-`indexer build --redescribe`.
+Boxes and embeddings of regions stay what they are, a few regions are called otherwise (`fcln.naming`). The weights file
+becomes another one: collections that it described need `indexer build --redescribe`.
 """
 
 from collections.abc import Sequence
