@@ -28,7 +28,7 @@ from fcln.weights_file import (
 from fcln.word_pieces import WordPieces
 from fcln.word_uses import WordUse
 
-# Beside the phrase encoder's tensors: who only asks reads both and nothing else.
+# Beside the phrase encoder's tensors: a question needs both and nothing else.
 TERMS = f"{PHRASE_SIDE}terms"
 
 
@@ -42,7 +42,7 @@ class Checkpoint:
     word_uses: dict[str, WordUse]
     scoring: Scoring
     names: tuple[str, ...] = ()  # phrases that name what a region may be called, see `fcln.naming`
-    terms: TermVectors = field(default_factory=TermVectors)  # of the embeddings that this network makes
+    terms: TermVectors = field(default_factory=TermVectors)  # fitted to embeddings: who moves these leaves them out
 
 
 def new_model(config: FCLNConfig, vocabulary: Vocabulary, pieces: WordPieces, *, backbone: bool = True) -> FCLN:
@@ -88,7 +88,7 @@ def load_checkpoint(path: Path | None = None, *, backbone: bool = True) -> Check
     words = read_words(path, texts)
     try:
         config = FCLNConfig.from_json(json.loads(texts["config"]))
-        terms = TermVectors.of(words.terms, weights.pop(TERMS, None))
+        terms = TermVectors.of(words.terms, weights.pop(TERMS, None), config.embedding_size)
         # Not on the meta device: that would spare 0.2 s of random numbers and import torch._dynamo, 1.5 s.
         model = new_model(config, words.vocabulary, words.pieces, backbone=backbone)
         kept = {

@@ -37,7 +37,7 @@ class PhraseModel:
             self._encoder = PhraseInference(tensors)
             if self._encoder.pieces != len(words.pieces):
                 raise ValueError(f"{len(words.pieces)} word pieces, but {self._encoder.pieces} vectors")
-            self._terms = TermVectors.of(words.terms, tensors.get("terms"))
+            self._terms = TermVectors.of(words.terms, tensors.get("terms"), self._encoder.embedding_size)
         except (KeyError, ValueError) as error:
             raise unfit(path, error) from error
         self.embedding_size = self._encoder.embedding_size
@@ -67,7 +67,7 @@ class PhraseModel:
         """`Predictor.encode_phrases`: (Q, embedding_size) float32, unit length."""
         if not phrases:
             return np.zeros((0, self.embedding_size), np.float32)
-        return self._terms.put(phrases, self._encoder(self.pieces.encode(phrases)))
+        return self._terms.put_into(self._encoder(self.pieces.encode(phrases)), phrases)
 
     def log_likelihood(self, phrases: Sequence[str], codes: np.ndarray) -> np.ndarray:
         """`Predictor.log_likelihood`: (Q, N) float32, natural logarithms. The first call takes seconds.

@@ -321,11 +321,11 @@ class Predictor:
 
         Those that ask for a thing which has a vector of its own (`fcln.term_vectors`) get that.
         """
-        return self._terms.put(phrases, self._encode(phrases))
+        return self._terms.put_into(self._encode(phrases), phrases)
 
     def _encode_names(self, phrases: Sequence[str]) -> np.ndarray:
         """The same, for the names that single regions may be called by."""
-        return self._terms.put(phrases, self._encode(phrases), share=SHARE_OF_TERMS)
+        return self._terms.put_into(self._encode(phrases), phrases, share=SHARE_OF_TERMS)
 
     @torch.inference_mode()
     def _encode(self, phrases: Sequence[str]) -> np.ndarray:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from fcln.scoring import Scoring
 
 # Chosen on both `val`s and 20 frequent things of each (`scripts.evaluate.negation`): of photographs that are said to
-# show the thing 7 % stay, of the others 86 % (at 0.38 6 % and 85 %, at 0.47 9 % and 88 %). With earlier weights, of
-# Flickr8k's alone where 10 % of the one stay, 76 % of the others did, by either probability alone 73 % and 74 %,
-# without what is written about regions 75 %.
+# show the thing 7 % stay, of the others 86 % (at 0.38 6 % and 85 %, at 0.47 9 % and 88 %). With earlier
+# weights and on Flickr8k alone, where 10 % of the first stayed, 76 % of the others did, 73 % and 74 % by either
+# probability alone, 75 % without what is written about regions.
 EXCLUDED_PRESENCE = 0.42
 # As if half of the photographs showed it.
 _PRIOR = 0.5

@@ -21,9 +21,10 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from fcln.checkpoint import load_checkpoint
+from fcln.checkpoint import load_checkpoint, save_checkpoint
 from fcln.modeling.backbone import make_backbone
 from fcln.modeling.efficientnet_lite import EfficientNetLite2, load_package_weights
+from fcln.term_vectors import TermVectors
 from fcln.training.distillation import TeacherVectors
 from fcln.training.trainer import Trainer
 from helpers.killed_training import dies_at
@@ -244,11 +245,15 @@ def test_killed_between_saves_it_goes_on_to_the_same_result(world, tmp_path):
 def test_training_goes_on_from_trained_weights_at_another_size(world, tmp_path):
     assert train(world, tmp_path / "first").exit_code == 0
     trained = tmp_path / "first" / "weights.safetensors"
+    checkpoint = load_checkpoint(trained)
+    vector = np.eye(1, checkpoint.model.config.embedding_size, dtype=np.float32)
+    save_checkpoint(trained, replace(checkpoint, terms=TermVectors((("a dog",),), vector)))
     changes = GOES_ON | {"start-from": trained, "image-size": "96"}
     result = train(world, tmp_path / "second", **changes, lr="0", **{"backbone-lr": "0"})
     assert result.exit_code == 0, result.output
     first, second = load_checkpoint(trained), load_checkpoint(tmp_path / "second" / "weights.safetensors")
     assert second.model.config.image_size == 96 and second.vocabulary.words == first.vocabulary.words
+    assert first.terms.forms and not second.terms.forms  # which are of the embeddings as they were
     before, after = first.model.state_dict(), second.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)  # learning rate 0
 

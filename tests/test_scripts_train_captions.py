@@ -12,6 +12,7 @@ from PIL import Image
 from fcln.checkpoint import Checkpoint, load_checkpoint, new_model, save_checkpoint
 from fcln.predictor import Predictor
 from fcln.scoring import Scoring
+from fcln.term_vectors import TermVectors
 from fcln.training.annotations import WHOLE, load_annotations
 from fcln.training.region_codes import NAME, PEOPLE, RegionCodes
 from fcln.weights_file import read_tensors, read_texts
@@ -30,8 +31,11 @@ def world(tmp_path_factory):
     torch.manual_seed(0)
     model = tiny_network()
     uses = {"square": WordUse(9, 1, "a")}
+    vector = np.eye(1, model.config.embedding_size, dtype=np.float32)
+    terms = TermVectors((("a dog",),), vector)
     save_checkpoint(
-        folder / "weights.safetensors", Checkpoint(model, vocabulary(), word_pieces(), uses, Scoring(), ("a square",))
+        folder / "weights.safetensors",
+        Checkpoint(model, vocabulary(), word_pieces(), uses, Scoring(), ("a square",), terms),
     )
     result = make_codes(folder, folder / "codes.h5", "--view", "0", "--view", "1")
     assert result.exit_code == 0, result.output
@@ -67,7 +71,7 @@ def test_only_the_language_model_changes(world, tmp_path):
     assert result.stdout.splitlines() == [str(out)]
     before, after = world / "weights.safetensors", out
     texts, new_texts = read_texts(before), read_texts(after)
-    assert {**texts, "checksum": ""} == {**new_texts, "checksum": ""}  # the words, the scoring, the names
+    assert {**texts, "checksum": ""} == {**new_texts, "checksum": ""}  # the words, the scoring, names and terms
     old, new = read_tensors(before, texts), read_tensors(after, new_texts)
     changed = {name for name in old if not np.array_equal(old[name], new[name])}
     assert changed and all(name.startswith("language.") for name in changed)

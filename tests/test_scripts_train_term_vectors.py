@@ -81,6 +81,10 @@ def test_what_moves_embeddings_leaves_them_out(world, tmp_path):
     arguments += ["--terms", world / "terms.json", "--device", "cpu"]
     assert CliRunner().invoke(scene.main, list(map(str, arguments))).exit_code == 0
     assert not load_checkpoint(tmp_path / "after.safetensors").terms.forms
+    # And is fitted to what the encoder says, as without them.
+    plain = shutil.copy(world / "before.safetensors", tmp_path)
+    assert CliRunner().invoke(scene.main, [str(plain), *map(str, arguments[1:])]).exit_code == 0
+    assert (tmp_path / "after.safetensors").read_bytes() == (tmp_path / "before.safetensors").read_bytes()
     mean = [str(tmp_path / "mean.safetensors"), *[str(world / "after.safetensors")] * 2]
     assert CliRunner().invoke(mean_weights.main, mean).exit_code == 0
     assert not load_checkpoint(tmp_path / "mean.safetensors").terms.forms

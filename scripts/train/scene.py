@@ -53,8 +53,10 @@ def main(weights: Path, photos: tuple[Path, ...], annotations: tuple[Path, ...],
         sets = read_sets(photos, annotations, weak_labels=False, names=True)
         predictor = Predictor.load(weights, device=device)
         shown = [look(photographs, predictor, terms) for photographs in sets]
-        vectors = predictor.encode_phrases([forms[0] for forms in terms.forms])
-        save_checkpoint(weights, with_scene(load_checkpoint(weights), fit_scene(shown, vectors)))
+        checkpoint = replace(load_checkpoint(weights), terms=TermVectors())
+        encoder = Predictor(checkpoint, predictor.digest, device="cpu")
+        vectors = encoder.encode_phrases([forms[0] for forms in terms.forms])
+        save_checkpoint(weights, with_scene(checkpoint, fit_scene(shown, vectors)))
         click.echo(f"{weights}: fitted on {sum(len(each.codes) for each in shown)} photographs")
     except FclnError as error:
         raise click.ClickException(str(error)) from error
@@ -98,7 +100,7 @@ def with_scene(checkpoint: Checkpoint, scene: SceneMap) -> Checkpoint:
     model = new_model(replace(checkpoint.model.config, scene=True), checkpoint.vocabulary, checkpoint.pieces)
     fitted = {"scene.weight": torch.from_numpy(scene.weight), "scene.bias": torch.from_numpy(scene.bias)}
     model.load_state_dict(checkpoint.model.state_dict() | fitted)
-    return replace(checkpoint, model=model, terms=TermVectors())
+    return replace(checkpoint, model=model)
 
 
 if __name__ == "__main__":

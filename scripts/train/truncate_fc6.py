@@ -5,8 +5,8 @@
 
 `fcln.training.low_rank` has the method. What fc6 gives is looked at in photographs drawn from those that the network
 was trained on; outputs that more regions turn on, and of which fc7 makes more, count more. The last step before what is
-calibrated (`scripts.train.calibrate_answers`, `choose_confidence`). Collections of the old weights need
-`indexer build --redescribe`.
+fitted to embeddings (`scripts.train.scene`, `term_vectors`, `calibrate_answers`, `choose_confidence`). Collections of
+the old weights need `indexer build --redescribe`.
 """
 
 import random
@@ -23,6 +23,7 @@ from fcln.checkpoint import Checkpoint, load_checkpoint, new_model, save_checkpo
 from fcln.errors import CheckpointError, FclnError
 from fcln.modeling.fcln import FCLN
 from fcln.modeling.normalization import normalize
+from fcln.term_vectors import TermVectors
 from fcln.training.annotations import AnnotatedImage, read_pixels
 from fcln.training.low_rank import Factors, Moments, factorize
 from scripts.train.photographs import read_sets
@@ -91,7 +92,7 @@ def with_factors(checkpoint: Checkpoint, factors: Factors) -> Checkpoint:
     weights["recognition.fc6.1.weight"] = torch.from_numpy(factors.second)
     weights["recognition.fc6.1.bias"] = torch.from_numpy(factors.bias)
     model.load_state_dict(weights)
-    return replace(checkpoint, model=model)
+    return replace(checkpoint, model=model, terms=TermVectors())
 
 
 if __name__ == "__main__":
