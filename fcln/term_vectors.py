@@ -68,13 +68,13 @@ class TermVectors:
         return rows
 
 
-def _ways_to_write(phrase: str) -> tuple[str, str]:
+def _ways_to_write(phrase: str) -> list[str]:
     """The words of a phrase without what stands before its thing, and where a hyphen parts words, these.
 
     "the Ping-pong ball" -> "pingpong ball", "ping pong ball". Search writes "children 's chair".
     """
     phrase = phrase.replace(" 's", "'s")
-    return _thing(phrase), _thing(phrase.replace("-", " "))
+    return [_thing(way) for way in dict.fromkeys([phrase, phrase.replace("-", " ")])]
 
 
 def _thing(phrase: str) -> str:
