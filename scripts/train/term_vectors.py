@@ -6,8 +6,8 @@
 
 `fcln.training.term_vectors` has the method, `fcln.term_vectors` what they are for. A photograph shows the terms
 (`scripts.data.terms`) of its names and of the phrases of its regions, and all that is broader. After
-`scripts.train.scene`: the vectors are of embeddings as they are then. All photographs are described, 3 to 10 a second
-on two CPU cores, and two minutes go into 1,800 vectors. What is calibrated on embeddings should be fitted again:
+`scripts.train.scene`: the vectors are of embeddings as they are then. All photographs are described, 17 a second on two
+CPU cores with AVX2, and two minutes go into 1,800 vectors. What is calibrated on embeddings should be fitted again:
 scripts.train.calibrate_answers, choose_confidence.
 
 Boxes and embeddings of regions stay what they are, a few regions are called otherwise (`fcln.naming`). The weights file
