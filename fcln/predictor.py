@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,13 @@ class Predictor:
         self._terms = checkpoint.terms
         answers = checkpoint.scoring.answers
         usual = answers.usual_similarities if answers else None
-        self._naming = Naming(checkpoint.names, self._encode, self.device, usual, self._encode_names)
+        self._naming = Naming(
+            checkpoint.names,
+            partial(self.encode_phrases, term_share=0),
+            self.device,
+            usual,
+            partial(self.encode_phrases, term_share=SHARE_OF_TERMS),
+        )
         words = self.vocabulary.words
         self._neutral = NeutralWords.of(words, size=len(self.vocabulary), first=len(SPECIAL)).to(self.device)
         self._model = checkpoint.model.eval().to(self.device)
@@ -316,23 +323,17 @@ class Predictor:
         phrases = self._naming([self.vocabulary.decode(row) for row in tokens.tolist()], alone.cpu().numpy())
         return embeddings, phrases
 
-    def encode_phrases(self, phrases: Sequence[str]) -> np.ndarray:
+    @torch.inference_mode()
+    def encode_phrases(self, phrases: Sequence[str], *, term_share: float = 1.0) -> np.ndarray:
         """Phrases in the space of region embeddings: (Q, embedding_size) float32, unit length.
 
-        Those that ask for a thing which has a vector of its own (`fcln.term_vectors`) get that.
+        Those that ask for a thing which has a vector of its own (`fcln.term_vectors`) get that. term_share: its share
+        beside what the phrase encoder says; 0: that alone.
         """
-        return self._terms.put_into(self._encode(phrases), phrases)
-
-    def _encode_names(self, phrases: Sequence[str]) -> np.ndarray:
-        """The same, for the names that single regions may be called by."""
-        return self._terms.put_into(self._encode(phrases), phrases, share=SHARE_OF_TERMS)
-
-    @torch.inference_mode()
-    def _encode(self, phrases: Sequence[str]) -> np.ndarray:
-        """The same, as the phrase encoder has it."""
         if not phrases:
             return np.zeros((0, self.embedding_size), np.float32)
-        return self._model.phrases(torch.from_numpy(self.pieces.encode(phrases)).to(self.device)).cpu().numpy()
+        encoded = self._model.phrases(torch.from_numpy(self.pieces.encode(phrases)).to(self.device)).cpu().numpy()
+        return self._terms.put_into(encoded, phrases, share=term_share) if term_share else encoded
 
     @torch.inference_mode()
     def log_likelihood(self, phrases: Sequence[str], codes: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from fcln.weights_file import read_tensors, read_texts
 from helpers.small_world import tiny_network, vocabulary, word_pieces, write_world
 from helpers.terms_world import ANIMAL, COUCH, DOG, FURNITURE, write_terms
 from scripts.train import scene
+from scripts.train.named_photographs import terms_of
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +72,9 @@ def test_regions_are_embedded_in_what_their_photograph_shows(world):
 def test_broader_terms_and_what_regions_are_called_count(world, tmp_path):
     terms = write_terms(tmp_path / "terms.json", {1: [DOG]})
     (photograph, *_) = load_annotations(world / "photos", world / "annotations")
-    assert scene.terms_of(photograph, terms) == {ANIMAL, DOG}
+    assert terms_of(photograph, terms) == {ANIMAL, DOG}
     said = replace(photograph, image_id=2, phrases=(("a red flat screen couch", "a square"),))
-    assert scene.terms_of(said, terms) == {FURNITURE, COUCH}
+    assert terms_of(said, terms) == {FURNITURE, COUCH}
 
 
 def test_photographs_of_which_nothing_is_said(world, tmp_path):

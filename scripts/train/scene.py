@@ -20,18 +20,16 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from decoding.errors import PhotoError
-from decoding.files import decode_file
 from fcln.checkpoint import Checkpoint, load_checkpoint, new_model, save_checkpoint
-from fcln.errors import DatasetError, FclnError
+from fcln.errors import FclnError
 from fcln.predictor import Predictor
 from fcln.term_vectors import TermVectors
 from fcln.training.annotations import AnnotatedImage
 from fcln.training.scene import SceneMap, Shown, fit_scene
 from fcln.training.terms import Terms
 from scripts.options import device_option
+from scripts.train.named_photographs import decode_named, shown_terms
 from scripts.train.photographs import read_sets
 
 # Photographs of which codes are made at a time: in memory together.
@@ -54,8 +52,7 @@ def main(weights: Path, photos: tuple[Path, ...], annotations: tuple[Path, ...],
         predictor = Predictor.load(weights, device=device)
         shown = [look(photographs, predictor, terms) for photographs in sets]
         checkpoint = replace(load_checkpoint(weights), terms=TermVectors())
-        encoder = Predictor(checkpoint, predictor.digest, device="cpu")
-        vectors = encoder.encode_phrases([forms[0] for forms in terms.forms])
+        vectors = predictor.encode_phrases([forms[0] for forms in terms.forms], term_share=0)
         save_checkpoint(weights, with_scene(checkpoint, fit_scene(shown, vectors)))
         click.echo(f"{weights}: fitted on {sum(len(each.codes) for each in shown)} photographs")
     except FclnError as error:
@@ -65,34 +62,11 @@ def main(weights: Path, photos: tuple[Path, ...], annotations: tuple[Path, ...],
 def look(photographs: Sequence[AnnotatedImage], predictor: Predictor, terms: Terms) -> Shown:
     """What the network sees of whole photographs, and what is said of them. Raises DatasetError if it is nothing."""
     codes, named = [], []
-    for start in tqdm(range(0, len(photographs), _AT_ONCE), unit="photo", unit_scale=_AT_ONCE, mininterval=5):
-        images, said = [], []
-        for photograph in photographs[start : start + _AT_ONCE]:
-            found = terms_of(photograph, terms)
-            if not found:
-                continue
-            try:
-                images.append(decode_file(photograph.path).image)
-            except PhotoError as error:
-                click.echo(f"Left out: {photograph.path}: {error}", err=True)
-                continue
-            said.append(found)
+    for images, said in decode_named(photographs, terms, at_once=_AT_ONCE):
         codes.append(predictor.image_codes(images))
         named += said
-    if not named:
-        raise DatasetError("No term is said of any of these photographs.")
-    rows = np.zeros((len(named), len(terms)), bool)
-    for row, found in zip(rows, named, strict=True):
-        row[sorted(found)] = True
-    return Shown(np.concatenate(codes), rows)
-
-
-def terms_of(photograph: AnnotatedImage, terms: Terms) -> set[int]:
-    """The terms of a photograph's names and of its regions' phrases, and what is broader than they."""
-    found = set(terms.of_image.get(photograph.image_id, []))
-    for phrases in photograph.phrases:
-        found.update(term for term in map(terms.of_phrase, phrases) if term is not None)
-    return terms.closure(found)
+    shown = shown_terms(named, terms)
+    return Shown(np.concatenate(codes), shown)
 
 
 def with_scene(checkpoint: Checkpoint, scene: SceneMap) -> Checkpoint:

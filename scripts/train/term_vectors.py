@@ -19,22 +19,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-import numpy as np
 import torch
-from tqdm import tqdm
 
-from decoding.errors import PhotoError
-from decoding.files import decode_file
 from fcln.checkpoint import load_checkpoint, save_checkpoint
-from fcln.errors import DatasetError, FclnError
+from fcln.errors import FclnError
 from fcln.predictor import Predictor
 from fcln.term_vectors import TermVectors
 from fcln.training.annotations import AnnotatedImage
 from fcln.training.term_vectors import ShownRegions, fit_term_vectors
 from fcln.training.terms import Terms
 from scripts.options import device_option
+from scripts.train.named_photographs import decode_named, shown_terms
 from scripts.train.photographs import read_sets
-from scripts.train.scene import terms_of
 from search.file_description import MAX_REGIONS
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -54,11 +50,8 @@ def main(weights: Path, photos: tuple[Path, ...], annotations: tuple[Path, ...],
         sets = read_sets(photos, annotations, weak_labels=False, names=True)
         predictor = Predictor.load(weights, device=device)
         shown = [look(photographs, predictor, terms) for photographs in sets]
-        checkpoint = replace(load_checkpoint(weights), terms=TermVectors())
-        # What the phrase encoder says: without the vectors that the file may hold already.
-        encoder = Predictor(checkpoint, predictor.digest, device="cpu")
-        fitted = fit_terms(shown, terms, encoder)
-        save_checkpoint(weights, replace(checkpoint, terms=fitted))
+        fitted = fit_terms(shown, terms, predictor)
+        save_checkpoint(weights, replace(load_checkpoint(weights), terms=fitted))
         count = sum(len(each.counts) for each in shown)
         click.echo(f"{weights}: vectors of {len(fitted.forms)} terms, fitted on {count} photographs")
     except FclnError as error:
@@ -70,37 +63,22 @@ def look(photographs: Sequence[AnnotatedImage], predictor: Predictor, terms: Ter
 
     Raises DatasetError if it is nothing.
     """
-    said = [(photograph, terms_of(photograph, terms)) for photograph in photographs]
-    said = [(photograph, found) for photograph, found in said if found]
-    embeddings = torch.zeros(len(said), MAX_REGIONS, predictor.embedding_size, dtype=torch.float16)
-    counts, named = torch.zeros(len(said), dtype=torch.int64), []
-    kept: list[int] = []
-    at_once = predictor.batch_size
-    for start in tqdm(range(0, len(said), at_once), unit="photo", unit_scale=at_once, mininterval=5):
-        images = {}  # by their rows
-        for row, (photograph, found) in enumerate(said[start : start + at_once], start):
-            try:
-                images[row] = decode_file(photograph.path).image
-            except PhotoError as error:
-                click.echo(f"Left out: {photograph.path}: {error}", err=True)
-                continue
-            named.append(found)
-        described = predictor.describe(list(images.values()), max_regions=MAX_REGIONS)
-        for row, regions in zip(images, described, strict=True):
-            embeddings[row, : len(regions.boxes)] = torch.from_numpy(regions.embeddings)
-            counts[row] = len(regions.boxes)
-        kept += images
-    if not kept:
-        raise DatasetError("No term is said of any of these photographs.")
-    shows = np.zeros((len(kept), len(terms)), bool)
-    for place, found in zip(shows, named, strict=True):
-        place[sorted(found)] = True
-    return ShownRegions(embeddings[kept], counts[kept], shows)
+    parts, counts, named = [], [], []
+    for images, said in decode_named(photographs, terms, at_once=predictor.batch_size):
+        part = torch.zeros(len(images), MAX_REGIONS, predictor.embedding_size, dtype=torch.float16)
+        for row, regions in zip(part, predictor.describe(images, max_regions=MAX_REGIONS), strict=True):
+            row[: len(regions.boxes)] = torch.from_numpy(regions.embeddings)
+            counts.append(len(regions.boxes))
+        parts.append(part)
+        named += said
+    shown = shown_terms(named, terms)
+    return ShownRegions(torch.cat(parts), torch.tensor(counts), shown)
 
 
-def fit_terms(shown: Sequence[ShownRegions], terms: Terms, encoder: Predictor) -> TermVectors:
+def fit_terms(shown: Sequence[ShownRegions], terms: Terms, predictor: Predictor) -> TermVectors:
     """The vectors of the terms that enough photographs show, with all forms that ask for the term and no other."""
-    known, vectors = fit_term_vectors(shown, encoder.encode_phrases([forms[0] for forms in terms.forms]))
+    encoded = predictor.encode_phrases([forms[0] for forms in terms.forms], term_share=0)
+    known, vectors = fit_term_vectors(shown, encoded)
     forms = [tuple(dict.fromkeys(form for form in terms.forms[term] if terms.exactly(form) == term)) for term in known]
     asked = [place for place, its_forms in enumerate(forms) if its_forms]
     return TermVectors(tuple(forms[place] for place in asked), vectors[asked])
