@@ -4,17 +4,15 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from fcln.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fcln.checkpoint import load_checkpoint
 from fcln.predictor import Predictor
-from fcln.scoring import Scoring
 from fcln.training.annotations import load_annotations
 from fcln.training.term_vectors import STEP
 from fcln.weights_file import read_tensors, read_texts
-from helpers.small_world import tiny_network, vocabulary, word_pieces, write_world
+from helpers.small_world import write_network, write_world
 from helpers.terms_world import COUCH, DOG, write_terms
 from scripts.train import mean_weights, scene, term_vectors
 
@@ -24,9 +22,7 @@ def world(tmp_path_factory):
     """Eight photographs, a network, names of two kinds of things; fitted."""
     folder = tmp_path_factory.mktemp("world")
     write_world(folder, 8)
-    torch.manual_seed(0)
-    model = tiny_network()
-    save_checkpoint(folder / "before.safetensors", Checkpoint(model, vocabulary(), word_pieces(), {}, Scoring()))
+    write_network(folder / "before.safetensors")
     shutil.copy(folder / "before.safetensors", folder / "after.safetensors")
     write_terms(folder / "terms.json", {image: [DOG] if image % 2 else [COUCH] for image in range(1, 8)})
     result = fit(folder, folder / "after.safetensors")

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from fcln.checkpoint import new_model
+from fcln.checkpoint import Checkpoint, new_model, save_checkpoint
 from fcln.modeling.anchors import scaled_anchors
 from fcln.modeling.fcln import FCLN, FCLNConfig
+from fcln.scoring import Scoring
 from fcln.training.annotations import AnnotatedImage, load_annotations
 from fcln.vocabulary import Vocabulary
 from fcln.word_pieces import WordPieces
@@ -46,6 +47,12 @@ def tiny_network(**changes) -> FCLN:
     model = new_model(tiny_config(**changes), vocabulary(), word_pieces())
     torch.nn.init.normal_(model.phrases.pieces)
     return model
+
+
+def write_network(path: Path) -> None:
+    """A weights file of the small network, always the same one, that knows no more than its words."""
+    torch.manual_seed(0)
+    save_checkpoint(path, Checkpoint(tiny_network(), vocabulary(), word_pieces(), {}, Scoring()))
 
 
 def region(box: tuple[float, float, float, float], phrase: str) -> dict:
